@@ -1,0 +1,48 @@
+"""What can go wrong, and the exit code each failure ends a command with.
+
+The codes are those a scheduler acts on: retry, alert, or leave alone.
+"""
+
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """Process exit codes shared by every command."""
+
+    PUBLISHED = 0
+    USAGE = 2
+    NOTHING_NEW = 10
+    REJECTED = 11
+    DATA_REFUSED = 20
+    LOCKED = 30
+    BUG = 70
+
+
+class FleetcastError(Exception):
+    """A failure that a person can act on: its message is one line and says what to do."""
+
+    exit_code = ExitCode.BUG
+
+
+class ConfigError(FleetcastError):
+    """A configuration that cannot mean anything: wrong key, type or combination."""
+
+    exit_code = ExitCode.USAGE
+
+
+class DataError(FleetcastError):
+    """Input data that breaks its contract, or is not there."""
+
+    exit_code = ExitCode.DATA_REFUSED
+
+
+class BundleError(FleetcastError):
+    """A bundle that is incomplete, altered, or does not reproduce its golden vectors."""
+
+    exit_code = ExitCode.DATA_REFUSED
+
+
+class RegistryLockedError(FleetcastError):
+    """Another run is publishing to the same registry."""
+
+    exit_code = ExitCode.LOCKED

@@ -1,0 +1,63 @@
+"""The words of the house: levels of the fleet tree, signals, targets and their units.
+
+Physical ranges bound what a sensor can mean, not what is healthy; a value outside is not an observation.
+"""
+
+from dataclasses import dataclass
+
+#: From the leaf that is measured to the root that buys power.
+LEVELS = ("gpu", "server", "rack", "row", "hall", "site", "fleet")
+
+
+@dataclass(frozen=True)
+class Signal:
+    """One measured quantity.
+
+    Attributes:
+        name: column name; its suffix is the unit.
+        unit: SI unit as printed.
+        low, high: physical range, inclusive; values outside are sentinels or glitches.
+        typical_scale: a change of this size matters, in the signal's unit; None when the entity's nameplate says so.
+    """
+
+    name: str
+    unit: str
+    low: float
+    high: float
+    typical_scale: float | None
+
+
+#: Ranges: -40 °C is the coldest storage rating and 150 °C above any silicon shutdown limit (DOMAIN.md §2 lists 94-96 °C);
+#: 2 GW exceeds the largest announced campus; utilisation allows 2 % of sensor overshoot.
+SIGNALS = {
+    signal.name: signal
+    for signal in (
+        Signal("power_w", "W", 0.0, 2e9, None),
+        Signal("temperature_c", "°C", -40.0, 150.0, 10.0),
+        Signal("inlet_c", "°C", -40.0, 80.0, 5.0),
+        Signal("utilization_ratio", "1", 0.0, 1.02, 0.5),
+        Signal("cooling_power_w", "W", 0.0, 2e9, None),
+    )
+}
+
+
+@dataclass(frozen=True)
+class Target:
+    """A signal that is forecast, with its limit in the topology and the name of the room left below it."""
+
+    signal: str
+    limit: str
+    headroom: str
+
+    @property
+    def unit(self) -> str:
+        return SIGNALS[self.signal].unit
+
+
+TARGETS = {
+    target.signal: target
+    for target in (
+        Target("power_w", "power_limit_w", "power_headroom_w"),
+        Target("temperature_c", "temperature_limit_c", "thermal_headroom_c"),
+    )
+}

@@ -1,0 +1,99 @@
+"""The fleet as a tree, validated once; nothing downstream checks it again."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import polars as pl
+
+from forecast.contracts.errors import DataError
+from forecast.contracts.signals import LEVELS
+from forecast.contracts.tables import TOPOLOGY
+
+_RANK = {level: rank for rank, level in enumerate(LEVELS)}
+
+
+@dataclass(frozen=True, eq=False)
+class Topology:
+    """A valid fleet tree.
+
+    Attributes:
+        table: one row per entity, sorted by level (leaves first) and id; the order is the entity axis everywhere.
+    """
+
+    table: pl.DataFrame
+
+    @classmethod
+    def of(cls, table: pl.DataFrame, where: str = "topology") -> "Topology":
+        """Validate `table` as a tree (or a forest of unrelated leaves).
+
+        Raises:
+            DataError: on a repeated id, an unknown level or time zone, a parent that is absent or not above its
+                child, or a limit that is not positive.
+        """
+        TOPOLOGY.check(table.lazy(), where)
+        if table.is_empty():
+            raise DataError(f"{where}: no entities.")
+        _check_rows(table, where)
+        _check_parents(table, where)
+        rank = pl.col("level").replace_strict(_RANK, return_dtype=pl.Int32)
+        return cls(table.select(TOPOLOGY.required).sort(rank, "entity_id"))
+
+    @cached_property
+    def entities(self) -> tuple[str, ...]:
+        return tuple(self.table["entity_id"])
+
+    @cached_property
+    def levels(self) -> tuple[str, ...]:
+        """The levels present, leaves first."""
+        return tuple(self.table["level"].unique(maintain_order=True))
+
+    @cached_property
+    def skus(self) -> tuple[str, ...]:
+        return tuple(self.table["sku"].unique().sort())
+
+    def ancestors(self) -> pl.DataFrame:
+        """Every (leaf_id, ancestor_id) pair, leaves being the entities that nobody has as a parent."""
+        parent = dict(self.table.select("entity_id", "parent_id").iter_rows())
+        leaves = set(parent) - set(parent.values())
+        pairs = [(leaf, above) for leaf in self.entities if leaf in leaves for above in _path(parent, parent[leaf])]
+        return pl.DataFrame(pairs, schema={"leaf_id": pl.String, "ancestor_id": pl.String}, orient="row")
+
+
+def _path(parent: dict[str, str | None], entity: str | None) -> list[str]:
+    path = []
+    while entity is not None:
+        path.append(entity)
+        entity = parent[entity]
+    return path
+
+
+def _check_rows(table: pl.DataFrame, where: str) -> None:
+    repeated = table.filter(pl.col("entity_id").is_duplicated())
+    if not repeated.is_empty():
+        raise DataError(f"{where}: entity {repeated['entity_id'][0]} appears {len(repeated)} times.")
+    unknown = table.filter(~pl.col("level").is_in(LEVELS))
+    if not unknown.is_empty():
+        row = unknown.row(0, named=True)
+        raise DataError(f"{where}: {row['entity_id']} has level {row['level']!r}; levels are {', '.join(LEVELS)}.")
+    bad_limit = table.filter((pl.col("power_limit_w") <= 0) | (pl.col("temperature_limit_c") <= 0))
+    if not bad_limit.is_empty():
+        raise DataError(f"{where}: {bad_limit['entity_id'][0]} has a limit that is not positive; leave it null if unknown.")
+    for zone in table["time_zone"].unique():
+        try:
+            pl.Series([0]).cast(pl.Datetime("us", "UTC")).dt.convert_time_zone(zone)
+        except pl.exceptions.PolarsError as error:
+            raise DataError(f"{where}: {zone!r} is not an IANA time zone.") from error
+
+
+def _check_parents(table: pl.DataFrame, where: str) -> None:
+    level = dict(table.select("entity_id", "level").iter_rows())
+    for entity, parent in table.select("entity_id", "parent_id").iter_rows():
+        if parent is None:
+            continue
+        if parent not in level:
+            raise DataError(f"{where}: {entity} names parent {parent!r}, which is not in the table.")
+        below, above = (_RANK[level[node]] for node in (entity, parent))
+        if below >= above:
+            raise DataError(f"{where}: {entity} ({level[entity]}) cannot sit under {parent} ({level[parent]}).")
+
+
