@@ -1,0 +1,1 @@
+"""What the data means: names, units, tables, specifications, errors. Polars and the standard library only."""

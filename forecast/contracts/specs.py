@@ -1,0 +1,78 @@
+"""What one named forecast takes in and gives out. The same specification trains, serves and is written in the bundle."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from forecast.contracts.errors import ConfigError
+from forecast.contracts.signals import SIGNALS, TARGETS
+
+#: Known-ahead covariates, in graph order (`forecast.features.calendar`).
+CALENDAR = ("day_sin", "day_cos", "week_sin", "week_cos")
+
+#: Static inputs, in graph order: the limits in their units, then codes into the level and SKU vocabularies, 0 = unknown.
+STATIC = ("power_limit_w", "temperature_limit_c", "level_code", "sku_code")
+
+
+@dataclass(frozen=True)
+class ForecastSpec:
+    """The interface of a forecast graph.
+
+    Attributes:
+        step_s: grid step, seconds.
+        context_steps: steps the graph looks back (L).
+        horizon_steps: steps it looks ahead (H).
+        targets: signals forecast (T), which lead `past`.
+        past: observed signals in channel order (C).
+        quantile_levels: ascending, symmetric about the median (Q).
+        future: known-ahead covariates in channel order (F).
+        static: constants per entity (S).
+    """
+
+    step_s: int
+    context_steps: int
+    horizon_steps: int
+    targets: tuple[str, ...]
+    past: tuple[str, ...]
+    quantile_levels: tuple[float, ...]
+    future: tuple[str, ...] = CALENDAR
+    static: tuple[str, ...] = STATIC
+
+    def __post_init__(self) -> None:
+        if min(self.step_s, self.context_steps, self.horizon_steps) < 1:
+            raise ConfigError("step_s, context_steps and horizon_steps must be at least 1.")
+        if 86_400 % self.step_s:
+            raise ConfigError(f"step_s={self.step_s} does not divide a day; the grid would drift. Use e.g. 300 or 3600.")
+        _check_names("targets", self.targets, TARGETS)
+        _check_names("past", self.past, SIGNALS)
+        if self.past[: len(self.targets)] != self.targets:
+            raise ConfigError(f"past must start with the targets {list(self.targets)}, got {list(self.past)}.")
+        _check_levels(self.quantile_levels)
+
+    @property
+    def day_steps(self) -> int:
+        return 86_400 // self.step_s
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> "ForecastSpec":
+        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in data.items()})
+
+
+def _check_names(field: str, names: tuple[str, ...], known: Mapping[str, object]) -> None:
+    if not names:
+        raise ConfigError(f"{field} is empty; choose from {', '.join(known)}.")
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise ConfigError(f"{field} names {unknown[0]!r}; known are {', '.join(known)}.")
+
+
+def _check_levels(levels: tuple[float, ...]) -> None:
+    mirrored = tuple(round(1 - level, 9) for level in reversed(levels))
+    ascending = all(low < high for low, high in zip(levels, levels[1:], strict=False))
+    if not ascending or mirrored != tuple(round(level, 9) for level in levels) or 0.5 not in levels:
+        raise ConfigError(f"quantile_levels must ascend, mirror about 0.5 and hold it, got {list(levels)}.")
+    if levels[0] <= 0 or not {0.1, 0.9} <= set(levels):
+        raise ConfigError(f"quantile_levels must lie inside (0, 1) and hold 0.1 and 0.9, got {list(levels)}.")

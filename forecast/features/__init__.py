@@ -1,0 +1,1 @@
+"""Telemetry to model inputs: pure functions over lazy Polars frames, each looking only backwards in time."""

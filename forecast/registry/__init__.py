@@ -1,0 +1,1 @@
+"""Published bundles: atomic publish, rollback, retention."""

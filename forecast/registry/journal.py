@@ -1,0 +1,49 @@
+"""A registry's diary: one JSON object a line, appended and never rewritten."""
+
+import json
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+
+
+class Journal:
+    """Lines of `{"time", "action", "key"}`, oldest first.
+
+    Args:
+        path: the file; made by the first `append`.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def append(self, action: str, key: str) -> None:
+        """Write one line and wait until the disk has it.
+
+        Raises:
+            OSError: the disk refused; the line may be torn, which `entries` overlooks.
+        """
+        line = json.dumps({"time": datetime.now(UTC).isoformat(timespec="seconds"), "action": action, "key": key})
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(self._line_break() + line + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+    def entries(self) -> list[dict[str, str]]:
+        """Return every whole line; one torn by a crash was never acknowledged, so it is left out."""
+        if not self._path.exists():
+            return []
+        parsed = (_parsed(line) for line in self._path.read_text(encoding="utf-8", errors="replace").splitlines())
+        return [entry for entry in parsed if entry]
+
+    def _line_break(self) -> str:
+        """A newline where the last write was torn, so that it cannot spoil the next."""
+        text = self._path.read_bytes()
+        return "" if not text or text.endswith(b"\n") else "\n"
+
+
+def _parsed(line: str) -> dict[str, str]:
+    try:
+        entry = json.loads(line)
+    except ValueError:
+        return {}
+    return entry if isinstance(entry, dict) else {}

@@ -1,0 +1,203 @@
+"""A registry of published bundles made of files only, for any POSIX filesystem.
+
+    <root>/<name>/versions/<key>/   one complete bundle each
+    <root>/<name>/current           relative symlink to the version in service
+    <root>/<name>/previous          relative symlink to the one before it
+    <root>/<name>/journal.jsonl     what was done, one JSON object a line
+    <root>/<name>/.lock             held while something is written
+    <root>/<name>/.staging-…/       unfinished work, swept by the next holder of the lock
+
+Readers need no lock: `current` changes in one step, and a version never changes once it has its name.
+"""
+
+import fcntl
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from uuid import uuid4
+
+from forecast.contracts.errors import ConfigError, FleetcastError, RegistryLockedError
+from forecast.registry.journal import Journal
+
+_NAME = re.compile(r"[a-z0-9_.-]{1,64}")
+
+
+class Registry:
+    """The published versions of one named forecast.
+
+    Writers work inside `with registry.lock():`; readers call `current` at any time.
+
+    Args:
+        root: folder that holds all named forecasts; made by the first writer.
+        name: the forecast, say "day-ahead".
+        keep: versions retained, newest first; `current` and `previous` stay whatever their age.
+
+    Raises:
+        ConfigError: the name is not `[a-z0-9_.-]{1,64}`, or `keep` is below 1.
+    """
+
+    def __init__(self, root: Path, name: str, keep: int = 10) -> None:
+        if keep < 1:
+            raise ConfigError(f"A registry keeps at least 1 version, not {keep}.")
+        self.folder = root / _checked(name, "forecast name")
+        self._keep = keep
+        self._versions = self.folder / "versions"
+        self._journal = Journal(self.folder / "journal.jsonl")
+        self._locked = False
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the right to write; sweep what a dead writer left behind.
+
+        The kernel frees the lock when its holder dies, together with any process it forked.
+
+        Raises:
+            RegistryLockedError: another run holds it. There is no waiting.
+        """
+        self._versions.mkdir(parents=True, exist_ok=True)
+        with (self.folder / ".lock").open("a") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise RegistryLockedError(f"{self.folder} is locked by another run; try again when it ends.") from error
+            self._locked = True
+            try:
+                self._sweep()
+                yield
+            finally:
+                self._locked = False
+
+    def staging(self) -> Path:
+        """Make a fresh folder for a bundle in the making, on the registry's filesystem."""
+        self._require_lock()
+        # Not tempfile: its folders are private to their owner, and a server may run as another user.
+        folder = self.folder / f".staging-{uuid4().hex}"
+        folder.mkdir()
+        return folder
+
+    def publish(self, staged: Path, key: str) -> Path:
+        """Put the bundle in `staged` into service as version `key`; return the version's folder.
+
+        Every step can be the last one before a crash; publishing the same key again then finishes the job. A version
+        that exists already is left as it is and `staged` is thrown away.
+
+        Raises:
+            ConfigError: the key is not `[a-z0-9_.-]{1,64}`.
+            OSError: the disk refused; `current` is a complete version all the same.
+        """
+        self._require_lock()
+        version = self._versions / _checked(key, "version key")
+        if version.is_dir():
+            shutil.rmtree(staged, ignore_errors=True)
+        else:
+            _sync_tree(staged)
+            staged.rename(version)
+            _sync(self._versions)
+        if self.current() != version or not self.has(key):
+            self._serve(version, "publish")
+        self._retire()
+        return version
+
+    def rollback(self, key: str | None = None) -> Path:
+        """Put `previous`, or version `key`, back into service; return its folder.
+
+        Raises:
+            ConfigError: there is no such version, or nothing to go back to.
+        """
+        self._require_lock()
+        target = self.previous() if key is None else self._versions / _checked(key, "version key")
+        if target is None or (key is None and target == self.current()):
+            raise ConfigError(f"{self.folder} has no previous version; name one of {self._listed()}.")
+        if not target.is_dir():
+            raise ConfigError(f"{self.folder} has no version {target.name}; it has {self._listed()}.")
+        self._serve(target, "rollback")
+        return target
+
+    def current(self) -> Path | None:
+        """Return the folder of the version in service; it stays valid while `current` moves on."""
+        return self._linked("current")
+
+    def previous(self) -> Path | None:
+        return self._linked("previous")
+
+    def versions(self) -> list[Path]:
+        """Return the versions' folders, newest first; one whose publishing was cut short counts as newest."""
+        order = {entry["key"]: place for place, entry in enumerate(self.journal()) if entry["action"] == "publish"}
+        folders = self._versions.iterdir() if self._versions.is_dir() else ()
+        return sorted(folders, key=lambda folder: (order.get(folder.name, len(order)), folder.name), reverse=True)
+
+    def has(self, key: str) -> bool:
+        """Whether `key` is here and its publishing came to its end; after a crash half-way it did not."""
+        done = any(entry["key"] == key and entry["action"] == "publish" for entry in self.journal())
+        return done and (self._versions / _checked(key, "version key")).is_dir()
+
+    def journal(self) -> list[dict[str, str]]:
+        """Return what was done, oldest first: `time` (UTC, ISO 8601), `action` (publish or rollback) and `key`."""
+        return self._journal.entries()
+
+    def _serve(self, version: Path, action: str) -> None:
+        before = self.current()
+        # `previous` first: a crash between the two can then lose no version that was in service.
+        if before is not None and before != version:
+            self._link("previous", before)
+        self._link("current", version)
+        self._journal.append(action, version.name)
+
+    def _link(self, name: str, version: Path) -> None:
+        staged = self.staging()
+        link = staged / name
+        link.symlink_to(version.relative_to(self.folder))  # relative to where it will be, so that a registry can move
+        link.replace(self.folder / name)
+        _sync(self.folder)
+        staged.rmdir()
+
+    def _linked(self, name: str) -> Path | None:
+        try:
+            return self.folder / (self.folder / name).readlink()
+        except FileNotFoundError:
+            return None
+
+    def _retire(self) -> None:
+        in_service = (self.current(), self.previous())
+        for version in self.versions()[self._keep :]:
+            if version not in in_service:
+                # Out of `versions` in one step first: a crash must not leave half a bundle under its name.
+                trash = self.staging()
+                version.rename(trash / version.name)
+                shutil.rmtree(trash)
+
+    def _sweep(self) -> None:
+        # Staging is only made under the lock, which is ours now: whoever made these is gone.
+        for stale in self.folder.glob(".staging-*"):
+            shutil.rmtree(stale)
+
+    def _require_lock(self) -> None:
+        if not self._locked:
+            raise FleetcastError(f"{self.folder} is written only inside `with registry.lock():`.")
+
+    def _listed(self) -> str:
+        return ", ".join(version.name for version in self.versions()) or "none yet"
+
+
+def _checked(name: str, what: str) -> str:
+    if not _NAME.fullmatch(name) or name in {".", ".."}:
+        raise ConfigError(f"{what} {name!r} is not 1 to 64 characters of a-z, 0-9, '_', '.' and '-'.")
+    return name
+
+
+def _sync_tree(folder: Path) -> None:
+    for path, _, files in os.walk(folder, topdown=False):
+        for file in files:
+            _sync(Path(path, file))
+        _sync(Path(path))
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,1 @@
+"""Raw source to telemetry: one file per kind of source."""

@@ -1,0 +1,211 @@
+"""The general file source: any Parquet, CSV or TSV of measurements, described in YAML.
+
+A public data set is a YAML file that maps its columns, units, time zone, entities and limits; no code.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from forecast.contracts.errors import ConfigError, DataError
+from forecast.contracts.signals import SIGNALS, TARGETS
+from forecast.contracts.tables import TOPOLOGY, UTC
+from forecast.contracts.topology import Topology
+from forecast.contracts.version import key_of
+from forecast.traces.trace import Source, Trace, checked, parse_utc
+
+#: Unit as written in YAML to (factor, offset) into the house's SI unit: si = raw · factor + offset.
+UNITS = {
+    "W": (1.0, 0.0),
+    "kW": (1e3, 0.0),
+    "MW": (1e6, 0.0),
+    "degC": (1.0, 0.0),
+    "degF": (5 / 9, -160 / 9),
+    "K": (1.0, -273.15),
+    "ratio": (1.0, 0.0),
+    "percent": (0.01, 0.0),
+}
+
+#: A share of the entity's own `power_limit_w`, for data whose capacity is confidential.
+FRACTION_OF_LIMIT = "fraction_of_limit"
+
+_READERS = {".parquet": "parquet", ".csv": ",", ".tsv": "\t", ".txt": "\t"}
+
+
+@dataclass
+class EntitySpec:
+    """One entity of a file that has no topology of its own.
+
+    Attributes:
+        level, sku, parent_id, site: as in the topology.
+        power_limit_w, temperature_limit_c: None where unknown.
+        time_zone: IANA zone of the site, for the calendar.
+        since: samples before this ISO time are not used (a commissioning period, say).
+    """
+
+    level: str = "server"
+    sku: str = "unknown"
+    parent_id: str | None = None
+    site: str = "site-1"
+    power_limit_w: float | None = None
+    temperature_limit_c: float | None = None
+    time_zone: str = "UTC"
+    since: str | None = None
+
+
+@dataclass
+class FileSource(Source):
+    """Measurements in files, mapped to the telemetry contract.
+
+    Attributes:
+        path: a file, a glob, or a folder of Parquet (hive-partitioned or not).
+        columns: contract column to the file's column; empty when the file has the contract's names already.
+        units: signal to its unit in the file; signals left out are in SI.
+        time_zone: zone of times that carry none; a fixed offset such as Etc/GMT+5 where a clock ignores daylight saving.
+        topology: a Parquet or CSV file with the topology's columns; None takes `entities`.
+        entities: entity_id to its description, when there is no topology file; others in the file are left out.
+    """
+
+    path: str = ""
+    columns: dict[str, str] = field(default_factory=dict)
+    units: dict[str, str] = field(default_factory=dict)
+    time_zone: str | None = None
+    topology: str | None = None
+    entities: dict[str, EntitySpec] = field(default_factory=dict)
+
+    def read(self, cache: Path) -> Trace:  # noqa: ARG002 - files need no cache
+        """Map the files to telemetry, lazily.
+
+        Raises:
+            DataError: a path without files, a missing or retyped column, a zone-less time without `time_zone`.
+            ConfigError: an unknown unit or column name in the mapping.
+        """
+        files = find_files(self.path)
+        topology = self._read_topology()
+        telemetry = checked(self._telemetry(scan(files), topology), self.path)
+        return Trace(telemetry, topology, key_of(self.mapping(), content_key(files))).before(self.until)
+
+    def mapping(self) -> dict[str, Any]:
+        """Everything but where the files are and when they end, as plain data: what a bundle keeps to read its like."""
+        return {name: value for name, value in asdict(self).items() if name not in {"path", "until", "topology"}}
+
+    @classmethod
+    def from_mapping(cls, mapping: Mapping[str, Any], path: str) -> "FileSource":
+        entities = {name: EntitySpec(**entity) for name, entity in mapping.get("entities", {}).items()}
+        return cls(path=path, **{**mapping, "entities": entities})
+
+    def _telemetry(self, raw: pl.LazyFrame, topology: Topology) -> pl.LazyFrame:
+        found = raw.collect_schema()
+        columns = self.columns or {name: name for name in ("time", "entity_id", *SIGNALS) if name in found}
+        self._check_mapping(columns, found)
+        mapped = raw.select(pl.col(column).alias(name) for name, column in columns.items())
+        return (
+            mapped.with_columns(self._time(found[columns["time"]]), pl.col("entity_id").cast(pl.String))
+            .filter(pl.col("time").is_not_null(), pl.col("entity_id").is_in(topology.entities))
+            .filter(self._in_service())
+            .with_columns(self._si(name, topology) for name in columns if name in SIGNALS)
+        )
+
+    def _check_mapping(self, columns: Mapping[str, str], found: pl.Schema) -> None:
+        unknown = [name for name in columns if name not in {"time", "entity_id", *SIGNALS}]
+        if unknown:
+            raise ConfigError(f"columns maps {unknown[0]!r}; the contract has time, entity_id, {', '.join(SIGNALS)}.")
+        for name in ("time", "entity_id"):
+            if name not in columns:
+                raise DataError(f"{self.path}: no column for {name}; found {', '.join(found)}. Map it in `columns`.")
+        absent = [column for column in columns.values() if column not in found]
+        if absent:
+            raise DataError(f"{self.path}: no column {', '.join(absent)}; found {', '.join(found)}.")
+        for name, unit in self.units.items():
+            if unit not in {*UNITS, FRACTION_OF_LIMIT}:
+                raise ConfigError(f"units.{name}={unit!r}; known are {', '.join(UNITS)}, {FRACTION_OF_LIMIT}.")
+
+    def _time(self, dtype: pl.DataType) -> pl.Expr:
+        time = pl.col("time")
+        if dtype == pl.String:
+            time = time.str.to_datetime(time_unit="us", strict=False)
+        elif not isinstance(dtype, pl.Datetime):
+            raise DataError(f"{self.path}: the time column is {dtype}, expected a timestamp or ISO text.")
+        if getattr(dtype, "time_zone", None):
+            return time.cast(UTC)
+        if self.time_zone is None:
+            raise DataError(f"{self.path}: times carry no zone; set the source's `time_zone` (e.g. UTC).")
+        local = time.cast(pl.Datetime("us")).dt.replace_time_zone(self.time_zone, ambiguous="earliest", non_existent="null")
+        return local.dt.convert_time_zone("UTC")
+
+    def _si(self, name: str, topology: Topology) -> pl.Expr:
+        raw = pl.col(name).cast(pl.Float64, strict=False)
+        unit = self.units.get(name)
+        if unit is None:
+            return raw
+        if unit == FRACTION_OF_LIMIT:
+            limits = dict(topology.table.select("entity_id", TARGETS[name].limit).iter_rows())
+            return raw * pl.col("entity_id").replace_strict(limits, return_dtype=pl.Float64)
+        factor, offset = UNITS[unit]
+        return raw * factor + offset
+
+    def _in_service(self) -> pl.Expr:
+        since = {name: parse_utc(entity.since) for name, entity in self.entities.items() if entity.since}
+        started = [(pl.col("entity_id") != name) | (pl.col("time") >= start) for name, start in since.items()]
+        return pl.all_horizontal(pl.lit(True), *started)
+
+    def _read_topology(self) -> Topology:
+        if self.topology is not None:
+            file = Path(self.topology)
+            return Topology.of(scan(find_files(self.topology)).collect(), str(file))
+        if not self.entities:
+            raise ConfigError(f"{self.path}: name a `topology` file or list the `entities` of the source.")
+        rows = [{"entity_id": name, **asdict(entity)} for name, entity in self.entities.items()]
+        return Topology.of(pl.DataFrame(rows, schema=dict(TOPOLOGY.required)), "source.entities")
+
+
+def find_files(path: str) -> list[Path]:
+    """The files a path, folder or glob stands for, sorted.
+
+    Raises:
+        DataError: none found, or a kind that is not read.
+    """
+    place = Path(path)
+    if place.is_dir():
+        files = sorted(place.rglob("*.parquet"))
+    elif place.is_file():
+        files = [place]
+    else:
+        files = sorted(Path(place.anchor or ".").glob(str(place.relative_to(place.anchor)))) if path else []
+    if not files:
+        raise DataError(f"{path or 'source.path'}: no such file or folder of Parquet; check the path.")
+    kinds = {file.suffix.lower() for file in files}
+    if len(kinds) > 1 or not kinds <= set(_READERS):
+        raise DataError(f"{path}: cannot read {', '.join(sorted(kinds))}; one kind of {', '.join(_READERS)} is read.")
+    return files
+
+
+def scan(files: list[Path]) -> pl.LazyFrame:
+    """The files as one lazy table. Text stays text: types are the mapping's business, and a trailer line is no number.
+
+    Raises:
+        DataError: a file that is empty or not what its name says.
+    """
+    reader = _READERS[files[0].suffix.lower()]
+    try:
+        if reader == "parquet":
+            frame = pl.scan_parquet(files, hive_partitioning=False)
+        else:
+            frame = pl.scan_csv(files, separator=reader, infer_schema=False, truncate_ragged_lines=True)
+        frame.collect_schema()
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise DataError(f"{files[0]}: cannot be read as {files[0].suffix[1:]}: {str(error).splitlines()[0]}") from error
+    return frame
+
+
+def content_key(files: list[Path]) -> str:
+    """Changes whenever a byte of the files does."""
+    digest = hashlib.sha256()
+    for path in files:
+        with path.open("rb") as stream:
+            digest.update(hashlib.file_digest(stream, "sha256").digest())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,68 @@
+"""What every source gives: telemetry that keeps its contract, the fleet tree, and a key of its content."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Protocol
+
+import polars as pl
+
+from forecast.contracts.errors import ConfigError
+from forecast.contracts.tables import TELEMETRY
+from forecast.contracts.topology import Topology
+
+
+@dataclass(frozen=True, eq=False)
+class Trace:
+    """Measurements of a fleet.
+
+    Attributes:
+        telemetry: long, lazy, contract TELEMETRY.
+        topology: the fleet tree.
+        key: changes whenever the content does.
+    """
+
+    telemetry: pl.LazyFrame
+    topology: Topology
+    key: str
+
+    def before(self, until: str | None) -> "Trace":
+        """The trace without samples from `until` (an ISO time, UTC unless it says otherwise) on."""
+        if until is None:
+            return self
+        return Trace(self.telemetry.filter(pl.col("time") < parse_utc(until)), self.topology, f"{self.key}<{until}")
+
+
+@dataclass
+class Source:
+    """Settings of a source; a subclass per kind adds its own and reads.
+
+    Attributes:
+        until: ignore samples from this ISO time on (UTC unless it says otherwise); None takes all.
+    """
+
+    until: str | None = None
+
+    def read(self, cache: Path) -> Trace:
+        """Read the source; what is expensive to make is kept under `cache`."""
+        raise NotImplementedError
+
+
+class Progress(Protocol):
+    """Told the share of the work done, 0 to 1."""
+
+    def __call__(self, share: float, /) -> None: ...
+
+
+def parse_utc(text: str) -> datetime:
+    """An ISO time as an aware UTC datetime; one without a zone is UTC."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise ConfigError(f"{text!r} is not an ISO time such as 2026-06-01T00:00.") from error
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+def checked(telemetry: pl.LazyFrame, where: str) -> pl.LazyFrame:
+    """Telemetry whose schema keeps the contract, as the last step of every source."""
+    return TELEMETRY.check(telemetry, where)
