@@ -36,7 +36,7 @@ class Journal:
         return [entry for entry in parsed if entry]
 
     def _line_break(self) -> str:
-        """A newline where the last write was torn, so that it cannot spoil the next."""
+        """Return a newline where the last write was torn, so that it cannot spoil the next."""
         text = self._path.read_bytes()
         return "" if not text or text.endswith(b"\n") else "\n"
 

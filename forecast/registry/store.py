@@ -11,7 +11,6 @@ Readers need no lock: `current` changes in one step, and a version never changes
 """
 
 import fcntl
-import os
 import re
 import shutil
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from forecast.contracts.errors import ConfigError, FleetcastError, RegistryLockedError
+from forecast.registry.disk import sync, sync_tree
 from forecast.registry.journal import Journal
 
 _NAME = re.compile(r"[a-z0-9_.-]{1,64}")
@@ -93,9 +93,9 @@ class Registry:
         if version.is_dir():
             shutil.rmtree(staged, ignore_errors=True)
         else:
-            _sync_tree(staged)
+            sync_tree(staged)
             staged.rename(version)
-            _sync(self._versions)
+            sync(self._versions)
         if self.current() != version or not self.has(key):
             self._serve(version, "publish")
         self._retire()
@@ -124,15 +124,15 @@ class Registry:
         return self._linked("previous")
 
     def versions(self) -> list[Path]:
-        """Return the versions' folders, newest first; one whose publishing was cut short counts as newest."""
+        """Return the versions' folders, newest first; one whose publishing was cut short comes last."""
         order = {entry["key"]: place for place, entry in enumerate(self.journal()) if entry["action"] == "publish"}
         folders = self._versions.iterdir() if self._versions.is_dir() else ()
-        return sorted(folders, key=lambda folder: (order.get(folder.name, len(order)), folder.name), reverse=True)
+        return sorted(folders, key=lambda folder: (order.get(folder.name, -1), folder.name), reverse=True)
 
     def has(self, key: str) -> bool:
         """Whether `key` is here and its publishing came to its end; after a crash half-way it did not."""
-        done = any(entry["key"] == key and entry["action"] == "publish" for entry in self.journal())
-        return done and (self._versions / _checked(key, "version key")).is_dir()
+        version = self._versions / _checked(key, "version key")
+        return version.is_dir() and any(entry["key"] == key for entry in self.journal())
 
     def journal(self) -> list[dict[str, str]]:
         """Return what was done, oldest first: `time` (UTC, ISO 8601), `action` (publish or rollback) and `key`."""
@@ -151,7 +151,7 @@ class Registry:
         link = staged / name
         link.symlink_to(version.relative_to(self.folder))  # relative to where it will be, so that a registry can move
         link.replace(self.folder / name)
-        _sync(self.folder)
+        sync(self.folder)
         staged.rmdir()
 
     def _linked(self, name: str) -> Path | None:
@@ -186,18 +186,3 @@ def _checked(name: str, what: str) -> str:
     if not _NAME.fullmatch(name) or name in {".", ".."}:
         raise ConfigError(f"{what} {name!r} is not 1 to 64 characters of a-z, 0-9, '_', '.' and '-'.")
     return name
-
-
-def _sync_tree(folder: Path) -> None:
-    for path, _, files in os.walk(folder, topdown=False):
-        for file in files:
-            _sync(Path(path, file))
-        _sync(Path(path))
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
