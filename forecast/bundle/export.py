@@ -1,0 +1,86 @@
+"""A trained graph to `model.onnx`, with golden vectors, in a folder that becomes a bundle."""
+
+import contextlib
+import io
+import logging
+import warnings
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+from torch import Tensor
+
+from forecast.bundle.golden import disagreement, write_golden
+from forecast.bundle.session import MODEL, OUTPUTS, Outputs, Session
+from forecast.models.graph import ForecastGraph
+from forecast.windows.gather import Batch
+from forecast.windows.inputs import Inputs
+
+OPSET = 20
+_LARGEST_BATCH = 65_536
+
+
+def export(graph: ForecastGraph, example: Batch, folder: Path) -> float:
+    """Write `model.onnx` (one file, dynamic batch) and `golden.npz` into `folder`.
+
+    Args:
+        graph: on the CPU, in evaluation mode.
+        example: at least two windows; they become the golden vectors, some of their values made unknown.
+
+    Returns:
+        The largest relative difference between PyTorch and ONNX Runtime on the golden vectors.
+    """
+    path = folder / MODEL
+    arguments = tuple(part[:2] for part in (example.past, example.future, example.static))
+    batch = torch.export.Dim("batch", min=1, max=_LARGEST_BATCH)
+    with _quiet():
+        program = torch.onnx.export(
+            graph,
+            arguments,
+            dynamo=True,
+            opset_version=OPSET,
+            external_data=False,
+            input_names=["past", "future", "static"],
+            output_names=list(OUTPUTS),
+            dynamic_shapes=({0: batch},) * 3,
+            verbose=False,
+        )
+    program.save(path, external_data=False)
+    onnx.checker.check_model(path)
+    inputs = Inputs(*(part.numpy() for part in (_punctured(example.past), example.future, example.static)))
+    expected = torch_outputs(graph, inputs)
+    write_golden(folder, inputs, expected)
+    actual = Session(path).run(inputs)
+    return max(disagreement(getattr(actual, name), getattr(expected, name)) for name in Outputs._fields)
+
+
+@torch.no_grad()
+def torch_outputs(graph: ForecastGraph, inputs: Inputs) -> Outputs:
+    """What PyTorch makes of `inputs`."""
+    arrays = (torch.from_numpy(array) for array in (inputs.past, inputs.future, inputs.static))
+    return Outputs(*(output.numpy() for output in graph(*arrays)))
+
+
+def operators(folder: Path) -> list[str]:
+    """The ONNX operators that `model.onnx` uses, sorted."""
+    return sorted({node.op_type for node in onnx.load(folder / MODEL).graph.node})
+
+
+def _punctured(past: Tensor) -> Tensor:
+    """The context with a tenth of its values unknown, the same ones every time."""
+    holes = np.random.default_rng(0).random(past.shape) < 0.1
+    return past.masked_fill(torch.from_numpy(holes), torch.nan)
+
+
+@contextlib.contextmanager
+def _quiet():  # type: ignore[no-untyped-def]
+    """The exporter narrates on stdout and warns of what it handles."""
+    level = logging.getLogger("torch.onnx").level
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        try:
+            yield
+        finally:
+            logging.getLogger("torch.onnx").setLevel(level)

@@ -1,0 +1,46 @@
+"""Golden vectors: inputs and what PyTorch made of them, kept in the bundle and checked at every load."""
+
+from pathlib import Path
+
+import numpy as np
+
+from forecast.bundle.session import Outputs, Session
+from forecast.contracts.errors import BundleError
+from forecast.windows.inputs import Inputs
+from forecast.windows.panel import Floats
+
+GOLDEN = "golden.npz"
+
+#: PyTorch and ONNX Runtime add floats in different orders; more than this apart is a different graph.
+TOLERANCE = 1e-4
+
+
+def write_golden(folder: Path, inputs: Inputs, outputs: Outputs) -> None:
+    np.savez_compressed(folder / GOLDEN, **vars(inputs), **outputs._asdict())
+
+
+def check_golden(folder: Path, session: Session) -> None:
+    """Run the golden inputs.
+
+    Raises:
+        BundleError: an output differs, is not finite where it was, or crosses.
+    """
+    with np.load(folder / GOLDEN, allow_pickle=False) as arrays:
+        inputs = Inputs(**{name: arrays[name] for name in ("past", "future", "static")})
+        expected = Outputs(**{name: arrays[name] for name in Outputs._fields})
+    actual = session.run(inputs)
+    for name in Outputs._fields:
+        apart = disagreement(getattr(actual, name), getattr(expected, name))
+        if not apart <= TOLERANCE:
+            raise BundleError(f"{folder}: {name} of the golden inputs is {apart:.1e} off, over {TOLERANCE:.0e}.")
+    if (np.diff(actual.quantiles, axis=2) < 0).any():
+        raise BundleError(f"{folder}: quantiles of the golden inputs cross.")
+
+
+def disagreement(actual: Floats, expected: Floats) -> float:
+    """The largest difference relative to each row's own size; infinite when not NaN in the same places."""
+    if (np.isnan(actual) != np.isnan(expected)).any():
+        return float("inf")
+    axes = tuple(range(2, expected.ndim))
+    size = np.maximum(np.nanmax(np.abs(np.nan_to_num(expected)), axis=axes, keepdims=True), 1e-3)
+    return float(np.max(np.nan_to_num(np.abs(actual - expected)) / size, initial=0.0))

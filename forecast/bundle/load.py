@@ -1,0 +1,54 @@
+"""Open a bundle, trusting nothing: sizes, hashes, links and golden vectors first."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from forecast.bundle.golden import GOLDEN, check_golden
+from forecast.bundle.manifest import NAME, Manifest, sha256
+from forecast.bundle.session import MODEL, Session
+from forecast.contracts.errors import BundleError
+
+#: Far above any model of this project (a few MB), far below a machine's memory.
+_LARGEST_BYTES = 512 * 1024**2
+
+
+@dataclass(frozen=True, eq=False)
+class Bundle:
+    """A verified bundle: its manifest and a session that reproduced its golden vectors."""
+
+    folder: Path
+    manifest: Manifest
+    session: Session
+
+
+def load(folder: Path) -> Bundle:
+    """Verify and open the bundle in `folder` (a published version, or a link to one such as `current`).
+
+    Raises:
+        BundleError: one line that names the file and what is wrong with it.
+    """
+    folder = folder.resolve()
+    manifest = Manifest.read(folder)
+    _check_files(folder, manifest)
+    try:
+        session = Session(folder / MODEL)
+    except Exception as error:  # noqa: BLE001 - the runtime raises several unrelated types
+        raise BundleError(f"{folder / MODEL}: ONNX Runtime cannot load it: {str(error).splitlines()[0]}") from error
+    check_golden(folder, session)
+    return Bundle(folder, manifest, session)
+
+
+def _check_files(folder: Path, manifest: Manifest) -> None:
+    for needed in (MODEL, GOLDEN):
+        if needed not in manifest.files:
+            raise BundleError(f"{folder}: the manifest does not list {needed}.")
+    for name, digest in manifest.files.items():
+        path = folder / name
+        if Path(name).name != name or name == NAME:
+            raise BundleError(f"{folder}: the manifest lists {name!r}, which is not a file of the bundle.")
+        if path.is_symlink() or not path.is_file():
+            raise BundleError(f"{path}: missing, or not a plain file.")
+        if path.stat().st_size > _LARGEST_BYTES:
+            raise BundleError(f"{path}: larger than {_LARGEST_BYTES // 1024**2} MiB.")
+        if sha256(path) != digest:
+            raise BundleError(f"{path}: its SHA-256 is not the manifest's; the file was altered or cut short.")

@@ -1,0 +1,93 @@
+"""What a bundle says of itself: plain JSON, nothing that names code to run."""
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from forecast.contracts.errors import BundleError, FleetcastError
+from forecast.contracts.specs import ForecastSpec
+from forecast.contracts.tables import TOPOLOGY
+from forecast.contracts.topology import Topology
+
+FORMAT = 1
+NAME = "manifest.json"
+
+
+@dataclass(frozen=True, eq=False)
+class Manifest:
+    """The contents of `manifest.json`.
+
+    Attributes:
+        bundle_id: the run key.
+        name: of the forecast.
+        spec: the graph's interface, with channels, units by name, and quantile levels.
+        topology: the fleet it was made for, with limits.
+        skus: the vocabulary of `sku_code`.
+        source: mapping of the raw files it was trained on, to read their like; None where they kept the contract.
+        training: what it was made from: ranges, watermark, code version, model, parameters, opset.
+        scores: rows of `scores.json`, from the backtest.
+        files: SHA-256 of every other file.
+    """
+
+    bundle_id: str
+    name: str
+    spec: ForecastSpec
+    topology: Topology
+    skus: tuple[str, ...]
+    source: dict[str, Any] | None
+    training: dict[str, Any]
+    scores: list[dict[str, Any]]
+    files: dict[str, str] = field(default_factory=dict)
+
+    def write(self, folder: Path) -> None:
+        """Hash every file in `folder` and write the manifest beside them, last."""
+        files = {path.name: sha256(path) for path in sorted(folder.iterdir()) if path.name != NAME}
+        data = {
+            "format": FORMAT,
+            **{name: getattr(self, name) for name in ("bundle_id", "name", "skus", "source", "training", "scores")},
+            "spec": self.spec.to_dict(),
+            "topology": self.topology.table.to_dict(as_series=False),
+            "files": files,
+        }
+        (folder / NAME).write_text(json.dumps(data, indent=1, default=str))
+
+    @classmethod
+    def read(cls, folder: Path) -> "Manifest":
+        """Parse `folder`'s manifest.
+
+        Raises:
+            BundleError: absent, not JSON, of another format, or incomplete.
+        """
+        path = folder / NAME
+        if not path.is_file():
+            raise BundleError(f"{folder}: not a bundle, it has no {NAME}; give the folder of a published version.")
+        try:
+            data = json.loads(path.read_text())
+            if data["format"] != FORMAT:
+                raise BundleError(f"{path}: format {data['format']} is not the format {FORMAT} that this version reads.")
+            return cls._of(data)
+        except (KeyError, TypeError, ValueError, AttributeError, pl.exceptions.PolarsError) as error:
+            raise BundleError(f"{path}: damaged ({type(error).__name__}: {error}).") from error
+        except FleetcastError as error:
+            raise BundleError(f"{path}: {error}") from error
+
+    @classmethod
+    def _of(cls, data: dict[str, Any]) -> "Manifest":
+        table = pl.DataFrame(data["topology"], schema=dict(TOPOLOGY.required))
+        return cls(
+            spec=ForecastSpec.from_dict(data["spec"]),
+            topology=Topology.of(table, NAME),
+            skus=tuple(data["skus"]),
+            **{name: data[name] for name in ("bundle_id", "name", "source", "training", "scores", "files")},
+        )
+
+
+def sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+

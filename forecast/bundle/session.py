@@ -1,0 +1,48 @@
+"""ONNX Runtime around one graph: arrays in, arrays out, in batches of the size that runs fastest."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import onnxruntime
+
+from forecast.windows.inputs import Inputs
+from forecast.windows.panel import Floats
+
+MODEL = "model.onnx"
+OUTPUTS = ("quantiles", "headroom", "exceedance")
+
+#: One call of 10,000 rows measured up to 1.9 times slower than 256-row pieces, which fit the cache.
+_CHUNK = 256
+
+
+class Outputs(NamedTuple):
+    """What the graph says: `quantiles [B, T, Q, H]`, `headroom [B, T, Q, H]`, `exceedance [B, T, H]`."""
+
+    quantiles: Floats
+    headroom: Floats
+    exceedance: Floats
+
+
+class Session:
+    """A loaded graph. One thread: a server runs one session per core.
+
+    Args:
+        path: the ONNX file, already verified.
+    """
+
+    def __init__(self, path: Path) -> None:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        options.inter_op_num_threads = 1
+        self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+    def run(self, inputs: Inputs) -> Outputs:
+        rows = len(inputs.past)
+        parts = [self._call(inputs, slice(begin, begin + _CHUNK)) for begin in range(0, rows, _CHUNK)]
+        return Outputs(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
+
+    def _call(self, inputs: Inputs, rows: slice) -> list[Floats]:
+        feeds = {"past": inputs.past[rows], "future": inputs.future[rows], "static": inputs.static[rows]}
+        arrays: list[Floats] = self._session.run(list(OUTPUTS), feeds)
+        return arrays

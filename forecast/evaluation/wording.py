@@ -1,0 +1,82 @@
+"""Numbers and names as people read them: kW and MW, percent, "Load" for `power_w`."""
+
+import math
+from datetime import UTC, datetime
+from typing import TypeGuard
+
+from forecast.contracts.signals import SIGNALS
+
+OURS = "fleetcast"
+MISSING = "–"
+
+_TARGETS = {"power_w": "Load", "temperature_c": "Temperature"}
+_METHODS = {
+    OURS: "Fleetcast",
+    "persistence": "persistence",
+    "seasonal_naive_24h": "seasonal naive, 24 h",
+    "seasonal_naive_168h": "seasonal naive, 168 h",
+}
+
+
+def target_title(target: str) -> str:
+    return _TARGETS.get(target, target)
+
+
+def method_title(method: str) -> str:
+    return _METHODS.get(method, method)
+
+
+def unit_of(target: str) -> str:
+    return SIGNALS[target].unit if target in SIGNALS else ""
+
+
+def readable_unit(unit: str, magnitude: float) -> tuple[float, str]:
+    """Choose how to print values up to `magnitude`, which is in `unit`.
+
+    Returns:
+        The factor to multiply by, and the unit that results: W become kW or MW; all else stays.
+    """
+    if unit == "W" and magnitude >= 1e6:
+        return 1e-6, "MW"
+    if unit == "W" and magnitude >= 1e3:
+        return 1e-3, "kW"
+    return 1.0, unit
+
+
+def known(value: float | None) -> TypeGuard[float]:
+    return value is not None and math.isfinite(value)
+
+
+def quantity(value: float | None, unit: str) -> str:
+    """Print a value with its unit to three digits or so: 12345 W is "12.3 kW"."""
+    if not known(value):
+        return MISSING
+    factor, printed = readable_unit(unit, abs(value))
+    return f"{digits(value * factor)} {printed}".rstrip()
+
+
+def digits(value: float | None) -> str:
+    """Print about three significant digits, never with an exponent."""
+    if not known(value):
+        return MISSING
+    size = abs(value)
+    return fixed(value, 0 if size >= 100 else 1 if size >= 10 else 2)
+
+
+def fixed(value: float | None, decimals: int) -> str:
+    if not known(value):
+        return MISSING
+    return f"{value:,.{decimals}f}".replace("-", "−").replace(",", "\u202f")
+
+
+def percent(share: float | None, decimals: int = 1) -> str:
+    return f"{fixed(100 * share, decimals)} %" if known(share) else MISSING
+
+
+def moment(time: datetime | None) -> str:
+    """Print a time to the minute; one with a zone is shown in UTC."""
+    if time is None:
+        return MISSING
+    if time.tzinfo is None:
+        return f"{time:%Y-%m-%d %H:%M}"
+    return f"{time.astimezone(UTC):%Y-%m-%d %H:%M} UTC"

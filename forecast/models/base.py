@@ -1,0 +1,32 @@
+"""What every model is: settings that build a module, and the shapes that module maps between."""
+
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from forecast.contracts.specs import ForecastSpec
+
+
+@dataclass
+class ModelConfig:
+    """Settings of a model; a subclass per model adds its own. The class is found by its file, no registry to edit."""
+
+    def build(self, spec: ForecastSpec, skus: int) -> "QuantileModel":
+        """A module with fresh weights for `spec` and a vocabulary of `skus` SKUs.
+
+        Raises:
+            ConfigError: the sizes do not fit each other.
+        """
+        raise NotImplementedError
+
+
+class QuantileModel(nn.Module):
+    """Maps `past [B, C, L]`, `future [B, F, H]`, `static [B, S]` (physical units, NaN = unknown) to quantiles.
+
+    `forward` gives `[B, T, Q, H]` in the targets' units, never crossing along Q.
+    """
+
+    def forward(self, past: Tensor, future: Tensor, static: Tensor) -> Tensor:
+        raise NotImplementedError
+
+

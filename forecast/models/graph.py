@@ -1,0 +1,66 @@
+"""The deployed graph: a model, its calibration, and what a dispatcher asks of the result."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from forecast.contracts.signals import SIGNALS, TARGETS
+from forecast.contracts.specs import ForecastSpec
+from forecast.models.base import QuantileModel
+from forecast.models.quantiles import never_crossing, reach
+
+
+class ForecastGraph(nn.Module):
+    """Physical inputs to calibrated quantiles, headroom and exceedance: exactly what `model.onnx` computes.
+
+    Args:
+        model: gives raw quantiles.
+        offsets: `[G, T, Q, H]`, calibration per level of the fleet tree (row 0 for an unknown level), in units of the
+            `reach`; see `forecast.calibration.conformal`.
+    """
+
+    def __init__(self, model: QuantileModel, offsets: Tensor, spec: ForecastSpec) -> None:
+        super().__init__()
+        self.model = model
+        self.levels = spec.quantile_levels
+        self.level_code = spec.static.index("level_code")
+        self.limits = [spec.static.index(TARGETS[target].limit) for target in spec.targets]
+        self.register_buffer("offsets", offsets)
+        floor = torch.tensor([SIGNALS[target].low for target in spec.targets])
+        self.register_buffer("floor", floor[None, :, None, None])
+
+    def forward(self, past: Tensor, future: Tensor, static: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Returns `quantiles [B, T, Q, H]`, `headroom [B, T, Q, H]` and `exceedance [B, T, H]`.
+
+        Headroom at level q is the limit less the quantile at 1 - q, so that it too ascends along Q. Both it and the
+        exceedance are NaN where the limit is unknown.
+        """
+        raw = self.model(past, future, static)
+        offsets = self.offsets[static[:, self.level_code].long()]
+        calibrated = raw + offsets * reach(raw, self.levels)
+        quantiles = torch.maximum(never_crossing(calibrated), self.floor)
+        limit = static[:, self.limits, None]
+        return quantiles, limit[:, :, None] - quantiles.flip(2), self.exceedance(quantiles, limit)
+
+    def exceedance(self, quantiles: Tensor, limit: Tensor) -> Tensor:
+        """Probability `[B, T, H]` that a target passes its limit.
+
+        Between quantiles the distribution is linear; outside the outermost it decays exponentially at the rate that the
+        outer two quantiles imply (for an exponential tail, probability falls e-fold every (x₂ - x₁) / ln(p₁ / p₂)).
+        """
+        # Two quantiles nearer than a thousandth of the limit are one point: no sensor tells them apart.
+        near = limit * 1e-3
+        over = torch.zeros_like(limit + quantiles[:, :, 0])
+        for index in range(len(self.levels) - 1):
+            low, high = quantiles[:, :, index], quantiles[:, :, index + 1]
+            share = ((limit - low) / torch.maximum(high - low, near)).clamp(0.0, 1.0)
+            over = over + (self.levels[index + 1] - self.levels[index]) * (1.0 - share)
+        above = self._tail(limit - quantiles[:, :, -1], torch.maximum(quantiles[:, :, -1] - quantiles[:, :, -2], near))
+        below = self._tail(quantiles[:, :, 0] - limit, torch.maximum(quantiles[:, :, 1] - quantiles[:, :, 0], near))
+        return (over + above + self.levels[0] - below).clamp(0.0, 1.0)
+
+    def _tail(self, beyond: Tensor, width: Tensor) -> Tensor:
+        """Probability mass more than `beyond` outside the outermost quantile; all of its share when inside."""
+        outer, inner = self.levels[0], self.levels[1]
+        return outer * torch.exp(-math.log(inner / outer) * beyond.clamp(min=0.0) / width)

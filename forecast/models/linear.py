@@ -1,0 +1,42 @@
+"""A linear forecaster: the fast floor and the fallback."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from forecast.contracts.specs import ForecastSpec
+from forecast.models.base import ModelConfig, QuantileModel
+from forecast.models.quantiles import normal_steps, spread_out
+from forecast.models.scaling import Scaler
+from forecast.models.skip import LinearSkip
+from forecast.models.summary import Summary
+
+
+@dataclass
+class LinearConfig(ModelConfig):
+    """Settings of `LinearModel`: none."""
+
+    def build(self, spec: ForecastSpec, skus: int) -> "LinearModel":
+        return LinearModel(spec, skus)
+
+
+class LinearModel(QuantileModel):
+    """The linear skip as the median; quantile distances linear in the window's summary."""
+
+    def __init__(self, spec: ForecastSpec, skus: int) -> None:
+        super().__init__()
+        self.levels = spec.quantile_levels
+        self.scaler = Scaler(spec)
+        self.skip = LinearSkip(spec)
+        self.summary = Summary(spec, skus)
+        self.shape = (len(spec.targets), len(self.levels) - 1, spec.horizon_steps)
+        self.steps = nn.Linear(self.summary.size, self.shape[0] * self.shape[1] * self.shape[2])
+        nn.init.zeros_(self.steps.weight)
+        with torch.no_grad():
+            self.steps.bias.copy_(normal_steps(self.levels, 0.5)[None, :, None].expand(self.shape).reshape(-1))
+
+    def forward(self, past: Tensor, future: Tensor, static: Tensor) -> Tensor:
+        scaled = self.scaler(past, static)
+        steps = self.steps(self.summary(scaled, future, static)).unflatten(1, self.shape)
+        return self.scaler.restore(spread_out(self.skip(scaled.z), steps, self.levels), scaled)

@@ -1,0 +1,48 @@
+"""Non-crossing quantiles from a centre and steps outwards."""
+
+from collections.abc import Sequence
+from statistics import NormalDist
+
+import torch
+from torch import Tensor
+
+
+def spread_out(centre: Tensor, steps: Tensor, levels: Sequence[float]) -> Tensor:
+    """Quantiles `[B, T, Q, H]` around their median.
+
+    Args:
+        centre: `[B, T, H]`, the median.
+        steps: `[B, T, Q - 1, H]`; negative ones count as zero, so levels can meet and never cross. In order of level,
+            each is the distance between two neighbouring levels.
+        levels: quantile levels, symmetric about 0.5.
+    """
+    middle = levels.index(0.5)
+    steps = torch.relu(steps)
+    below = steps[:, :, :middle].flip(2).cumsum(2).flip(2)
+    above = steps[:, :, middle:].cumsum(2)
+    centre = centre[:, :, None]
+    return torch.cat([centre - below, centre, centre + above], dim=2)
+
+
+def normal_steps(levels: Sequence[float], deviation: float) -> Tensor:
+    """Distances `[Q - 1]` between neighbouring quantiles of a normal distribution: where training starts."""
+    normal = NormalDist(sigma=deviation)
+    points = [normal.inv_cdf(level) for level in levels]
+    return torch.tensor([high - low for low, high in zip(points, points[1:], strict=False)])
+
+
+def never_crossing(quantiles: Tensor) -> Tensor:
+    """The running maximum along Q of `[B, T, Q, H]`, unrolled because ONNX has none; for a handful of levels."""
+    highest = [quantiles[:, :, 0]]
+    for level in range(1, quantiles.shape[2]):
+        highest.append(torch.maximum(highest[-1], quantiles[:, :, level]))
+    return torch.stack(highest, dim=2)
+
+
+def reach(quantiles: Tensor, levels: Sequence[float]) -> Tensor:
+    """How far a forecast `[B, T, Q, H]` could move, `[B, T, 1, H]`: its 80 % interval and a hundredth of its median.
+
+    The unit in which calibration shifts quantiles; the second part lets it widen an interval that has no width.
+    """
+    low, middle, high = (quantiles[:, :, levels.index(level), None] for level in (0.1, 0.5, 0.9))
+    return high - low + 0.01 * middle.abs()

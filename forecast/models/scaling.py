@@ -1,0 +1,65 @@
+"""Physical units to numbers of order one and back, inside the graph, with unknown values masked."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from forecast.contracts.signals import SIGNALS
+from forecast.contracts.specs import ForecastSpec
+
+#: Changes under 2 % of the typical scale are sensor noise (1 °C or 1 W quantisation); smaller spreads are not stretched.
+_FLOOR = 0.02
+
+
+class Scaled(NamedTuple):
+    """A normalised context.
+
+    Attributes:
+        z: `[B, C, L]`, zero mean and unit spread over what was observed; 0 where it was not.
+        seen: `[B, C, L]`, 1 where observed.
+        loc, spread: `[B, C, 1]`, mean and spread in units of `unit`.
+        unit: `[B, C, 1]`, the typical scale of the channel: nameplate for power, a constant for the rest.
+    """
+
+    z: Tensor
+    seen: Tensor
+    loc: Tensor
+    spread: Tensor
+    unit: Tensor
+
+
+class Scaler(nn.Module):
+    """Masked reversible instance normalisation over units that keep idle and busy apart."""
+
+    def __init__(self, spec: ForecastSpec) -> None:
+        super().__init__()
+        scales = [SIGNALS[name].typical_scale for name in spec.past]
+        self.register_buffer("constant", torch.tensor([scale or 0.0 for scale in scales])[None, :, None])
+        self.targets = len(spec.targets)
+        self.limit = spec.static.index("power_limit_w")
+
+    def forward(self, past: Tensor, static: Tensor) -> Scaled:
+        known = ~torch.isnan(past)
+        seen = known.to(past.dtype)
+        filled = torch.where(known, past, torch.zeros_like(past))
+        unit = self.units(filled, static)
+        x = filled / unit
+        count = seen.sum(-1, keepdim=True).clamp(min=1.0)
+        loc = x.sum(-1, keepdim=True) / count
+        centred = (x - loc) * seen
+        spread = torch.sqrt((centred * centred).sum(-1, keepdim=True) / count + _FLOOR**2)
+        return Scaled(centred / spread, seen, loc, spread, unit)
+
+    def units(self, filled: Tensor, static: Tensor) -> Tensor:
+        """Typical scale per channel, `[B, C, 1]`; an unknown nameplate is taken to be the largest power seen."""
+        limit = static[:, None, self.limit, None]
+        largest = filled[:, :1].abs().amax(-1, keepdim=True).clamp(min=1.0)
+        nameplate = torch.where(torch.isnan(limit), largest, limit)
+        return torch.where(self.constant > 0, self.constant, nameplate)
+
+    def restore(self, z: Tensor, scaled: Scaled) -> Tensor:
+        """Normalised quantiles `[B, T, Q, H]` of the targets to physical units; power never falls below zero."""
+        loc, spread, unit = (part[:, : self.targets, None] for part in (scaled.loc, scaled.spread, scaled.unit))
+        physical = (z * spread + loc) * unit
+        return torch.where(self.constant[:, : self.targets, None] > 0, physical, physical.clamp(min=0.0))

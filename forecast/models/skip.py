@@ -1,0 +1,40 @@
+"""The linear skip: what inertia, recent level and the same hour of earlier days say, before any network speaks."""
+
+import torch
+from torch import Tensor, nn
+
+from forecast.contracts.specs import ForecastSpec
+
+_RECENT = 48
+_POOLS = 24
+
+
+class LinearSkip(nn.Module):
+    """A linear forecast of each target from its own context, `z [B, C, L]` to `[B, T, H]`.
+
+    Three views of the context: its last steps as they are, all of it as means of equal blocks, and the same time of day
+    on each day it holds. Weights start as "half the mean of those days": a damped seasonal forecast.
+    """
+
+    def __init__(self, spec: ForecastSpec) -> None:
+        super().__init__()
+        self.targets = len(spec.targets)
+        self.recent = min(_RECENT, spec.context_steps)
+        self.block = max(spec.context_steps // _POOLS, 1)
+        self.pools = spec.context_steps // self.block
+        days = spec.context_steps // spec.day_steps
+        horizon = torch.arange(spec.horizon_steps) % spec.day_steps
+        lag = spec.day_steps * torch.arange(1, days + 1)[:, None]
+        self.register_buffer("same_time", (spec.context_steps - lag + horizon).reshape(-1))
+        inputs = self.recent + self.pools
+        self.weight = nn.Parameter(torch.zeros(self.targets, inputs, spec.horizon_steps))
+        self.day_weight = nn.Parameter(torch.full((self.targets, days, spec.horizon_steps), 0.5 / max(days, 1)))
+        self.bias = nn.Parameter(torch.zeros(self.targets, spec.horizon_steps))
+
+    def forward(self, z: Tensor) -> Tensor:
+        z = z[:, : self.targets]
+        pooled = z[:, :, -self.pools * self.block :].unflatten(2, (self.pools, self.block)).mean(-1)
+        inputs = torch.cat([z[:, :, -self.recent :], pooled], dim=2)
+        linear = torch.matmul(inputs.transpose(0, 1), self.weight).transpose(0, 1)
+        same_time = z[:, :, self.same_time].unflatten(2, (-1, self.day_weight.shape[2]))
+        return linear + (same_time * self.day_weight).sum(2) + self.bias

@@ -1,0 +1,158 @@
+"""What a person chooses about a simulated site. Physical numbers per SKU live in `skus`."""
+
+from dataclasses import dataclass, field
+from datetime import date, datetime, timezone
+from zoneinfo import ZoneInfo
+
+from forecast.contracts.errors import ConfigError
+
+DAY_S = 86_400
+#: Physics advances at most this far at once, so that checkpoint dips and thermal lag survive inside a 5 min sample.
+MAX_SUBSTEP_S = 60
+
+
+@dataclass(frozen=True)
+class RowConfig:
+    """One row of identical racks.
+
+    Attributes:
+        hall: name of its hall; rows are numbered within a hall in the order given.
+        sku: a key of `skus.SKUS`.
+        inference_ratio: share of the racks that hold inference services; the others take scheduled jobs.
+    """
+
+    hall: str
+    sku: str
+    racks: int
+    servers_per_rack: int
+    inference_ratio: float = 0.5
+
+
+@dataclass(frozen=True)
+class ClimateConfig:
+    """Outdoor conditions. The default is a humid subtropical coast: warm in winter, hot in summer [K].
+
+    Attributes:
+        seasonal_k: half the difference between the warmest and the coldest month.
+        diurnal_k: half the difference between afternoon and dawn under a clear sky.
+        synoptic_k: standard deviation of passing weather systems, over days.
+        dew_depression_k: mean distance of the dew point below the air temperature.
+    """
+
+    mean_c: float = 24.0
+    seasonal_k: float = 5.0
+    diurnal_k: float = 4.5
+    synoptic_k: float = 2.5
+    dew_depression_k: float = 6.0
+
+
+@dataclass(frozen=True)
+class WorkConfig:
+    """How much work arrives.
+
+    Attributes:
+        training_load, batch_load: offered work over what the pool could do, in [0, 0.95].
+        failures_per_gpu_h: 419 unexpected in 54 d on 16,384 GPUs (DOMAIN.md §4); raise it to see more restarts.
+    """
+
+    training_load: float = 0.8
+    batch_load: float = 0.6
+    failures_per_gpu_h: float = 2.0e-5
+
+
+@dataclass(frozen=True)
+class CoolingConfig:
+    """The cooling plant of each hall.
+
+    Attributes:
+        air_setpoint_c: supply air; with the rack approach of 4-5 K inlets stay inside ASHRAE 18-27 (DOMAIN.md §1).
+        coolant_setpoint_c: facility water, class W27 (DOMAIN.md §1); the CDU approach comes on top.
+        capacity_ratio: rated cooling over the sum of server nameplates. Below 1 [D], as servers rarely reach their
+            nameplate together; what is saved is paid on hot afternoons.
+        free_cooling_wet_bulb_c: below it part of the heat bypasses the chillers, 4 K further down all of it [K].
+    """
+
+    air_setpoint_c: float = 22.0
+    coolant_setpoint_c: float = 27.0
+    capacity_ratio: float = 0.5
+    free_cooling_wet_bulb_c: float = 10.0
+
+
+@dataclass(frozen=True)
+class CapConfig:
+    """A daily power cap on every die, between two local hours; a ratio of 1 is no cap."""
+
+    ratio: float = 1.0
+    start_hour: float = 16.0
+    end_hour: float = 20.0
+
+
+def _demo_rows() -> list[RowConfig]:
+    return [
+        RowConfig(hall="hall-a", sku="h100-air", racks=4, servers_per_rack=4),
+        RowConfig(hall="hall-a", sku="h100-air", racks=4, servers_per_rack=4),
+        RowConfig(hall="hall-a", sku="gb200-tray", racks=3, servers_per_rack=18, inference_ratio=0.34),
+        RowConfig(hall="hall-b", sku="cpu-2s", racks=3, servers_per_rack=16, inference_ratio=0.34),
+    ]
+
+
+@dataclass(frozen=True)
+class SimulatorConfig:
+    """A site, its weather and work, the stretch of time to record, and what goes wrong with the record.
+
+    Attributes:
+        start: first UTC day, ISO.
+        step_s: sample interval; divides a day, and is a multiple of 60 or below 60.
+        faults: fault name (see `faults.FAULTS`) to its probability per entity and day.
+    """
+
+    seed: int = 0
+    start: str = "2026-01-05"
+    days: int = 42
+    step_s: int = 300
+    site: str = "site-1"
+    time_zone: str = "America/New_York"
+    rows: list[RowConfig] = field(default_factory=_demo_rows)
+    climate: ClimateConfig = field(default_factory=ClimateConfig)
+    work: WorkConfig = field(default_factory=WorkConfig)
+    cooling: CoolingConfig = field(default_factory=CoolingConfig)
+    cap: CapConfig = field(default_factory=CapConfig)
+    faults: dict[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _require(self.days >= 1, f"days is {self.days}; simulate at least 1.")
+        _require(
+            self.step_s >= 1 and DAY_S % self.step_s == 0 and self.step_s % self.substep_s == 0,
+            f"step_s is {self.step_s}; it must divide a day and be a multiple of {MAX_SUBSTEP_S} or shorter than it.",
+        )
+        _require(bool(self.rows), "rows is empty; a site needs at least one row of racks.")
+        for name in ("training_load", "batch_load"):
+            load = getattr(self.work, name)
+            _require(0 <= load <= 0.95, f"work.{name} is {load}; queues only stay finite within 0 and 0.95.")
+        _require(0 < self.cap.ratio <= 1, f"cap.ratio is {self.cap.ratio}; it must lie in (0, 1].")
+
+    @property
+    def substep_s(self) -> int:
+        """Length of one physical step in seconds."""
+        return min(self.step_s, MAX_SUBSTEP_S)
+
+    @property
+    def origin(self) -> datetime:
+        """The first instant recorded, UTC; all simulation times are seconds from here."""
+        day = date.fromisoformat(self.start)
+        return datetime(day.year, day.month, day.day, tzinfo=timezone.utc)
+
+    @property
+    def end_s(self) -> int:
+        """Seconds from `origin` to the end of the record."""
+        return self.days * DAY_S
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """The site's time zone."""
+        return ZoneInfo(self.time_zone)
+
+
+def _require(holds: bool, message: str) -> None:
+    if not holds:
+        raise ConfigError(message)

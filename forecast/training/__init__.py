@@ -1,0 +1,1 @@
+"""Fitting a model: the loss, the Lightning module around it, and the loop."""

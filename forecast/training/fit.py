@@ -1,0 +1,155 @@
+"""The training loop: fixed steps, the best weights on validation kept."""
+
+import copy
+import logging
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import lightning
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from forecast.contracts.errors import DataError
+from forecast.models.base import QuantileModel
+from forecast.training.module import Fitting
+from forecast.training.sampling import LevelSampler
+from forecast.windows.gather import Windows
+
+#: Told the share done, 0 to 1, and what there is to say.
+Progress = Callable[[float, str], None]
+
+
+@dataclass
+class TrainerConfig:
+    """Where training runs.
+
+    Attributes:
+        accelerator: Lightning's name of the hardware: cpu or cuda.
+        precision: Lightning's name of the arithmetic: 32-true, or bf16-mixed on a GPU.
+    """
+
+    accelerator: str = "cpu"
+    precision: str = "32-true"
+
+    def device(self) -> torch.device:
+        return torch.device(self.accelerator)
+
+
+@dataclass
+class TrainingConfig:
+    """How long and how fast to train.
+
+    Attributes:
+        steps: optimiser steps.
+        batch: windows per step.
+        learning_rate: peak of AdamW's.
+        weight_decay: of AdamW.
+        validate_every: steps between validations; the best one's weights are kept.
+        validation_windows: at most so many windows, evenly spread, judge a validation.
+    """
+
+    steps: int = 400
+    batch: int = 128
+    learning_rate: float = 2e-3
+    weight_decay: float = 1e-2
+    validate_every: int = 50
+    validation_windows: int = 2048
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How a fit went: the step and validation loss of the weights that were kept."""
+
+    step: int
+    validation_loss: float
+
+
+def fit(
+    model: QuantileModel,
+    windows: Windows,
+    train: Tensor,
+    validation: Tensor,
+    config: TrainingConfig,
+    trainer: TrainerConfig,
+    seed: int,
+    progress: Progress,
+) -> Fit:
+    """Fit `model` in place and leave it with the weights that were best on validation.
+
+    Args:
+        windows: gathers batches on the training device.
+        train, validation: `[M, 2]` pairs of (entity, origin).
+        seed: of the order of windows and of dropout.
+
+    Raises:
+        DataError: no window to train or validate on.
+    """
+    for name, pairs in (("training", train), ("validation", validation)):
+        if not len(pairs):
+            raise DataError(
+                f"no {name} window: the {name} range is shorter than horizon_steps, or too little was observed; "
+                f"shorten window.context_steps or evaluation's ranges, or bring more data."
+            )
+    lightning.seed_everything(seed, verbose=False)
+    sampler = LevelSampler(train, windows.level_code[train[:, 0]], config.batch, seed)
+    judged = spread(validation, config.validation_windows).split(2 * config.batch)
+    best = _Best(config.steps, progress)
+    module = Fitting(model, windows, config.steps, config.learning_rate, config.weight_decay)
+    with _quiet():
+        _loop(config, trainer, best).fit(module, DataLoader(sampler, batch_size=None), DataLoader(judged, batch_size=None))
+    model.load_state_dict(best.weights)
+    model.eval()
+    return Fit(best.step, best.loss)
+
+
+def spread(pairs: Tensor, most: int) -> Tensor:
+    """At most `most` of the pairs, evenly spaced."""
+    if len(pairs) <= most:
+        return pairs
+    return pairs[torch.linspace(0, len(pairs) - 1, most, device=pairs.device).long()]
+
+
+def _loop(config: TrainingConfig, trainer: TrainerConfig, best: "_Best") -> lightning.Trainer:
+    return lightning.Trainer(
+        accelerator=trainer.accelerator,
+        devices=1,
+        precision=trainer.precision,
+        max_steps=config.steps,
+        val_check_interval=min(config.validate_every, config.steps),
+        check_val_every_n_epoch=None,
+        num_sanity_val_steps=0,
+        gradient_clip_val=1.0,
+        callbacks=[best],
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+
+
+class _Best(lightning.Callback):
+    """Keeps the best validated weights in memory, and tells how far the fit is."""
+
+    def __init__(self, steps: int, progress: Progress) -> None:
+        self.loss, self.step, self.weights = float("inf"), 0, {}
+        self._steps, self._progress = steps, progress
+
+    def on_train_batch_end(self, trainer: lightning.Trainer, module: Fitting, *_: object) -> None:
+        self._progress(trainer.global_step / self._steps, f"step {trainer.global_step} of {self._steps}")
+
+    def on_validation_end(self, trainer: lightning.Trainer, module: Fitting) -> None:
+        loss = float(trainer.callback_metrics["validation_loss"])
+        if loss < self.loss:
+            self.loss, self.step = loss, trainer.global_step
+            self.weights = copy.deepcopy(module.model.state_dict())
+
+
+class _quiet(warnings.catch_warnings):  # noqa: N801 - reads as a statement
+    """Lightning's tips are for its own users: warnings and banners of a healthy run stay out of ours."""
+
+    def __enter__(self) -> None:
+        super().__enter__()
+        warnings.filterwarnings("ignore", module="lightning")
+        logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)

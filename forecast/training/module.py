@@ -1,0 +1,51 @@
+"""The Lightning module: gathers a batch by index, scores it, steps the optimiser."""
+
+from typing import Any
+
+import lightning
+import torch
+from torch import Tensor
+
+from forecast.models.base import QuantileModel
+from forecast.models.scaling import Scaler
+from forecast.training.losses import pinball
+from forecast.windows.gather import Windows
+
+
+class Fitting(lightning.LightningModule):
+    """One model being fitted on windows that lie on its device.
+
+    Args:
+        model: what is fitted.
+        windows: gathers batches.
+        steps: optimiser steps in all, for the schedule.
+        learning_rate: its peak, reached after a tenth of the steps and annealed to zero.
+        weight_decay: of AdamW.
+    """
+
+    def __init__(
+        self, model: QuantileModel, windows: Windows, steps: int, learning_rate: float, weight_decay: float
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.windows = windows
+        self.steps, self.learning_rate, self.weight_decay = steps, learning_rate, weight_decay
+        self.scaler = Scaler(windows.spec)
+        self.register_buffer("levels", torch.tensor(windows.spec.quantile_levels))
+
+    def _loss(self, pairs: Tensor) -> Tensor:
+        batch = self.windows.batch(pairs[:, 0], pairs[:, 1])
+        quantiles = self.model(batch.past, batch.future, batch.static)
+        unit = self.scaler.units(batch.past.nan_to_num(), batch.static)[:, : self.scaler.targets]
+        return pinball(quantiles, batch.target, self.levels, unit)
+
+    def training_step(self, pairs: Tensor, index: int) -> Tensor:
+        return self._loss(pairs)
+
+    def validation_step(self, pairs: Tensor, index: int) -> None:
+        self.log("validation_loss", self._loss(pairs), batch_size=len(pairs), on_epoch=True)
+
+    def configure_optimizers(self) -> Any:
+        optimiser = torch.optim.AdamW(self.model.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, self.learning_rate, self.steps, pct_start=0.1)
+        return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
