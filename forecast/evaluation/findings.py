@@ -16,7 +16,7 @@ def findings(scores: pl.DataFrame, calibration: pl.DataFrame, headroom: pl.DataF
 def _comparisons(scores: pl.DataFrame) -> list[str]:
     if scores.is_empty():
         return []
-    scored = scores.filter(pl.col("wql").is_finite())
+    scored = scores.filter(pl.col("wql").cast(pl.Float64).is_finite())
     targets = scored["target"].unique(maintain_order=True)
     return [sentence for target in targets if (sentence := _comparison(target, scored.filter(target=target)))]
 
@@ -35,8 +35,16 @@ def _comparison(target: str, scored: pl.DataFrame) -> str | None:
     change = ours["wql"][0] / rivals["wql"][0] - 1
     return (
         f"{target_title(target)}: weighted quantile loss {_change(change)} "
-        f"the best baseline's, {method_title(rivals['method'][0])}{_over(levels)}."
+        f"the best baseline, {method_title(rivals['method'][0])}{_over(levels)}{_lost(scored)}."
     )
+
+
+def _lost(scored: pl.DataFrame) -> str:
+    """Name the levels where some baseline does better: a mean must not hide them."""
+    ours = scored.filter(method=OURS).select("level", ours="wql")
+    best = scored.filter(pl.col("method") != OURS).group_by("level").agg(pl.col("wql").min())
+    lost = ours.join(best, on="level", maintain_order="left").filter(pl.col("wql") < pl.col("ours"))["level"]
+    return f"; a baseline is better at {', '.join(lost)}" if len(lost) else ""
 
 
 def _change(relative: float) -> str:
@@ -46,7 +54,7 @@ def _change(relative: float) -> str:
 
 
 def _over(levels: pl.Series) -> str:
-    return f" (mean over {len(levels)} levels)" if len(levels) > 1 else ""
+    return f", as a mean over {len(levels)} levels" if len(levels) > 1 else ""
 
 
 def _verdicts(calibration: pl.DataFrame) -> list[str]:
@@ -66,8 +74,9 @@ def _verdict(target: str, calibration: pl.DataFrame) -> str | None:
 
 def _central_coverage(calibration: pl.DataFrame, nominal: float) -> float | None:
     """Share of outcomes between the two quantiles that bound the central interval, or None if either is absent."""
+    seen = calibration.filter(pl.col("observed").cast(pl.Float64).is_finite())
     bounds = [
-        calibration.filter((pl.col("nominal") - level).abs() < 1e-6, pl.col("observed").is_finite())["observed"]
+        seen.filter((pl.col("nominal") - level).abs() < 1e-6)["observed"]
         for level in ((1 - nominal) / 2, (1 + nominal) / 2)
     ]
     if any(bound.is_empty() for bound in bounds):

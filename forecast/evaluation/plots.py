@@ -3,18 +3,18 @@
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import polars as pl
+from matplotlib.figure import Figure
 
+from forecast.evaluation.report import FanChart
 from forecast.evaluation.svg import COLOURS, chart, to_svg
 from forecast.evaluation.wording import OURS, digits, method_title, percent, quantity, readable_unit, target_title
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
-    from forecast.evaluation.report import FanChart
+#: matplotlib's own type does not know that times can be coordinates.
+Axes = Any
 
 #: Central shares a fan shows, widest first, each with the opacity of its band.
 BANDS = {0.98: 0.16, 0.80: 0.22, 0.50: 0.34}
@@ -40,7 +40,6 @@ def reliability_svg(calibration: pl.DataFrame, target: str) -> str:
         axes = figure.add_subplot(aspect="equal", xlim=(0, 1), ylim=(0, 1))
         axes.plot([0, 1], [0, 1], color=COLOURS["muted"], linewidth=0.9, linestyle=(0, (4, 3)))
         axes.plot(rows["nominal"], rows["observed"], color=COLOURS["forecast"], marker="o", markersize=4, clip_on=False)
-        axes.text(0.97, 0.9, "ideal", color=COLOURS["muted"], ha="right", va="bottom", rotation=0)
         axes.set(xlabel="nominal probability", ylabel="share of outcomes at or below")
         axes.set_xticks(np.linspace(0, 1, 6))
         axes.set_yticks(np.linspace(0, 1, 6))
@@ -72,27 +71,27 @@ def horizon_svg(horizon: pl.DataFrame, target: str) -> str:
         return to_svg(figure, f"Weighted quantile loss by lead time, {target_title(target)}")
 
 
-def fan_chart_svg(fan: "FanChart", quantile_levels: tuple[float, ...]) -> str:
+def fan_chart_svg(fan: FanChart, quantile_levels: tuple[float, ...]) -> str:
     """Draw one entity's forecast over what was observed; see `FanChart` for the shapes."""
     with chart(5.6, 2.9, f"fan {fan.entity_id} {fan.signal}") as figure:
         _draw_fan(figure.add_subplot(), fan, quantile_levels)
         return to_svg(figure, fan_label(fan, quantile_levels))
 
 
-def save_fan_chart_png(charts: list["FanChart"], path: Path, quantile_levels: tuple[float, ...]) -> Path:
+def save_fan_chart_png(charts: list[FanChart], path: Path, quantile_levels: tuple[float, ...]) -> Path:
     """Draw `charts` below each other on white, with a legend, at 200 dots per inch; return `path`."""
     with chart(8.0, 0.5 + 2.4 * len(charts), "picture") as figure:
         panels = figure.subplots(len(charts), 1, sharex=True, squeeze=False)[:, 0]
         for axes, fan in zip(panels, charts, strict=True):
             _draw_fan(axes, fan, quantile_levels)
             axes.set_title(f"{target_title(fan.signal)} of {fan.entity_id}", loc="left", fontsize=10, weight="bold")
-        handles, labels = panels[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower left", ncols=len(labels), handlelength=1.6)
+        figure.align_ylabels()
+        _add_legend(figure, panels[0], band_opacity(quantile_levels))
         figure.savefig(path, dpi=200, facecolor="white")
     return path
 
 
-def fan_label(fan: "FanChart", quantile_levels: tuple[float, ...]) -> str:
+def fan_label(fan: FanChart, quantile_levels: tuple[float, ...]) -> str:
     """Say what a fan chart shows to someone who cannot see it."""
     median = fan.quantiles[quantile_levels.index(0.5)]
     return (
@@ -118,7 +117,21 @@ def central_bands(quantile_levels: Sequence[float]) -> dict[float, tuple[int, in
     return {share: shares[share] for share in nearest}
 
 
-def _draw_fan(axes: "Axes", fan: "FanChart", quantile_levels: tuple[float, ...]) -> None:
+def band_opacity(quantile_levels: Sequence[float]) -> dict[float, float]:
+    """Return each band's share → its opacity as seen, which adds up where bands lie on each other."""
+    seen = 1 - np.cumprod(1 - np.array(list(BANDS.values())))
+    return dict(zip(central_bands(quantile_levels), seen.round(2).tolist(), strict=False))
+
+
+def _add_legend(figure: Figure, axes: Axes, opacity: dict[float, float]) -> None:
+    handles, labels = axes.get_legend_handles_labels()
+    legend = figure.legend(handles, labels, loc="outside lower left", ncols=len(labels), handlelength=1.6)
+    for handle, seen in zip(legend.legend_handles, opacity.values(), strict=False):
+        if handle is not None:
+            handle.set_alpha(seen)
+
+
+def _draw_fan(axes: Axes, fan: FanChart, quantile_levels: tuple[float, ...]) -> None:
     shown = 2 * len(fan.valid_time)  # enough of the past to see a rhythm, without squeezing the forecast
     past = np.asarray(fan.history, dtype=np.float64)[-shown:]
     values = np.concatenate([past, fan.observed, fan.quantiles.ravel()])
@@ -126,46 +139,36 @@ def _draw_fan(axes: "Axes", fan: "FanChart", quantile_levels: tuple[float, ...])
     _draw_bands(axes, fan.valid_time, fan.quantiles * factor, quantile_levels)
     times = [*fan.history_time[-shown:], *fan.valid_time]
     observed = np.concatenate([past, fan.observed]) * factor
-    axes.plot(times, observed, color=COLOURS["ink"], linewidth=1.1, label="observed", zorder=3)
-    _draw_limit(axes, fan.limit * factor, unit, observed_top=float(np.nanmax(values)) * factor)
+    axes.plot(times, observed, color=COLOURS["ink"], linewidth=0.9, label="observed", zorder=3)
+    _draw_limit(axes, fan.limit * factor, unit, top=float(np.nanmax(values)) * factor)
     _mark_issue(axes, fan.valid_time[0])
     axes.set_ylabel(unit)
-    _label_times(axes)
+    axes.margins(x=0)
 
 
-def _draw_bands(axes: "Axes", times: list[datetime], quantiles: np.ndarray, levels: tuple[float, ...]) -> None:
+def _draw_bands(axes: Axes, times: list[datetime], quantiles: np.ndarray, levels: tuple[float, ...]) -> None:
     for (share, (low, high)), opacity in zip(central_bands(levels).items(), BANDS.values(), strict=False):
         band = {"color": COLOURS["forecast"], "alpha": opacity, "linewidth": 0}
-        axes.fill_between(times, quantiles[low], quantiles[high], label=percent(share, 0), **band)
-    axes.plot(times, quantiles[levels.index(0.5)], color=COLOURS["forecast"], linewidth=1.6, label="median")
+        axes.fill_between(times, quantiles[low], quantiles[high], label=f"{percent(share, 0)} interval", **band)
+    axes.plot(times, quantiles[levels.index(0.5)], color=COLOURS["forecast"], linewidth=1.8, label="median", zorder=4)
 
 
-def _draw_limit(axes: "Axes", limit: float, unit: str, observed_top: float) -> None:
+def _draw_limit(axes: Axes, limit: float, unit: str, top: float) -> None:
     if not np.isfinite(limit):
         return
     bottom = axes.get_ylim()[0]
-    style = {"color": COLOURS["limit"], "fontsize": 8.5, "ha": "right"}
-    if limit > observed_top + (observed_top - bottom):  # drawing it would press the fan flat
-        axes.text(0.995, 0.98, f"limit {digits(limit)} {unit} ↑", transform=axes.transAxes, va="top", **style)
+    text = f"limit {digits(limit)} {unit}"
+    style = {"color": COLOURS["limit"], "fontsize": 8.5, "ha": "right", "va": "bottom"}
+    if limit > top + (top - bottom):  # drawing it would press the fan flat
+        axes.text(1, 1.01, f"{text} ↑", transform=axes.transAxes, **style)
         return
     axes.axhline(limit, color=COLOURS["limit"], linewidth=1.2, linestyle=(0, (6, 3)), label="limit")
-    axes.annotate(
-        f"limit {digits(limit)} {unit}", (1, limit), (-2, 3), xycoords=("axes fraction", "data"),
-        textcoords="offset points", va="bottom", **style,
-    )  # fmt: skip
+    place = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points"}
+    axes.annotate(text, (1, limit), (-2, 3), **place, **style)
 
 
-def _mark_issue(axes: "Axes", forecast_time: datetime) -> None:
+def _mark_issue(axes: Axes, forecast_time: datetime) -> None:
     axes.axvline(forecast_time, color=COLOURS["muted"], linewidth=0.8, linestyle=(0, (2, 2)))
-    style = {"color": COLOURS["muted"], "fontsize": 8, "ha": "right", "va": "top"}
-    axes.annotate("issued", (forecast_time, 1), (-3, -1), xycoords=("data", "axes fraction"),
-                  textcoords="offset points", **style)  # fmt: skip
-
-
-def _label_times(axes: "Axes") -> None:
-    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
-
-    locator = AutoDateLocator(minticks=3, maxticks=8)
-    axes.xaxis.set_major_locator(locator)
-    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator, show_offset=False))
-    axes.margins(x=0)
+    style = {"color": COLOURS["muted"], "fontsize": 8, "ha": "right", "va": "bottom"}
+    place = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points"}
+    axes.annotate("issued", (forecast_time, 0), (-3, 2), **place, **style)

@@ -13,20 +13,23 @@ _TARGETS = {"power_w": "Load", "temperature_c": "Temperature"}
 _METHODS = {
     OURS: "Fleetcast",
     "persistence": "persistence",
-    "seasonal_naive_24h": "seasonal naive, 24 h",
-    "seasonal_naive_168h": "seasonal naive, 168 h",
+    "seasonal_naive_24h": "seasonal naive (24 h)",
+    "seasonal_naive_168h": "seasonal naive (168 h)",
 }
 
 
 def target_title(target: str) -> str:
+    """Name a target for people; an unknown one keeps its own name."""
     return _TARGETS.get(target, target)
 
 
 def method_title(method: str) -> str:
+    """Name a method for people; an unknown one keeps its own name."""
     return _METHODS.get(method, method)
 
 
 def unit_of(target: str) -> str:
+    """Return a target's SI unit, or nothing for an unknown one."""
     return SIGNALS[target].unit if target in SIGNALS else ""
 
 
@@ -44,6 +47,7 @@ def readable_unit(unit: str, magnitude: float) -> tuple[float, str]:
 
 
 def known(value: float | None) -> TypeGuard[float]:
+    """Whether there is a number to print: not null, NaN or infinite."""
     return value is not None and math.isfinite(value)
 
 
@@ -64,12 +68,14 @@ def digits(value: float | None) -> str:
 
 
 def fixed(value: float | None, decimals: int) -> str:
+    """Print a number with so many decimals, thin spaces between thousands, and a real minus sign."""
     if not known(value):
         return MISSING
     return f"{value:,.{decimals}f}".replace("-", "−").replace(",", "\u202f")
 
 
 def percent(share: float | None, decimals: int = 1) -> str:
+    """Print a share in 0..1 as percent."""
     return f"{fixed(100 * share, decimals)} %" if known(share) else MISSING
 
 
