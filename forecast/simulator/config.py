@@ -1,7 +1,7 @@
 """What a person chooses about a simulated site. Physical numbers per SKU live in `skus`."""
 
 from dataclasses import dataclass, field
-from datetime import date, datetime, timezone
+from datetime import UTC, date, datetime
 from zoneinfo import ZoneInfo
 
 from forecast.contracts.errors import ConfigError
@@ -140,7 +140,7 @@ class SimulatorConfig:
     def origin(self) -> datetime:
         """The first instant recorded, UTC; all simulation times are seconds from here."""
         day = date.fromisoformat(self.start)
-        return datetime(day.year, day.month, day.day, tzinfo=timezone.utc)
+        return datetime(day.year, day.month, day.day, tzinfo=UTC)
 
     @property
     def end_s(self) -> int:

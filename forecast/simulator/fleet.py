@@ -69,6 +69,11 @@ class Fleet:
     def hall_ids(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(rack.hall_id for rack in self.racks))
 
+    @property
+    def entity_ids(self) -> tuple[str, ...]:
+        """Everything that is measured: servers, then halls."""
+        return self.server_ids + self.hall_ids
+
     @cached_property
     def hall_of(self) -> Ints:
         """Index into `hall_ids`."""

@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 
 from forecast.contracts.tables import UTC, WEATHER
-from forecast.simulator.arrays import Floats
+from forecast.simulator.arrays import Floats, Ints
 from forecast.simulator.config import ClimateConfig, SimulatorConfig
 from forecast.simulator.streams import stream
 
@@ -57,8 +57,7 @@ class Weather:
                 site=pl.lit(self.config.site),
                 issue_time=start + pl.duration(hours=pl.col("issue_h") - HISTORY_H),
                 valid_time=start + pl.duration(hours=pl.col("valid_h") - HISTORY_H),
-                available_at=start
-                + pl.duration(hours=pl.col("issue_h") - HISTORY_H, seconds=pl.col("delay_s")),
+                available_at=start + pl.duration(hours=pl.col("issue_h") - HISTORY_H, seconds=pl.col("delay_s")),
                 outdoor_c=pl.col("outdoor_c").round(1),
                 wet_bulb_c=pl.col("wet_bulb_c").round(1),
             )
@@ -96,7 +95,11 @@ def draw_weather(config: SimulatorConfig) -> Weather:
     clear = np.clip(0.75 + 0.35 * dew, 0.2, 1.3)
     diurnal = np.cos(2 * np.pi * (solar_hour - WARMEST_HOUR) / 24)
     outdoor_c = (
-        climate.mean_c + seasonal_k + climate.diurnal_k * clear * diurnal + climate.synoptic_k * synoptic + _LOCAL_K * local
+        climate.mean_c
+        + seasonal_k
+        + climate.diurnal_k * clear * diurnal
+        + climate.synoptic_k * synoptic
+        + _LOCAL_K * local
     )
     depression_k = climate.dew_depression_k * np.exp(0.45 * dew) * (1 + 0.35 * diurnal)
     return Weather(config, outdoor_c, np.maximum(depression_k, 0.3))
@@ -145,7 +148,7 @@ def _autoregressive(rng: np.random.Generator, count: int, tau_h: float) -> Float
     return values
 
 
-def _rows(issue_h: Floats, valid_h: Floats, delay_s: int, outdoor_c: Floats, depression_k: Floats) -> pl.DataFrame:
+def _rows(issue_h: Ints, valid_h: Ints, delay_s: int, outdoor_c: Floats, depression_k: Floats) -> pl.DataFrame:
     return pl.DataFrame(
         {
             "issue_h": issue_h,
