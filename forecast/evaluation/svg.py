@@ -72,8 +72,8 @@ def to_svg(figure: Figure, label: str) -> str:
     svg = re.sub(r' id="[\w.]+_\d+"', "", svg)  # matplotlib's names repeat in every chart of a page
     svg = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", svg, count=1)
     svg = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", svg, count=1)
-    svg = svg.replace("<svg", f'<svg role="img" aria-label="{escape(label)}"', 1)
-    return _themed(re.sub(r' d="[^"]*"', _shortened, svg))
+    svg = _themed(re.sub(r' d="[^"]*"', _shortened, svg))
+    return svg.replace("<svg", f'<svg role="img" aria-label="{escape(label)}"', 1)
 
 
 def _shortened(path: re.Match[str]) -> str:
