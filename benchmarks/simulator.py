@@ -1,0 +1,75 @@
+"""How fast and how lean is the simulator: 1,000 servers, 30 days, 5 min steps, on two cores.
+
+Run as `python -m benchmarks.simulator`; writes `benchmarks/results/simulator.json`.
+"""
+
+import json
+import os
+import platform
+import resource
+import tempfile
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+CORES = 2
+GOAL_S = 60.0
+GOAL_GB = 4.0
+RESULT = Path(__file__).parent / "results" / "simulator.json"
+
+
+def main() -> None:
+    """Measure, print, and record."""
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:CORES])
+    # Polars sizes its thread pool when first imported, so the cores are limited before.
+    from forecast.simulator.config import DAY_S, RowConfig, SimulatorConfig  # noqa: PLC0415
+    from forecast.simulator.simulate import simulate  # noqa: PLC0415
+
+    rows = [
+        *(RowConfig(hall="hall-a", sku="h100-air", racks=14, servers_per_rack=4) for _ in range(4)),
+        *(RowConfig(hall="hall-b", sku="gb200-tray", racks=7, servers_per_rack=18) for _ in range(4)),
+        *(RowConfig(hall="hall-c", sku="cpu-2s", racks=17, servers_per_rack=16) for _ in range(1)),
+    ]
+    config = SimulatorConfig(days=30, step_s=300, rows=rows)
+    servers = sum(row.racks * row.servers_per_rack for row in rows)
+    with tempfile.TemporaryDirectory() as folder:
+        begin = time.perf_counter()
+        simulate(config, Path(folder) / "fleet")
+        seconds = time.perf_counter() - begin
+    peak_gb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+    rate = servers * config.days * DAY_S / config.step_s / seconds
+    _print(servers, seconds, rate, peak_gb)
+    RESULT.parent.mkdir(exist_ok=True)
+    RESULT.write_text(json.dumps(_result(seconds, rate, peak_gb), indent=2) + "\n")
+
+
+def _print(servers: int, seconds: float, rate: float, peak_gb: float) -> None:
+    print(f"{servers} servers, 30 days, 5 min steps, {CORES} cores of {_cpu()}")
+    print(f"{'figure':<24}{'value':>12}{'goal':>12}")
+    print(f"{'seconds':<24}{seconds:>12.1f}{GOAL_S:>12.1f}")
+    print(f"{'server steps per second':<24}{rate:>12,.0f}{'':>12}")
+    print(f"{'peak memory, GB':<24}{peak_gb:>12.2f}{GOAL_GB:>12.2f}")
+
+
+def _result(seconds: float, rate: float, peak_gb: float) -> dict[str, object]:
+    return {
+        "date": datetime.now(UTC).date().isoformat(),
+        "machine": f"{_cpu()}, {CORES} cores",
+        "device": "cpu",
+        "figures": {
+            "seconds": {"value": round(seconds, 2), "goal": GOAL_S, "better": "lower"},
+            "peak_memory_gb": {"value": round(peak_gb, 3), "goal": GOAL_GB, "better": "lower"},
+            "server_steps_per_s": {"value": round(rate), "goal": None, "better": "higher"},
+        },
+    }
+
+
+def _cpu() -> str:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+if __name__ == "__main__":
+    main()
