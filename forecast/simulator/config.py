@@ -5,7 +5,7 @@ Not frozen: Hydra cannot compose over a frozen class.
 
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, available_timezones
 
 from forecast.contracts.errors import ConfigError
 
@@ -128,7 +128,16 @@ class SimulatorConfig:
             self.step_s >= 1 and DAY_S % self.step_s == 0 and self.step_s % self.substep_s == 0,
             f"step_s is {self.step_s}; it must divide a day and be a multiple of {MAX_SUBSTEP_S} or shorter than it.",
         )
+        _require(_is_iso_day(self.start), f"start is {self.start!r}; write an ISO day such as 2026-01-05.")
+        _require(
+            self.time_zone in available_timezones(), f"time_zone is {self.time_zone!r}; it must be an IANA time zone."
+        )
         _require(bool(self.rows), "rows is empty; a site needs at least one row of racks.")
+        for row in self.rows:
+            _require(
+                row.racks >= 1 and row.servers_per_rack >= 1, f"{row} is empty; racks and servers_per_rack start at 1."
+            )
+            _require(0 <= row.inference_ratio <= 1, f"inference_ratio is {row.inference_ratio}; it is from 0 to 1.")
         for name in ("training_load", "batch_load"):
             load = getattr(self.work, name)
             _require(0 <= load <= 0.95, f"work.{name} is {load}; queues only stay finite within 0 and 0.95.")
@@ -159,3 +168,11 @@ class SimulatorConfig:
 def _require(holds: bool, message: str) -> None:
     if not holds:
         raise ConfigError(message)
+
+
+def _is_iso_day(text: str) -> bool:
+    try:
+        date.fromisoformat(text)
+    except ValueError:
+        return False
+    return True

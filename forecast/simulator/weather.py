@@ -119,7 +119,10 @@ def wet_bulb_of(outdoor_c: Floats, dew_depression_k: Floats) -> Floats:
 
 
 def stull_wet_bulb_c(outdoor_c: Floats, humidity_percent: Floats) -> Floats:
-    """Return the wet-bulb temperature at sea level by Stull (2011), eq. 1; valid for 5-99 % and −20-50 °C."""
+    """Return the wet-bulb temperature at sea level by Stull (2011), eq. 1.
+
+    Valid for 5-99 % and −20-50 °C, save where it is both cold and dry: there it errs by up to 1 K.
+    """
     t, rh = outdoor_c, humidity_percent
     return np.asarray(
         t * np.arctan(0.151977 * np.sqrt(rh + 8.313659))
