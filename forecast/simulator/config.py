@@ -106,7 +106,7 @@ class SimulatorConfig:
     Attributes:
         start: first UTC day, ISO.
         step_s: sample interval; divides a day, and is a multiple of 60 or below 60.
-        faults: fault name (see `faults.FAULTS`) to its probability per entity and day.
+        faults: fault name (see `faults.FAULTS`) to its rate (see `injector`).
     """
 
     seed: int = 0

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from forecast.simulator.arrays import Floats
-from forecast.simulator.fleet import Fleet, Units
+from forecast.simulator.fleet import Fleet
+from forecast.simulator.units import Units
 
 #: Convection: R_sink ∝ flow^−0.8 (DOMAIN.md §5).
 FLOW_EXPONENT = -0.8

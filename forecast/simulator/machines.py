@@ -5,10 +5,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from forecast.simulator.arrays import Floats
-from forecast.simulator.fleet import Fleet, Units
+from forecast.simulator.fleet import Fleet
 from forecast.simulator.heat import DieHeat
 from forecast.simulator.plant import Plant
 from forecast.simulator.power import PowerModel
+from forecast.simulator.units import Units
 
 #: Share of a rack's approach that remains when it idles: recirculation falls with the rack's heat [K].
 IDLE_APPROACH = 0.5

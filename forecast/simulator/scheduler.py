@@ -66,13 +66,15 @@ class Pool:
     segments: list[Segment] = field(default_factory=list)
     revisions: list[Revision] = field(default_factory=list)
 
-    def run(self, jobs: Iterable[Job], end_s: float) -> None:
-        """Work through `jobs` in order of submission until `end_s`, filling `segments` and `revisions`."""
+    def __post_init__(self) -> None:
         self._held_until_s: Floats = np.full(len(self.slots), -np.inf)
         self._busy: Bools = np.zeros(len(self.slots), dtype=bool)
         self._queue: list[_Waiting] = []
         self._ends: list[tuple[float, int, Ints]] = []
         self._order = count()
+
+    def run(self, jobs: Iterable[Job], end_s: float) -> None:
+        """Work through `jobs` in order of submission until `end_s`, filling `segments` and `revisions`."""
         for job in jobs:
             self._finish_until(job.submit_s)
             self._submit(job)

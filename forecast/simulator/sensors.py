@@ -8,8 +8,9 @@ import polars as pl
 
 from forecast.contracts.signals import SIGNALS
 from forecast.simulator.arrays import Bools, Floats, Ints, Samples
-from forecast.simulator.fleet import Fleet, Units
+from forecast.simulator.fleet import Fleet
 from forecast.simulator.streams import stream
+from forecast.simulator.units import Units
 
 #: Standard deviation of noise and the step of a digit: boards report whole watts and whole degrees, inlet sensors
 #: half degrees, plant meters 100 W [K].

@@ -15,10 +15,12 @@ from forecast.contracts.errors import ConfigError
 from forecast.simulator.arrays import Floats
 from forecast.simulator.clock import local_hours
 from forecast.simulator.config import DAY_S, SimulatorConfig
-from forecast.simulator.faults import FaultInjector
-from forecast.simulator.fleet import Fleet, draw_units
+from forecast.simulator.fleet import Fleet
+from forecast.simulator.injector import FaultInjector
 from forecast.simulator.machines import Machines, Reading
 from forecast.simulator.sensors import Day, measure
+from forecast.simulator.tree import topology
+from forecast.simulator.units import draw_units
 from forecast.simulator.weather import Weather, draw_weather
 from forecast.simulator.workload import Workload
 
@@ -57,7 +59,7 @@ def _write(config: SimulatorConfig, folder: Path, progress: Callable[[float], No
     workload = Workload(fleet)
     (folder / "truth").mkdir(parents=True)
     (folder / "config.json").write_text(json.dumps(asdict(config), indent=2, sort_keys=True) + "\n")
-    fleet.topology().write_parquet(folder / "topology.parquet")
+    topology(fleet).write_parquet(folder / "topology.parquet")
     workload.schedule().write_parquet(folder / "jobs.parquet")
     weather.table().write_parquet(folder / "weather.parquet")
     for day, samples in _days(fleet, weather, workload):

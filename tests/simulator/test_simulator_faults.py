@@ -11,9 +11,11 @@ from polars.testing import assert_frame_equal
 from forecast.contracts.errors import ConfigError
 from forecast.contracts.signals import SIGNALS
 from forecast.simulator.config import RowConfig, SimulatorConfig
-from forecast.simulator.faults import BLANK, FAULTS, FaultInjector
-from forecast.simulator.fleet import Fleet, draw_units
+from forecast.simulator.faults import BLANK, FAULTS
+from forecast.simulator.fleet import Fleet
+from forecast.simulator.injector import FaultInjector
 from forecast.simulator.sensors import Day, measure
+from forecast.simulator.units import draw_units
 
 ROWS = [RowConfig("hall-a", "cpu-2s", 2, 5), RowConfig("hall-b", "cpu-2s", 1, 5)]
 KEY = ["time", "entity_id"]

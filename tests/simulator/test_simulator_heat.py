@@ -6,8 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forecast.simulator.config import RowConfig, SimulatorConfig
-from forecast.simulator.fleet import Fleet, Units
+from forecast.simulator.fleet import Fleet
 from forecast.simulator.heat import DieHeat, exact_step
+from forecast.simulator.units import Units
 
 
 def one_server(sku: str) -> Fleet:

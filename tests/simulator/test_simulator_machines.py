@@ -5,10 +5,11 @@ from hypothesis import strategies as st
 
 from forecast.simulator.arrays import Floats
 from forecast.simulator.config import CoolingConfig, RowConfig, SimulatorConfig
-from forecast.simulator.fleet import Fleet, draw_units
+from forecast.simulator.fleet import Fleet
 from forecast.simulator.machines import Machines, Reading
 from forecast.simulator.power import PowerModel, nominal_wall_w, wall_power_w
 from forecast.simulator.skus import SKUS, sku
+from forecast.simulator.units import draw_units
 
 GENEROUS = CoolingConfig(capacity_ratio=2.0)
 SCARCE = CoolingConfig(capacity_ratio=0.2)
