@@ -5,7 +5,7 @@ import polars as pl
 from forecast.contracts.tables import TOPOLOGY
 from forecast.simulator.fleet import Fleet
 
-#: Feed of each level over the sum of server nameplates below it: peaks do not coincide, so feeds are sold twice [K].
+#: Limit of each level over the sum of server nameplates below: peaks do not coincide, so feeds are sold twice [K].
 PROVISIONED_RATIO = {"server": 1.0, "rack": 0.95, "row": 0.88, "hall": 0.82, "site": 0.78}
 _ABOVE = {"server": "rack", "rack": "row", "row": "hall", "hall": "site"}
 
@@ -13,10 +13,7 @@ _ABOVE = {"server": "rack", "rack": "row", "row": "hall", "hall": "site"}
 def topology(fleet: Fleet) -> pl.DataFrame:
     """Return the tree, contract TOPOLOGY: a server's own limits, and above them feeds and the least of all limits."""
     servers = _servers(fleet)
-    levels = [
-        _level(servers, "server", 1.0),
-        *(_level(servers, name, ratio) for name, ratio in PROVISIONED_RATIO.items()),
-    ]
+    levels = [_level(servers, level, ratio) for level, ratio in PROVISIONED_RATIO.items()]
     return (
         pl.concat(levels)
         .with_columns(site=pl.lit(fleet.config.site), time_zone=pl.lit(fleet.config.time_zone))
