@@ -51,7 +51,7 @@ def export(graph: ForecastGraph, example: Batch, folder: Path) -> float:
     inputs = Inputs(*(part.numpy() for part in (_punctured(example.past), example.future, example.static)))
     expected = torch_outputs(graph, inputs)
     write_golden(folder, inputs, expected)
-    actual = Session(path).run(inputs)
+    actual = Session(path.read_bytes()).run(inputs)
     return max(disagreement(getattr(actual, name), getattr(expected, name)) for name in Outputs._fields)
 
 

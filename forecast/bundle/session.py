@@ -1,6 +1,5 @@
 """ONNX Runtime around one graph: arrays in, arrays out, in batches of the size that runs fastest."""
 
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -28,14 +27,14 @@ class Session:
     """A loaded graph. One thread: a server runs one session per core.
 
     Args:
-        path: the ONNX file, already verified.
+        model: the bytes of the ONNX file: those that were verified, whatever happens to the file since.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, model: bytes) -> None:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
-        self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
     def run(self, inputs: Inputs) -> Outputs:
         rows = len(inputs.past)

@@ -36,7 +36,7 @@ class Topology:
         _check_rows(table, where)
         _check_parents(table, where)
         rank = pl.col("level").replace_strict(_RANK, return_dtype=pl.Int32)
-        return cls(table.select(TOPOLOGY.required).sort(rank, "entity_id"))
+        return cls(table.select(list(TOPOLOGY.required)).sort(rank, "entity_id"))
 
     @cached_property
     def entities(self) -> tuple[str, ...]:

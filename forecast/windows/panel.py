@@ -64,17 +64,18 @@ class Panel:
         """The panel as it was when `step` began."""
         return Panel(self.start, self.step_s, self.channels, self.entities, (self.read(0, step),))
 
-    def newest(self) -> int:
-        """The last step at which anything was observed.
+    def watermark(self) -> int:
+        """The last step at which at least 95 % of the entities that ever report did: nothing after it is complete.
 
         Raises:
-            DataError: nothing was.
+            DataError: nothing was observed at all.
         """
-        for chunk, offset in zip(reversed(self.chunks), reversed(self._offsets[:-1]), strict=True):
-            seen = np.flatnonzero(~np.isnan(chunk).all(axis=(0, 1)))
-            if seen.size:
-                return offset + int(seen[-1])
-        raise DataError("nothing was observed; check the columns and units of the telemetry.")
+        seen = np.concatenate([~np.isnan(chunk).all(axis=0) for chunk in self.chunks], axis=1)
+        expected = seen.any(axis=1).sum()
+        if not expected:
+            raise DataError("nothing was observed; check the columns and units of the telemetry.")
+        complete = np.flatnonzero(seen.sum(axis=0) >= 0.95 * expected)
+        return int(complete[-1] if complete.size else np.flatnonzero(seen.any(axis=0))[-1])
 
 
 def dense(frame: pl.LazyFrame, channels: Sequence[str], entities: Sequence[str], step_s: int) -> Panel:

@@ -1,0 +1,92 @@
+"""The predictor that serves, replayed at rolling origins beside the baselines."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from forecast.evaluation.baselines import baselines, seasonal_mae
+from forecast.evaluation.metrics import Tally
+from forecast.evaluation.splits import EvaluationConfig, Split
+from forecast.predictor import Predictor
+from forecast.windows.panel import Panel
+
+OURS = "fleetcast"
+
+#: The report's resolution of lead time.
+_LEAD_PARTS = 24
+
+
+@dataclass(frozen=True, eq=False)
+class Backtest:
+    """Scores of every method on the same windows.
+
+    Attributes:
+        scores: a row per target, level and method: `target, level, method, wql, mae, mase, coverage_80, coverage_98,
+            windows`.
+        calibration: of ours: `target, nominal, observed`.
+        horizon: `target, method, lead_h, wql`.
+    """
+
+    scores: pl.DataFrame
+    calibration: pl.DataFrame
+    horizon: pl.DataFrame
+
+
+def backtest(
+    predictor: Predictor, panel: Panel, split: Split, config: EvaluationConfig, progress: Callable[[float, str], None]
+) -> Backtest:
+    """Forecast at every origin of `split` with what was known then, and score what came.
+
+    Args:
+        panel: channels and entities as the predictor's.
+        progress: told the share done and the origin.
+    """
+    spec = predictor.spec
+    naives = [naive.fit(panel, split) for naive in baselines(spec, config.seasons_h)]
+    parts = np.arange(spec.horizon_steps) * min(_LEAD_PARTS, spec.horizon_steps) // spec.horizon_steps
+    tallies = {
+        name: Tally(len(panel.entities), len(spec.targets), spec.quantile_levels, parts)
+        for name in (OURS, *(naive.name for naive in naives))
+    }
+    for done, (origin, tested) in enumerate(split.origins.items(), start=1):
+        actual = panel.read(origin, origin + spec.horizon_steps)[: len(spec.targets)].transpose(1, 0, 2)[tested]
+        tallies[OURS].add(tested, actual, predictor.at(panel, origin).outputs.quantiles[tested])
+        for naive in naives:
+            tallies[naive.name].add(tested, actual, naive.predict(panel, origin)[tested])
+        progress(done / len(split.origins), f"origin {done} of {len(split.origins)}")
+    return _tables(predictor, tallies, seasonal_mae(panel, spec, split.validation), parts)
+
+
+def _tables(predictor: Predictor, tallies: Mapping[str, Tally], naive: np.ndarray, parts: np.ndarray) -> Backtest:
+    spec, topology = predictor.spec, predictor.topology
+    level = topology.table["level"].to_numpy()
+    part_h = [float((np.flatnonzero(parts == part).mean() + 0.5) * spec.step_s / 3600) for part in np.unique(parts)]
+    everyone = np.ones(len(level), bool)
+    scores, calibration, horizon = [], [], []
+    for index, target in enumerate(spec.targets):
+        covered = tallies[OURS].covered(everyone, index)
+        pairs = zip(spec.quantile_levels, covered, strict=True)
+        calibration += [{"target": target, "nominal": nominal, "observed": share} for nominal, share in pairs]
+        for method, tally in tallies.items():
+            lead = {"target": target, "method": method}
+            by_part = zip(part_h, tally.wql_by_part(everyone, index), strict=True)
+            horizon += [{**lead, "lead_h": hours, "wql": wql} for hours, wql in by_part]
+            for name in topology.levels:
+                group = level == name
+                if tally.count[group, index].any():
+                    row = {"target": target, "level": name, "method": method}
+                    scores.append({**row, **_score(tally, group, index, naive)})
+    return Backtest(pl.DataFrame(scores), pl.DataFrame(calibration), pl.DataFrame(horizon))
+
+
+def _score(tally: Tally, group: np.ndarray, target: int, naive: np.ndarray) -> dict[str, float]:
+    return {
+        "wql": tally.wql(group, target),
+        "mae": tally.mae(group, target),
+        "mase": tally.mase(group, target, naive),
+        "coverage_80": tally.coverage(group, target, 0.8),
+        "coverage_98": tally.coverage(group, target, 0.98),
+        "windows": int(tally.windows[group, target].sum()),
+    }

@@ -1,0 +1,96 @@
+"""What anyone could do without us: repeat the last value, or the same hour of a day or a week ago.
+
+Their quantiles are the quantiles of their own errors on the training range, per entity, target and part of the
+horizon: an honest distribution at no cost.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from forecast.contracts.specs import ForecastSpec
+from forecast.evaluation.splits import Split, Steps
+from forecast.windows.panel import Floats, Panel
+
+#: Origins of the training range that errors are learnt from, and parts of the horizon they are kept for.
+_SAMPLES = 200
+_PARTS = 12
+
+
+class Naive:
+    """Persistence (no season) or a seasonal naive forecast, with quantiles.
+
+    Args:
+        season_steps: lag in steps; 0 repeats the last observation.
+    """
+
+    def __init__(self, spec: ForecastSpec, season_steps: int) -> None:
+        self.spec = spec
+        self.season = season_steps
+        hours = season_steps * spec.step_s / 3600
+        self.name = f"seasonal_naive_{hours:g}h" if season_steps else "persistence"
+
+    def fit(self, panel: Panel, split: Split) -> "Naive":
+        """Learn the quantiles of the errors on everything before each entity's test range."""
+        reach = self.spec.context_steps + self.spec.horizon_steps
+        origins = np.linspace(self.spec.context_steps, max(int(split.test.max()), reach) - self.spec.horizon_steps, _SAMPLES)
+        errors = np.stack([self._errors(panel, split, int(origin)) for origin in np.unique(origins.astype(int))])
+        parts = np.array_split(np.arange(self.spec.horizon_steps), min(_PARTS, self.spec.horizon_steps))
+        offsets = [_quantiles(errors[..., part], self.spec.quantile_levels) for part in parts]
+        widths = [part.size for part in parts]
+        self._offsets: Floats = np.repeat(np.stack(offsets, axis=-1), widths, axis=-1).astype(np.float32)
+        return self
+
+    def predict(self, panel: Panel, origin: int) -> Floats:
+        """Quantiles `[N, T, Q, H]` from what was seen before `origin`."""
+        quantiles: Floats = self._point(panel, origin)[:, :, None] + self._offsets
+        return quantiles
+
+    def _point(self, panel: Panel, origin: int) -> Floats:
+        """`[N, T, H]`; a value missing one season ago is taken from the season before, then from the last observation."""
+        past = panel.read(origin - self.spec.context_steps, origin)[: len(self.spec.targets)].transpose(1, 0, 2)
+        last = _last(past)[..., None]
+        point = np.full((*past.shape[:2], self.spec.horizon_steps), np.nan, np.float32)
+        lags = range(self.season, self.spec.context_steps + 1, self.season) if self.season else ()
+        for lag in lags:
+            same = past[..., self.spec.context_steps - lag + np.arange(self.spec.horizon_steps) % self.season]
+            point = np.where(np.isnan(point), same, point)
+        return np.where(np.isnan(point), last, point)
+
+    def _errors(self, panel: Panel, split: Split, origin: int) -> Floats:
+        end = origin + self.spec.horizon_steps
+        actual = panel.read(origin, end)[: len(self.spec.targets)].transpose(1, 0, 2)
+        errors: Floats = actual - self._point(panel, origin)
+        errors[split.test < end] = np.nan
+        return errors
+
+
+def baselines(spec: ForecastSpec, seasons_h: Sequence[int]) -> list[Naive]:
+    """Persistence, and a seasonal naive per season that fits the context."""
+    seasons = [hours * 3600 // spec.step_s for hours in seasons_h]
+    return [Naive(spec, season) for season in (0, *seasons) if season <= spec.context_steps]
+
+
+def seasonal_mae(panel: Panel, spec: ForecastSpec, end: Steps) -> np.ndarray:
+    """In-sample MAE of the daily difference before each entity's `end`, `[N, T]`: the denominator of MASE."""
+    values = panel.read(0, panel.steps)[: len(spec.targets)].transpose(1, 0, 2)
+    values[(np.arange(panel.steps) >= end[:, None])[:, None].repeat(values.shape[1], 1)] = np.nan
+    change = np.abs(values[..., spec.day_steps :] - values[..., : -spec.day_steps]).astype(np.float64)
+    count = (~np.isnan(change)).sum(-1)
+    return np.where(count > 0, np.nansum(change, -1) / np.maximum(count, 1), np.nan)
+
+
+def _last(past: Floats) -> Floats:
+    """The newest observation of `[N, T, L]`, NaN where there is none."""
+    seen = ~np.isnan(past)
+    index = past.shape[2] - 1 - seen[..., ::-1].argmax(-1)
+    return np.take_along_axis(past, index[..., None], -1)[..., 0]
+
+
+def _quantiles(errors: Floats, levels: Sequence[float]) -> Floats:
+    """Quantiles over origins and steps of `[O, N, T, P]`, `[N, T, Q]`; 0 where nothing was observed."""
+    pooled = errors.transpose(1, 2, 0, 3).reshape(*errors.shape[1:3], -1)
+    known = ~np.isnan(pooled).all(-1)
+    offsets = np.zeros((*pooled.shape[:2], len(levels)), np.float32)
+    offsets[known] = np.nanquantile(pooled[known], levels, axis=-1).T
+    return offsets

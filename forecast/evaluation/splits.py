@@ -1,0 +1,104 @@
+"""Which times train, which validate, which test: per entity, and never mixed."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from forecast.contracts.errors import ConfigError, DataError
+from forecast.windows.panel import Panel
+
+Steps = NDArray[np.int64]
+
+
+@dataclass
+class EvaluationConfig:
+    """The protocol of the backtest.
+
+    Attributes:
+        test_h: the newest hours, looked at once per claim.
+        validation_h: the hours before them; early stopping and calibration use these.
+        origin_every_h: hours between forecast times of the backtest.
+        seasons_h: lags of the seasonal naive baselines.
+        origins: CSV of `entity_id, split (val or test), forecast_time_local`, instead of the hours above.
+        origins_time_zone: zone of that column.
+    """
+
+    test_h: float = 72.0
+    validation_h: float = 96.0
+    origin_every_h: float = 1.0
+    seasons_h: list[int] = field(default_factory=lambda: [24, 168])
+    origins: str | None = None
+    origins_time_zone: str = "UTC"
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Where ranges begin, as panel steps.
+
+    Attributes:
+        validation, test: `[N]`, the first step of each entity's ranges.
+        end: one past the last step.
+        origins: first forecast step to the entities `[M]` that are tested there.
+    """
+
+    validation: Steps
+    test: Steps
+    end: int
+    origins: dict[int, Steps]
+
+
+def split(panel: Panel, horizon_steps: int, config: EvaluationConfig) -> Split:
+    """Cut a panel as `config` says.
+
+    Raises:
+        ConfigError: the ranges leave nothing to train on.
+        DataError: the file of origins is missing, or names no entity of the panel.
+    """
+    if config.origins is not None:
+        return _listed(panel, config)
+    per_hour = 3600 / panel.step_s
+    test = panel.steps - round(config.test_h * per_hour)
+    validation = test - round(config.validation_h * per_hour)
+    if validation <= 0:
+        raise ConfigError(
+            f"evaluation.test_h + validation_h = {config.test_h + config.validation_h:g} h, but the data spans "
+            f"{panel.steps / per_hour:g} h; shorten them."
+        )
+    everyone = np.arange(len(panel.entities))
+    stride = max(round(config.origin_every_h * per_hour), 1)
+    origins = {origin: everyone for origin in range(test, panel.steps - horizon_steps + 1, stride)}
+    return Split(np.full(everyone.size, validation), np.full(everyone.size, test), panel.steps, origins)
+
+
+def _listed(panel: Panel, config: EvaluationConfig) -> Split:
+    table = _read_origins(panel, config)
+    first = {
+        name: dict(table.filter(pl.col("split") == name).group_by("entity").agg(pl.col("step").min()).iter_rows())
+        for name in ("val", "test")
+    }
+    rows = table.filter(pl.col("split") == "test").group_by("step", maintain_order=True).agg("entity").sort("step")
+    everyone = range(len(panel.entities))
+    return Split(
+        validation=np.array([first["val"].get(entity, panel.steps) for entity in everyone]),
+        test=np.array([first["test"].get(entity, panel.steps) for entity in everyone]),
+        end=panel.steps,
+        origins={step: np.array(entities) for step, entities in rows.iter_rows()},
+    )
+
+
+def _read_origins(panel: Panel, config: EvaluationConfig) -> pl.DataFrame:
+    """Columns `split`, `entity` (index), `step`."""
+    try:
+        table = pl.read_csv(config.origins or "", try_parse_dates=True)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise DataError(f"evaluation.origins={config.origins}: {str(error).splitlines()[0]}") from error
+    time = pl.col("forecast_time_local").dt.replace_time_zone(config.origins_time_zone).dt.convert_time_zone("UTC")
+    code = {entity: index for index, entity in enumerate(panel.entities)}
+    entity = pl.col("entity_id").replace_strict(code, default=None, return_dtype=pl.Int64)
+    step = (time - panel.start).dt.total_seconds() // panel.step_s
+    known = table.select("split", entity=entity, step=step).drop_nulls()
+    if known.is_empty():
+        raise DataError(f"{config.origins}: names no entity of this source.")
+    return known

@@ -1,0 +1,170 @@
+"""Recent telemetry to forecasts with their provenance: the one predictor of serving and backtest."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from forecast.bundle.load import Bundle
+from forecast.bundle.session import Outputs
+from forecast.contracts.errors import DataError
+from forecast.contracts.signals import TARGETS
+from forecast.contracts.specs import ForecastSpec
+from forecast.contracts.topology import Topology
+from forecast.features.pipeline import build
+from forecast.windows.inputs import Constants, inputs_at
+from forecast.windows.panel import Floats, Panel, dense
+
+#: Newest data older than this many steps is stale (the contract's fallback ladder starts there).
+_FRESH_STEPS = 2
+
+#: Less of the context observed than this is sparse.
+_DENSE_SHARE = 0.5
+
+
+@dataclass(frozen=True, eq=False)
+class Forecast:
+    """Forecasts of every entity at one time.
+
+    Attributes:
+        time: `forecast_time`, start of the first step that is forecast, UTC.
+        outputs: quantiles, headroom and exceedance, first axis in topology order.
+        source: `[N]`, `model`, or `safe_bound` where a target was never observed in the context.
+        status: `[N]`, `ok`, `stale`, `sparse` or `no_data`.
+        data_time: `[N]`, end of the newest step observed; None where there is none.
+        bundle_id, spec, topology: what made them.
+    """
+
+    time: datetime
+    outputs: Outputs
+    source: list[str]
+    status: list[str]
+    data_time: list[datetime | None]
+    bundle_id: str
+    spec: ForecastSpec
+    topology: Topology
+
+    def table(self) -> pl.DataFrame:
+        """One row per entity and valid time: the forecast contract.
+
+        Columns `forecast_time`, `valid_time`, `entity_id`, `level`; per target `<target>_p<percent>`,
+        `<headroom>_p<percent>` and `<target>_exceedance`; `bundle_id`, `data_time`, `source`, `status`.
+        """
+        steps = self.spec.horizon_steps
+        valid = [self.time + timedelta(seconds=self.spec.step_s * step) for step in range(steps)]
+        entities = self.topology.table.select("entity_id", "level").with_columns(
+            bundle_id=pl.lit(self.bundle_id),
+            data_time=pl.Series(self.data_time, dtype=pl.Datetime("us", "UTC")),
+            source=pl.Series(self.source),
+            status=pl.Series(self.status),
+        )
+        times = pl.DataFrame({"valid_time": pl.Series(valid, dtype=pl.Datetime("us", "UTC"))})
+        rows = entities.join(times, how="cross", maintain_order="left_right")
+        lead = ["valid_time", "entity_id", "level"]
+        tail = ["bundle_id", "data_time", "source", "status"]
+        return rows.select(
+            pl.lit(self.time).cast(pl.Datetime("us", "UTC")).alias("forecast_time"), *lead, *self._values(), *tail
+        )
+
+    def _values(self) -> list[pl.Series]:
+        columns = []
+        for index, name in enumerate(self.spec.targets):
+            for label, values in ((name, self.outputs.quantiles), (TARGETS[name].headroom, self.outputs.headroom)):
+                columns += [
+                    pl.Series(percentile(label, level), values[:, index, at].ravel(), nan_to_null=True)
+                    for at, level in enumerate(self.spec.quantile_levels)
+                ]
+            over = self.outputs.exceedance[:, index].ravel()
+            columns.append(pl.Series(f"{name}_exceedance", over, nan_to_null=True))
+        return columns
+
+
+def percentile(label: str, level: float) -> str:
+    """Column name of a quantile: `percentile("power_w", 0.9)` is `power_w_p90`."""
+    return f"{label}_p{level * 100:g}"
+
+
+class Predictor:
+    """Forecasts of one bundle.
+
+    Args:
+        bundle: verified and open.
+    """
+
+    def __init__(self, bundle: Bundle) -> None:
+        self.bundle = bundle
+        self.spec = bundle.manifest.spec
+        self.topology = bundle.manifest.topology
+        self._constants = Constants.of(self.topology, bundle.manifest.skus)
+
+    def forecast(self, telemetry: pl.LazyFrame, at: datetime | None = None, where: str = "telemetry") -> Forecast:
+        """Forecast every entity from telemetry as it arrives.
+
+        Args:
+            telemetry: contract TELEMETRY; nothing from `at` on is used.
+            at: forecast time; None forecasts from the newest complete step.
+            where: named in errors.
+
+        Raises:
+            DataError: a column is missing, a unit cannot be right, or nothing was observed in the context.
+        """
+        telemetry = telemetry if at is None else telemetry.filter(pl.col("time") < at)
+        newest = telemetry.select(pl.col("time").max()).collect().item()
+        if newest is None:
+            raise DataError(f"{where}: no rows of known entities{f' before {at:%Y-%m-%d %H:%M} UTC' if at else ''}.")
+        context = timedelta(seconds=self.spec.step_s * (self.spec.context_steps + self.spec.day_steps))
+        recent = telemetry.filter(pl.col("time") > newest - context)
+        panel = dense(build(recent, self.topology, self.spec, where), self.spec.past, self.topology.entities, self.spec.step_s)
+        return self.at(panel, panel.watermark() + 1 if at is None else panel.step(at))
+
+    def at(self, panel: Panel, origin: int) -> Forecast:
+        """Forecast every entity of a panel (channels and entities as the bundle's) from its step `origin`."""
+        inputs = inputs_at(panel, self._constants, self.spec, origin)
+        outputs = self.bundle.session.run(inputs)
+        seen = ~np.isnan(inputs.past[:, : len(self.spec.targets)])
+        never = ~seen.any(axis=2)
+        newest = _newest(seen.any(axis=1))
+        return Forecast(
+            time=panel.time(origin),
+            outputs=_bounded(outputs, never, self._limits()),
+            source=["safe_bound" if missing else "model" for missing in never.any(axis=1)],
+            status=[_status(row, int(age)) for row, age in zip(seen.any(axis=1), newest, strict=True)],
+            data_time=[panel.time(origin - int(age)) if age <= self.spec.context_steps else None for age in newest],
+            bundle_id=self.bundle.manifest.bundle_id,
+            spec=self.spec,
+            topology=self.topology,
+        )
+
+    def _limits(self) -> Floats:
+        """Limit of each target, `[N, T]`."""
+        columns = [self.spec.static.index(TARGETS[name].limit) for name in self.spec.targets]
+        limits: Floats = self._constants.static[:, columns]
+        return limits
+
+
+def _newest(seen: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Steps from the newest observation of `[N, L]` to the forecast time, 0 when it is in the last step."""
+    length = seen.shape[1]
+    return np.where(seen.any(axis=1), seen[:, ::-1].argmax(axis=1), length + 1)
+
+
+def _status(seen: NDArray[np.bool_], age: int) -> str:
+    if age > len(seen):
+        return "no_data"
+    if age >= _FRESH_STEPS:
+        return "stale"
+    return "ok" if seen.mean() >= _DENSE_SHARE else "sparse"
+
+
+def _bounded(outputs: Outputs, never: NDArray[np.bool_], limits: Floats) -> Outputs:
+    """Outputs where a target `[N, T]` never observed is its safe bound: at its limit, no headroom, exceedance unknown."""
+    if not never.any():
+        return outputs
+    limit = limits[..., None, None]
+    return Outputs(
+        np.where(never[..., None, None], limit, outputs.quantiles),
+        np.where(never[..., None, None], limit - limit, outputs.headroom),
+        np.where(never[..., None], np.float32(np.nan), outputs.exceedance),
+    )

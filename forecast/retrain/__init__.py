@@ -1,0 +1,1 @@
+"""The retraining job: from a configuration to a published bundle."""

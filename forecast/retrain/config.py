@@ -1,0 +1,101 @@
+"""Everything a person can set, typed at the edge: Hydra composes it, and below it only these classes are seen."""
+
+import importlib
+import pkgutil
+from dataclasses import dataclass, field
+from types import ModuleType
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING
+
+import forecast.models
+import forecast.traces
+from forecast.evaluation.splits import EvaluationConfig
+from forecast.models.base import ModelConfig
+from forecast.traces.trace import Source
+from forecast.training.fit import TrainerConfig, TrainingConfig
+
+#: The tails for limits, the deciles for scores.
+_LEVELS = [0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99]
+
+
+@dataclass
+class WindowConfig:
+    """What the forecast looks at and gives.
+
+    Attributes:
+        step_s: grid step, seconds; must divide a day.
+        context_steps: steps looked back.
+        horizon_steps: steps forecast.
+        targets: signals forecast.
+        past: observed signals it looks at; the targets come first.
+        quantile_levels: ascending, symmetric about 0.5.
+    """
+
+    step_s: int = 300
+    context_steps: int = 2016
+    horizon_steps: int = 288
+    targets: list[str] = field(default_factory=lambda: ["power_w", "temperature_c"])
+    past: list[str] = field(default_factory=lambda: ["power_w", "temperature_c", "inlet_c", "utilization_ratio"])
+    quantile_levels: list[float] = field(default_factory=lambda: list(_LEVELS))
+
+
+@dataclass
+class RegistryConfig:
+    """Where bundles are published.
+
+    Attributes:
+        root: folder of all named forecasts.
+        publish: whether a run that passes its gate goes into service; a sweep never publishes.
+        keep: versions retained.
+    """
+
+    root: str = "var/registry"
+    publish: bool = True
+    keep: int = 10
+
+
+@dataclass
+class JobConfig:
+    """One run of the job.
+
+    Attributes:
+        name: of the forecast, in the registry.
+        seed: of everything random.
+        cache: folder of what is expensive to make and cheap to lose.
+    """
+
+    name: str = "day-ahead"
+    seed: int = 0
+    cache: str = "var/cache"
+    source: Source = MISSING
+    window: WindowConfig = field(default_factory=WindowConfig)
+    model: ModelConfig = MISSING
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    registry: RegistryConfig = field(default_factory=RegistryConfig)
+
+
+def register() -> None:
+    """Tell Hydra the types: of the job, and of every source and model that has a file.
+
+    The settings class of `models/patch_mixer.py` becomes the option `model/patch_mixer_schema`, which
+    `configs/model/patch_mixer.yaml` names in its defaults. A new model needs its file and its YAML, nothing here.
+    """
+    store = ConfigStore.instance()
+    store.store(name="schema", node=JobConfig)
+    for group, package, base in (("model", forecast.models, ModelConfig), ("source", forecast.traces, Source)):
+        for module in _modules(package):
+            for setting in vars(module).values():
+                if _defined_in(setting, module) and issubclass(setting, base) and setting is not base:
+                    store.store(group=group, name=f"{module.__name__.rsplit('.', 1)[1]}_schema", node=setting)
+
+
+def _modules(package: ModuleType) -> list[ModuleType]:
+    return [importlib.import_module(found.name) for found in pkgutil.iter_modules(package.__path__, f"{package.__name__}.")]
+
+
+def _defined_in(value: Any, module: ModuleType) -> bool:
+    return isinstance(value, type) and value.__module__ == module.__name__

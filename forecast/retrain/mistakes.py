@@ -1,0 +1,64 @@
+"""A configuration mistake in one line, with what was probably meant."""
+
+import difflib
+import re
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import OmegaConf
+from omegaconf.errors import ValidationError
+
+from forecast.retrain.config import JobConfig
+
+
+def explain(error: Exception, configs: Path) -> str:
+    """What went wrong while composing, and the nearest right name.
+
+    Args:
+        error: as Hydra or OmegaConf raised it.
+        configs: the folder of configuration groups.
+    """
+    cause = error.__cause__ or error
+    text = f"{error}\n{cause}"
+    first = str(error).strip().splitlines()[0].rstrip(".")
+    if isinstance(cause, ValidationError):
+        where = _found(r"full_key: (\S+)", text) or first
+        return f"{where}: {str(cause).splitlines()[0]}."
+    wrong, known = _wrong_name(text, configs)
+    if wrong is None:
+        return f"{first}."
+    near = difflib.get_close_matches(wrong, known, n=1, cutoff=0.5)
+    meant = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(sorted(known))}."
+    return f"no {wrong!r}; {meant}"
+
+
+def _wrong_name(text: str, configs: Path) -> tuple[str | None, list[str]]:
+    """The name nobody knows, and the names it could have been."""
+    option = _found(r"Could not find '([\w/]+)'", text)
+    if option and "/" in option:
+        group, name = option.rsplit("/", 1)
+        return name, [path.stem for path in (configs / group).glob("*.yaml")]
+    key = _found(r"full_key: ([\w.]+)", text) or _found(r"Could not override '([\w./]+)'", text)
+    groups = [path.name for path in configs.iterdir() if path.is_dir()]
+    return key, [*_keys(JobConfig), *_group_keys(), *groups]
+
+
+def _found(pattern: str, text: str) -> str | None:
+    found = re.search(pattern, text)
+    return found[1] if found else None
+
+
+def _group_keys() -> list[str]:
+    """Dotted keys of every source and model that has a schema."""
+    repo = ConfigStore.instance().repo
+    schemas = [(group, node.node) for group in ("source", "model") for node in repo[group].values()]
+    return [key for group, node in schemas for key in _keys(OmegaConf.get_type(node), f"{group}.")]
+
+
+def _keys(kind: type | None, prefix: str = "") -> list[str]:
+    """Every dotted key of a settings class."""
+    keys = []
+    for item in fields(kind) if is_dataclass(kind) else ():
+        keys += [prefix + item.name, *_keys(item.type if isinstance(item.type, type) else None, f"{prefix}{item.name}.")]
+    return keys

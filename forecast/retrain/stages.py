@@ -1,0 +1,56 @@
+"""Progress that people read: one line per stage, alive on a terminal, plain in a log."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from time import monotonic
+
+from rich.console import Console
+from rich.status import Status
+
+#: Told the share done, 0 to 1, and what there is to say.
+Progress = Callable[[float, str], None]
+
+
+@dataclass
+class Stage:
+    """One stage while it runs.
+
+    Attributes:
+        result: what its line says in the end.
+    """
+
+    name: str
+    status: Status | None
+    result: str = ""
+
+    def progress(self, share: float, note: str = "") -> None:
+        if self.status is not None:
+            self.status.update(f"{self.name}  {share:4.0%}  {note}")
+
+
+@dataclass
+class Stages:
+    """Numbers the stages of a run and prints a line for each, with its seconds.
+
+    Args:
+        total: how many there will be.
+    """
+
+    total: int
+    console: Console = field(default_factory=lambda: Console(highlight=False))
+    _done: int = 0
+
+    @contextmanager
+    def __call__(self, name: str) -> Iterator[Stage]:
+        self._done += 1
+        label = f"[{self._done}/{self.total}] {name:<10}"
+        begin = monotonic()
+        if self.console.is_terminal:
+            with self.console.status(label) as status:
+                stage = Stage(label, status)
+                yield stage
+        else:
+            stage = Stage(label, None)
+            yield stage
+        self.console.print(f"{label} {monotonic() - begin:6.1f} s  {stage.result}", markup=False, soft_wrap=True)
