@@ -11,7 +11,7 @@ from polars.testing import assert_frame_equal
 from forecast.contracts.errors import ConfigError
 from forecast.contracts.tables import FAULTS, JOB_SCHEDULE, TELEMETRY, TOPOLOGY, WEATHER
 from forecast.contracts.topology import Topology
-from forecast.simulator.config import SimulatorConfig
+from forecast.simulator.config import CapConfig, SimulatorConfig
 from forecast.simulator.simulate import simulate
 from forecast.simulator.skus import SKUS
 
@@ -154,3 +154,17 @@ def test_other_sample_intervals_carry_the_same_energy(small: SimulatorConfig, st
         servers = telemetry(tmp_path / str(step)).drop_nulls("power_w")
         mean_w[step] = servers["power_w"].cast(pl.Float64).mean()
     assert mean_w[step_s] == pytest.approx(mean_w[300], rel=0.01)
+
+
+def test_a_cap_holds_between_its_local_hours_only(small: SimulatorConfig, tmp_path: Path) -> None:
+    """16 to 20 h in New York in winter is 21 to 1 h UTC."""
+    simulate(replace(small, days=1), tmp_path / "free")
+    simulate(replace(small, days=1, cap=CapConfig(ratio=0.35)), tmp_path / "capped")
+    both = telemetry(tmp_path / "free").join(telemetry(tmp_path / "capped"), on=TELEMETRY.key, suffix="_capped")
+    busy = both.filter(pl.col("utilization_ratio") > 0.5)
+    ratio = (pl.col("power_w_capped") / pl.col("power_w")).alias("ratio")
+    hour = pl.col("time").dt.hour()
+    inside = busy.filter((hour >= 21) | (hour < 1)).select(ratio)["ratio"]
+    outside = busy.filter(hour.is_between(6, 20)).select(ratio)["ratio"]
+    assert inside.max() < 0.95
+    assert outside.to_list() == pytest.approx([1.0] * len(outside), abs=0.02)

@@ -88,9 +88,10 @@ def test_traffic_wanders_around_its_expectation() -> None:
     services = Services(config, 50)
     days = np.concatenate([services.day(day) for day in range(20)])
     assert days.mean() == pytest.approx(services.traffic.mean.mean(), rel=0.05)
-    lag = np.diff(days, axis=0)
-    assert np.abs(lag).mean() < 0.02  # no jumps from minute to minute, bursts aside
-    assert days.std() > 0.05
+    same_hour = days.reshape(20, 24, 60, 50)[[1, 2, 3, 8, 9, 10, 15, 16, 17]]  # Tuesdays to Thursdays
+    surprise = same_hour - same_hour.mean(axis=0)
+    after_20_min = np.corrcoef(surprise[:, :, 10].ravel(), surprise[:, :, 30].ravel())[0, 1]
+    assert 0.7 < after_20_min < 0.95  # exp(-20/90) = 0.80 of the noise, exp(-20/30) = 0.51 of a burst
 
 
 def test_planned_power_is_the_data_sheet_at_the_declared_load(small: SimulatorConfig) -> None:
