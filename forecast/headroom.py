@@ -13,8 +13,8 @@ def tightest(forecast: Forecast, confidence: float = 0.9) -> pl.DataFrame:
     """The least headroom each entity keeps with `confidence` at every single step of the horizon, tightest first.
 
     Returns:
-        Columns `entity_id, level, time_zone, target, unit, headroom, share, confidence, until` (end of the horizon, UTC);
-        `share` is the headroom over the limit, which orders the rows. Entities without a limit are left out.
+        Columns `entity_id, level, time_zone, target, unit, headroom, share, confidence, until` (end of the horizon,
+        UTC); `share` is the headroom over the limit, which orders the rows. Entities without a limit are left out.
     """
     level = forecast.spec.quantile_levels.index(round(1 - confidence, 9))
     until = forecast.time + timedelta(seconds=forecast.spec.step_s * forecast.spec.horizon_steps)
@@ -35,4 +35,3 @@ def tightest(forecast: Forecast, confidence: float = 0.9) -> pl.DataFrame:
             ).filter(pl.col("headroom").is_finite())
         )
     return pl.concat(rows).sort("target", "share", maintain_order=True)
-

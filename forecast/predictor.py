@@ -17,6 +17,8 @@ from forecast.features.pipeline import build
 from forecast.windows.inputs import Constants, inputs_at
 from forecast.windows.panel import Floats, Panel, dense
 
+Mask = NDArray[np.bool_]
+
 #: Newest data older than this many steps is stale (the contract's fallback ladder starts there).
 _FRESH_STEPS = 2
 
@@ -116,22 +118,25 @@ class Predictor:
             raise DataError(f"{where}: no rows of known entities{f' before {at:%Y-%m-%d %H:%M} UTC' if at else ''}.")
         context = timedelta(seconds=self.spec.step_s * (self.spec.context_steps + self.spec.day_steps))
         recent = telemetry.filter(pl.col("time") > newest - context)
-        panel = dense(build(recent, self.topology, self.spec, where), self.spec.past, self.topology.entities, self.spec.step_s)
+        panel = dense(
+            build(recent, self.topology, self.spec, where), self.spec.past, self.topology.entities, self.spec.step_s
+        )
         return self.at(panel, panel.watermark() + 1 if at is None else panel.step(at))
 
     def at(self, panel: Panel, origin: int) -> Forecast:
         """Forecast every entity of a panel (channels and entities as the bundle's) from its step `origin`."""
         inputs = inputs_at(panel, self._constants, self.spec, origin)
         outputs = self.bundle.session.run(inputs)
-        seen = ~np.isnan(inputs.past[:, : len(self.spec.targets)])
-        never = ~seen.any(axis=2)
-        newest = _newest(seen.any(axis=1))
+        known = ~np.isnan(inputs.past[:, : len(self.spec.targets)])
+        never: Mask = np.logical_not(np.any(known, axis=2))
+        seen: Mask = np.asarray(np.any(known, axis=1))
+        newest = _newest(seen)
         return Forecast(
             time=panel.time(origin),
             outputs=_bounded(outputs, never, self._limits()),
-            source=["safe_bound" if missing else "model" for missing in never.any(axis=1)],
-            status=[_status(row, int(age)) for row, age in zip(seen.any(axis=1), newest, strict=True)],
-            data_time=[panel.time(origin - int(age)) if age <= self.spec.context_steps else None for age in newest],
+            source=["safe_bound" if missing else "model" for missing in np.any(never, axis=1).tolist()],
+            status=[_status(row, age) for row, age in zip(list(seen), newest.tolist(), strict=True)],
+            data_time=[panel.time(origin - age) if age <= self.spec.context_steps else None for age in newest.tolist()],
             bundle_id=self.bundle.manifest.bundle_id,
             spec=self.spec,
             topology=self.topology,
@@ -144,13 +149,14 @@ class Predictor:
         return limits
 
 
-def _newest(seen: NDArray[np.bool_]) -> NDArray[np.int64]:
+def _newest(seen: Mask) -> NDArray[np.int64]:
     """Steps from the newest observation of `[N, L]` to the forecast time, 0 when it is in the last step."""
     length = seen.shape[1]
-    return np.where(seen.any(axis=1), seen[:, ::-1].argmax(axis=1), length + 1)
+    age: NDArray[np.int64] = np.where(seen.any(axis=1), seen[:, ::-1].argmax(axis=1), length + 1)
+    return age
 
 
-def _status(seen: NDArray[np.bool_], age: int) -> str:
+def _status(seen: Mask, age: int) -> str:
     if age > len(seen):
         return "no_data"
     if age >= _FRESH_STEPS:
@@ -158,8 +164,8 @@ def _status(seen: NDArray[np.bool_], age: int) -> str:
     return "ok" if seen.mean() >= _DENSE_SHARE else "sparse"
 
 
-def _bounded(outputs: Outputs, never: NDArray[np.bool_], limits: Floats) -> Outputs:
-    """Outputs where a target `[N, T]` never observed is its safe bound: at its limit, no headroom, exceedance unknown."""
+def _bounded(outputs: Outputs, never: Mask, limits: Floats) -> Outputs:
+    """Put a target `[N, T]` that was never observed at its safe bound: its limit, no headroom, exceedance unknown."""
     if not never.any():
         return outputs
     limit = limits[..., None, None]

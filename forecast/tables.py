@@ -11,20 +11,22 @@ from forecast.contracts.signals import TARGETS
 
 def print_scores(scores: Sequence[dict[str, Any]], console: Console) -> None:
     """Scores per target and level; the lowest WQL of each group is bold."""
-    table = Table(title="Backtest: lower is better for WQL, MAE and MASE", title_justify="left")
+    table = Table(title="Backtest (lower is better; an 80 % interval should cover 80 %)", title_justify="left")
     for column in ("target", "level", "method"):
-        table.add_column(column)
-    for column in ("WQL", "MAE", "MASE", "80 % covers", "98 % covers"):
-        table.add_column(column, justify="right")
+        table.add_column(column, no_wrap=True)
+    for column in ("WQL", "MAE", "MASE", "80 %", "98 %"):
+        table.add_column(column, justify="right", no_wrap=True)
     previous = None
-    for row in sorted(scores, key=lambda row: (row["target"], row["level"], row["method"] != "fleetcast", row["method"])):
+    for row in sorted(
+        scores, key=lambda row: (row["target"], row["level"], row["method"] != "fleetcast", row["method"])
+    ):
         group = (row["target"], row["level"])
         if previous and group != previous:
             table.add_section()
         label = group if group != previous else ("", "")
         rivals = [other["wql"] for other in scores if (other["target"], other["level"]) == group]
         style = "bold" if row["wql"] == min(rivals) else ""
-        table.add_row(*label, row["method"], *_cells(row), style=style)
+        table.add_row(*label, row["method"].replace("_", " "), *_cells(row), style=style)
         previous = group
     console.print(table)
 

@@ -46,6 +46,7 @@ def export(graph: ForecastGraph, example: Batch, folder: Path) -> float:
             dynamic_shapes=({0: batch},) * 3,
             verbose=False,
         )
+    assert program is not None  # noqa: S101 - as dynamo=True promises
     program.save(path, external_data=False)
     onnx.checker.check_model(path)
     inputs = Inputs(*(part.numpy() for part in (_punctured(example.past), example.future, example.static)))

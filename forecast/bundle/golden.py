@@ -16,6 +16,7 @@ TOLERANCE = 1e-4
 
 
 def write_golden(folder: Path, inputs: Inputs, outputs: Outputs) -> None:
+    """Keep `inputs` and what they must give."""
     np.savez_compressed(folder / GOLDEN, **vars(inputs), **outputs._asdict())
 
 

@@ -32,7 +32,7 @@ def load(folder: Path) -> Bundle:
     _check_files(folder, manifest)
     try:
         session = Session((folder / MODEL).read_bytes())
-    except Exception as error:  # noqa: BLE001 - the runtime raises several unrelated types
+    except Exception as error:  # the runtime raises several unrelated types
         raise BundleError(f"{folder / MODEL}: ONNX Runtime cannot load it: {str(error).splitlines()[0]}") from error
     check_golden(folder, session)
     return Bundle(folder, manifest, session)

@@ -68,7 +68,9 @@ class Manifest:
         try:
             data = json.loads(path.read_text())
             if data["format"] != FORMAT:
-                raise BundleError(f"{path}: format {data['format']} is not the format {FORMAT} that this version reads.")
+                raise BundleError(
+                    f"{path}: format {data['format']} is not the format {FORMAT} that this version reads."
+                )
             return cls._of(data)
         except (KeyError, TypeError, ValueError, AttributeError, pl.exceptions.PolarsError) as error:
             raise BundleError(f"{path}: damaged ({type(error).__name__}: {error}).") from error
@@ -87,7 +89,6 @@ class Manifest:
 
 
 def sha256(path: Path) -> str:
+    """Hash a file, 64 hex digits."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
-
-

@@ -27,7 +27,7 @@ class Signal:
     typical_scale: float | None
 
 
-#: Ranges: -40 °C is the coldest storage rating and 150 °C above any silicon shutdown limit (DOMAIN.md §2 lists 94-96 °C);
+#: Ranges: -40 °C is the coldest storage rating, 150 °C is above any silicon shutdown limit (DOMAIN.md §2: 94-96 °C);
 #: 2 GW exceeds the largest announced campus; utilisation allows 2 % of sensor overshoot.
 SIGNALS = {
     signal.name: signal

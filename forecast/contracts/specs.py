@@ -1,7 +1,8 @@
-"""What one named forecast takes in and gives out. The same specification trains, serves and is written in the bundle."""
+"""What one named forecast takes in and gives out: the same specification trains, serves, and lies in the bundle."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from typing import Any
 
 from forecast.contracts.errors import ConfigError
@@ -10,7 +11,7 @@ from forecast.contracts.signals import SIGNALS, TARGETS
 #: Known-ahead covariates, in graph order (`forecast.features.calendar`).
 CALENDAR = ("day_sin", "day_cos", "week_sin", "week_cos")
 
-#: Static inputs, in graph order: the limits in their units, then codes into the level and SKU vocabularies, 0 = unknown.
+#: Static inputs, in graph order: limits in their units, then codes into the level and SKU vocabularies, 0 = unknown.
 STATIC = ("power_limit_w", "temperature_limit_c", "level_code", "sku_code")
 
 
@@ -42,7 +43,9 @@ class ForecastSpec:
         if min(self.step_s, self.context_steps, self.horizon_steps) < 1:
             raise ConfigError("step_s, context_steps and horizon_steps must be at least 1.")
         if 86_400 % self.step_s:
-            raise ConfigError(f"step_s={self.step_s} does not divide a day; the grid would drift. Use e.g. 300 or 3600.")
+            raise ConfigError(
+                f"step_s={self.step_s} does not divide a day; the grid would drift. Use e.g. 300 or 3600."
+            )
         _check_names("targets", self.targets, TARGETS)
         _check_names("past", self.past, SIGNALS)
         if self.past[: len(self.targets)] != self.targets:
@@ -58,7 +61,10 @@ class ForecastSpec:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> "ForecastSpec":
-        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in data.items()})
+        fields: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in data.items()
+        }
+        return cls(**fields)
 
 
 def _check_names(field: str, names: tuple[str, ...], known: Mapping[str, object]) -> None:
@@ -71,7 +77,7 @@ def _check_names(field: str, names: tuple[str, ...], known: Mapping[str, object]
 
 def _check_levels(levels: tuple[float, ...]) -> None:
     mirrored = tuple(round(1 - level, 9) for level in reversed(levels))
-    ascending = all(low < high for low, high in zip(levels, levels[1:], strict=False))
+    ascending = all(low < high for low, high in pairwise(levels))
     if not ascending or mirrored != tuple(round(level, 9) for level in levels) or 0.5 not in levels:
         raise ConfigError(f"quantile_levels must ascend, mirror about 0.5 and hold it, got {list(levels)}.")
     if levels[0] <= 0 or not {0.1, 0.9} <= set(levels):

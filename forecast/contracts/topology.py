@@ -77,7 +77,9 @@ def _check_rows(table: pl.DataFrame, where: str) -> None:
         raise DataError(f"{where}: {row['entity_id']} has level {row['level']!r}; levels are {', '.join(LEVELS)}.")
     bad_limit = table.filter((pl.col("power_limit_w") <= 0) | (pl.col("temperature_limit_c") <= 0))
     if not bad_limit.is_empty():
-        raise DataError(f"{where}: {bad_limit['entity_id'][0]} has a limit that is not positive; leave it null if unknown.")
+        raise DataError(
+            f"{where}: {bad_limit['entity_id'][0]} has a limit that is not positive; leave it null if unknown."
+        )
     for zone in table["time_zone"].unique():
         try:
             pl.Series([0]).cast(pl.Datetime("us", "UTC")).dt.convert_time_zone(zone)
@@ -95,5 +97,3 @@ def _check_parents(table: pl.DataFrame, where: str) -> None:
         below, above = (_RANK[level[node]] for node in (entity, parent))
         if below >= above:
             raise DataError(f"{where}: {entity} ({level[entity]}) cannot sit under {parent} ({level[parent]}).")
-
-

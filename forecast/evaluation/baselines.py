@@ -33,7 +33,9 @@ class Naive:
     def fit(self, panel: Panel, split: Split) -> "Naive":
         """Learn the quantiles of the errors on everything before each entity's test range."""
         reach = self.spec.context_steps + self.spec.horizon_steps
-        origins = np.linspace(self.spec.context_steps, max(int(split.test.max()), reach) - self.spec.horizon_steps, _SAMPLES)
+        origins = np.linspace(
+            self.spec.context_steps, max(int(split.test.max()), reach) - self.spec.horizon_steps, _SAMPLES
+        )
         errors = np.stack([self._errors(panel, split, int(origin)) for origin in np.unique(origins.astype(int))])
         parts = np.array_split(np.arange(self.spec.horizon_steps), min(_PARTS, self.spec.horizon_steps))
         offsets = [_quantiles(errors[..., part], self.spec.quantile_levels) for part in parts]
@@ -47,7 +49,7 @@ class Naive:
         return quantiles
 
     def _point(self, panel: Panel, origin: int) -> Floats:
-        """`[N, T, H]`; a value missing one season ago is taken from the season before, then from the last observation."""
+        """`[N, T, H]`; a value missing a season ago is taken from the season before, then from the last observation."""
         past = panel.read(origin - self.spec.context_steps, origin)[: len(self.spec.targets)].transpose(1, 0, 2)
         last = _last(past)[..., None]
         point = np.full((*past.shape[:2], self.spec.horizon_steps), np.nan, np.float32)

@@ -34,7 +34,7 @@ class Tally:
         self.pinball, self.below = (np.zeros((*shape[:2], len(levels), shape[2])) for _ in range(2))
 
     def add(self, entity: NDArray[np.int64], actual: NDArray[np.floating], quantiles: NDArray[np.floating]) -> None:
-        """Add forecasts: `actual [M, T, H]` (NaN = not observed) against `quantiles [M, T, Q, H]` of distinct `entity [M]`."""
+        """Add forecasts `quantiles [M, T, Q, H]` of distinct `entity [M]`; `actual [M, T, H]` is NaN where unknown."""
         known = ~np.isnan(actual)
         truth = np.where(known, actual, 0.0).astype(np.float64)[:, :, None]
         error = np.where(known[:, :, None], truth - quantiles, 0.0)
@@ -62,7 +62,8 @@ class Tally:
         size = self.magnitude[group, target].sum(0)
         if pooled:
             loss, size = loss.sum(-1, keepdims=True), size.sum(keepdims=True)
-        return _ratio(2 * loss, size).mean(0)
+        wql: Array = _ratio(2 * loss, size).mean(0)
+        return wql
 
     def mae(self, group: NDArray[np.bool_], target: int) -> float:
         """Mean absolute error of the median, in the target's unit."""
@@ -90,4 +91,5 @@ class Tally:
 
 def _ratio(part: NDArray[np.float64] | np.float64, whole: NDArray[np.float64] | np.float64) -> Array:
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(np.asarray(whole) > 0, np.divide(part, whole), np.nan)
+        ratio: Array = np.where(np.asarray(whole) > 0, np.divide(part, whole), np.nan)
+    return ratio

@@ -68,7 +68,7 @@ def split(panel: Panel, horizon_steps: int, config: EvaluationConfig) -> Split:
         )
     everyone = np.arange(len(panel.entities))
     stride = max(round(config.origin_every_h * per_hour), 1)
-    origins = {origin: everyone for origin in range(test, panel.steps - horizon_steps + 1, stride)}
+    origins = dict.fromkeys(range(test, panel.steps - horizon_steps + 1, stride), everyone)
     return Split(np.full(everyone.size, validation), np.full(everyone.size, test), panel.steps, origins)
 
 

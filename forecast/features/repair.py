@@ -47,8 +47,8 @@ def setbacks(telemetry: pl.LazyFrame) -> pl.DataFrame:
 def check_units(telemetry: pl.LazyFrame, topology: Topology, where: str) -> None:
     """Refuse telemetry whose typical values fit another unit better than the declared one.
 
-    A fleet's median power is never under 0.3 % of nameplate (idle boards draw 4 % and more, DOMAIN.md §2) unless it is in
-    kW, nor over 30 times nameplate unless in mW; a median temperature above every limit fits °F.
+    A fleet's median power is never under 0.3 % of nameplate (idle boards draw 4 % and more, DOMAIN.md §2) unless it is
+    in kW, nor over 30 times nameplate unless in mW; a median temperature above every limit fits °F.
 
     Raises:
         DataError: naming `where`, the signal, the typical value, and the setting that would convert it.

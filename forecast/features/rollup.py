@@ -20,8 +20,10 @@ def roll_up(gridded: pl.LazyFrame, topology: Topology) -> pl.LazyFrame:
     if ancestors.is_empty():
         return gridded
     signals = signals_in(gridded)
-    rolled = _leaves(gridded, topology, ancestors).group_by(pl.col("ancestor_id").alias("entity_id"), "time").agg(
-        _rolled(name, topology).alias(name) for name in signals
+    rolled = (
+        _leaves(gridded, topology, ancestors)
+        .group_by(pl.col("ancestor_id").alias("entity_id"), "time")
+        .agg(_rolled(name, topology).alias(name) for name in signals)
     )
     # Measured rows first: where both exist, the first observed value wins.
     both = pl.concat([gridded.with_columns(rank=0), rolled.with_columns(rank=1)], how="diagonal_relaxed")

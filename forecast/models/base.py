@@ -29,4 +29,7 @@ class QuantileModel(nn.Module):
     def forward(self, past: Tensor, future: Tensor, static: Tensor) -> Tensor:
         raise NotImplementedError
 
-
+    def __call__(self, past: Tensor, future: Tensor, static: Tensor) -> Tensor:
+        """Typed, which `nn.Module` is not."""
+        quantiles: Tensor = super().__call__(past, future, static)
+        return quantiles

@@ -26,6 +26,8 @@ class ForecastGraph(nn.Module):
         self.levels = spec.quantile_levels
         self.level_code = spec.static.index("level_code")
         self.limits = [spec.static.index(TARGETS[target].limit) for target in spec.targets]
+        self.offsets: Tensor
+        self.floor: Tensor
         self.register_buffer("offsets", offsets)
         floor = torch.tensor([SIGNALS[target].low for target in spec.targets])
         self.register_buffer("floor", floor[None, :, None, None])

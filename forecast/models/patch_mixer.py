@@ -103,7 +103,8 @@ class MixerBlock(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         tokens = tokens + self.across_time(self.norms[0](tokens).transpose(1, 2)).transpose(1, 2)
-        return tokens + self.across_features(self.norms[1](tokens))
+        mixed: Tensor = tokens + self.across_features(self.norms[1](tokens))
+        return mixed
 
 
 def _perceptron(width: int, hidden: int, dropout: float) -> nn.Sequential:

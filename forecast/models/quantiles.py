@@ -1,6 +1,7 @@
 """Non-crossing quantiles from a centre and steps outwards."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 from statistics import NormalDist
 
 import torch
@@ -28,7 +29,7 @@ def normal_steps(levels: Sequence[float], deviation: float) -> Tensor:
     """Distances `[Q - 1]` between neighbouring quantiles of a normal distribution: where training starts."""
     normal = NormalDist(sigma=deviation)
     points = [normal.inv_cdf(level) for level in levels]
-    return torch.tensor([high - low for low, high in zip(points, points[1:], strict=False)])
+    return torch.tensor([high - low for low, high in pairwise(points)])
 
 
 def never_crossing(quantiles: Tensor) -> Tensor:

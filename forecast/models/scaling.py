@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from forecast.contracts.signals import SIGNALS
 from forecast.contracts.specs import ForecastSpec
 
-#: Changes under 2 % of the typical scale are sensor noise (1 °C or 1 W quantisation); smaller spreads are not stretched.
+#: Changes under 2 % of the typical scale are sensor noise (quantised to 1 °C, say); smaller spreads are not stretched.
 _FLOOR = 0.02
 
 
@@ -35,6 +35,7 @@ class Scaler(nn.Module):
     def __init__(self, spec: ForecastSpec) -> None:
         super().__init__()
         scales = [SIGNALS[name].typical_scale for name in spec.past]
+        self.constant: Tensor
         self.register_buffer("constant", torch.tensor([scale or 0.0 for scale in scales])[None, :, None])
         self.targets = len(spec.targets)
         self.limit = spec.static.index("power_limit_w")

@@ -25,6 +25,7 @@ class LinearSkip(nn.Module):
         days = spec.context_steps // spec.day_steps
         horizon = torch.arange(spec.horizon_steps) % spec.day_steps
         lag = spec.day_steps * torch.arange(1, days + 1)[:, None]
+        self.same_time: Tensor
         self.register_buffer("same_time", (spec.context_steps - lag + horizon).reshape(-1))
         inputs = self.recent + self.pools
         self.weight = nn.Parameter(torch.zeros(self.targets, inputs, spec.horizon_steps))
@@ -37,4 +38,5 @@ class LinearSkip(nn.Module):
         inputs = torch.cat([z[:, :, -self.recent :], pooled], dim=2)
         linear = torch.matmul(inputs.transpose(0, 1), self.weight).transpose(0, 1)
         same_time = z[:, :, self.same_time].unflatten(2, (-1, self.day_weight.shape[2]))
-        return linear + (same_time * self.day_weight).sum(2) + self.bias
+        median: Tensor = linear + (same_time * self.day_weight).sum(2) + self.bias
+        return median

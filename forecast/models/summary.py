@@ -11,8 +11,8 @@ from forecast.models.scaling import Scaled
 class Summary(nn.Module):
     """Level, spread, newest state and kind of entity as one vector `[B, self.size]`.
 
-    Per channel: mean and log spread in typical units, share observed, mean of the last step, hour and day, spread of the
-    last hour. Then the headroom to each limit and the covariates at the forecast time, and learnt embeddings of level and
+    Per channel: mean and log spread in typical units, share observed, mean of the last step, hour and day, wobble of
+    the last hour. Then the temperature limit, the covariates at the forecast time, and learnt embeddings of level and
     SKU; an unknown limit or code reads 0.
     """
 

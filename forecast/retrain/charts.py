@@ -21,7 +21,7 @@ def fan_charts(forecast: Forecast, panel: Panel) -> list[FanChart]:
     for level in forecast.topology.levels:
         entity = _busiest(forecast, level)
         for target, name in enumerate(forecast.spec.targets):
-            charts.append(_chart(forecast, panel, shown[target, entity], first, entity, name))
+            charts.append(_chart(forecast, panel, shown[target, entity], (entity, name)))
     return charts
 
 
@@ -34,9 +34,12 @@ def _busiest(forecast: Forecast, level: str) -> int:
     return int(pl.select(pl.when(table["level"] == level).then(share).arg_max()).item())
 
 
-def _chart(forecast: Forecast, panel: Panel, values: np.ndarray, first: int, entity: int, name: str) -> FanChart:
-    spec, row = forecast.spec, forecast.topology.table.row(entity, named=True)
+def _chart(forecast: Forecast, panel: Panel, values: np.ndarray, what: tuple[int, str]) -> FanChart:
+    """The chart of an (entity, target) whose observed `values` end with the horizon."""
+    (entity, name), spec = what, forecast.spec
+    row = forecast.topology.table.row(entity, named=True)
     origin = panel.step(forecast.time)
+    first = origin + spec.horizon_steps - len(values)
     limit = row[TARGETS[name].limit]
     return FanChart(
         entity_id=row["entity_id"],

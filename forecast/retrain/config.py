@@ -94,7 +94,9 @@ def register() -> None:
 
 
 def _modules(package: ModuleType) -> list[ModuleType]:
-    return [importlib.import_module(found.name) for found in pkgutil.iter_modules(package.__path__, f"{package.__name__}.")]
+    return [
+        importlib.import_module(found.name) for found in pkgutil.iter_modules(package.__path__, f"{package.__name__}.")
+    ]
 
 
 def _defined_in(value: Any, module: ModuleType) -> bool:

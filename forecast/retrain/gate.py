@@ -15,8 +15,8 @@ def judge(scores: pl.DataFrame) -> dict[str, Any]:
     """Compare ours with the best baseline of each target and level.
 
     Returns:
-        `passed`, `reason`, `overall` (geometric mean of the WQL ratios), and `segments`, a row per target and level with
-        `ours`, `baseline`, `best_baseline` and `ratio`. It passes when the overall ratio is below 1 and no segment is
+        `passed`, `reason`, `overall` (geometric mean of the WQL ratios), and `segments`, a row per target and level
+        with `ours`, `baseline`, `best_baseline`, `ratio`. It passes when the overall ratio is below 1 and no segment is
         above `WORST_SEGMENT`.
     """
     ours = scores.filter(pl.col("method") == OURS).select("target", "level", ours="wql")
@@ -28,7 +28,9 @@ def judge(scores: pl.DataFrame) -> dict[str, Any]:
     if not overall < 1:
         reason = f"on the whole {overall - 1:.1%} worse than the best baselines"
     elif not worst["ratio"] <= WORST_SEGMENT:
-        reason = f"{worst['target']} of {worst['level']} is {worst['ratio'] - 1:.1%} worse than {worst['best_baseline']}"
+        reason = (
+            f"{worst['target']} of {worst['level']} is {worst['ratio'] - 1:.1%} worse than {worst['best_baseline']}"
+        )
     else:
         reason = f"{1 - overall:.1%} lower WQL than the best baselines"
     passed = overall < 1 and worst["ratio"] <= WORST_SEGMENT

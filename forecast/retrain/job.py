@@ -52,7 +52,9 @@ def run(config: JobConfig, out: Path) -> ExitCode:
         prepared = prepare(config, trace, panel, spec)
     key = run_key(config, prepared)
     if config.registry.publish and registry.has(key):
-        stages.console.print(f"Nothing new: {registry.folder} already holds {key}, made from the same data, settings and code.")
+        stages.console.print(
+            f"Nothing new: {registry.folder} already holds {key}, made from the same data, settings and code."
+        )
         return ExitCode.NOTHING_NEW
     bundle = _make(config, prepared, key, out, stages)
     return _publish(config, registry, bundle, stages)
@@ -81,7 +83,14 @@ def _make(config: JobConfig, prepared: Prepared, key: str, out: Path, stages: St
         stage.result = f"opset {OPSET}, PyTorch and ONNX Runtime within {apart:.0e}"
     training = _training_facts(config, prepared, learner) | {"parity": apart, "operators": operators(folder)}
     manifest = Manifest(
-        key, config.name, prepared.spec, prepared.trace.topology, prepared.trace.topology.skus, _mapping(config), training, []
+        key,
+        config.name,
+        prepared.spec,
+        prepared.trace.topology,
+        prepared.trace.topology.skus,
+        _mapping(config),
+        training,
+        [],
     )
     with stages("backtest") as stage:
         predictor = Predictor(Bundle(folder, manifest, Session((folder / MODEL).read_bytes())))

@@ -24,14 +24,20 @@ class Leaderboard(Callback):
         if rows.is_empty():
             return
         (folder / "leaderboard.json").write_text(json.dumps(rows.to_dicts(), indent=1))
-        with pl.Config(tbl_formatting="MARKDOWN", tbl_rows=-1, tbl_cols=-1, tbl_hide_dataframe_shape=True,
-                       tbl_hide_column_data_types=True, fmt_str_lengths=200):
+        with pl.Config(
+            tbl_formatting="MARKDOWN",
+            tbl_rows=-1,
+            tbl_cols=-1,
+            tbl_hide_dataframe_shape=True,
+            tbl_hide_column_data_types=True,
+            fmt_str_lengths=200,
+        ):
             (folder / "leaderboard.md").write_text(f"{rows}\n")
         _print(rows, folder)
 
 
 def leaderboard(folder: Path) -> pl.DataFrame:
-    """A row per run under `folder`: its overrides, then our mean WQL, MASE and 80 % coverage per target over all levels."""
+    """One row per run in `folder`: its settings, then our WQL, MASE and 80 % coverage per target, means over levels."""
     rows = []
     for path in sorted(folder.glob("*/scores.json"), key=lambda path: path.parent.name):
         overrides = (path.parent / ".hydra" / "overrides.yaml").read_text().replace("- ", "").split()

@@ -51,7 +51,14 @@ class Learner:
 
     def train_model(self, config: JobConfig, progress: Progress) -> Fit:
         return fit(
-            self.model, self.windows, self.train, self.validation, config.training, config.trainer, config.seed, progress
+            self.model,
+            self.windows,
+            self.train,
+            self.validation,
+            config.training,
+            config.trainer,
+            config.seed,
+            progress,
         )
 
     def calibrate(self) -> ForecastGraph:

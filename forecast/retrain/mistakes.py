@@ -60,5 +60,8 @@ def _keys(kind: type | None, prefix: str = "") -> list[str]:
     """Every dotted key of a settings class."""
     keys = []
     for item in fields(kind) if is_dataclass(kind) else ():
-        keys += [prefix + item.name, *_keys(item.type if isinstance(item.type, type) else None, f"{prefix}{item.name}.")]
+        keys += [
+            prefix + item.name,
+            *_keys(item.type if isinstance(item.type, type) else None, f"{prefix}{item.name}."),
+        ]
     return keys

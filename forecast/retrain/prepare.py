@@ -29,7 +29,7 @@ def spec_of(window: WindowConfig) -> ForecastSpec:
     Raises:
         ConfigError: the settings contradict each other.
     """
-    return ForecastSpec(**{name: tuple(value) if isinstance(value, list) else value for name, value in asdict(window).items()})
+    return ForecastSpec.from_dict(asdict(window))
 
 
 def panel_of(trace: Trace, spec: ForecastSpec, where: str, cache: Path) -> tuple[Panel, str]:
@@ -47,9 +47,11 @@ def panel_of(trace: Trace, spec: ForecastSpec, where: str, cache: Path) -> tuple
 
 
 def prepare(config: JobConfig, trace: Trace, panel: Panel, spec: ForecastSpec) -> Prepared:
+    """Cut the panel into ranges as the configuration says."""
     return Prepared(trace, spec, panel, split(panel, spec.horizon_steps, config.evaluation))
 
 
 def describe(panel: Panel) -> str:
+    """Say how large a panel is."""
     days = panel.steps * panel.step_s / 86_400
     return f"{len(panel.entities)} entities × {panel.steps:,} steps of {panel.step_s} s ({days:.0f} days)"

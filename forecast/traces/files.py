@@ -65,7 +65,7 @@ class FileSource(Source):
         path: a file, a glob, or a folder of Parquet (hive-partitioned or not).
         columns: contract column to the file's column; empty when the file has the contract's names already.
         units: signal to its unit in the file; signals left out are in SI.
-        time_zone: zone of times that carry none; a fixed offset such as Etc/GMT+5 where a clock ignores daylight saving.
+        time_zone: zone of times that carry none; a fixed offset such as Etc/GMT+5 for a clock without daylight saving.
         topology: a Parquet or CSV file with the topology's columns; None takes `entities`.
         entities: entity_id to its description, when there is no topology file; others in the file are left out.
     """
@@ -77,17 +77,20 @@ class FileSource(Source):
     topology: str | None = None
     entities: dict[str, EntitySpec] = field(default_factory=dict)
 
-    def read(self, cache: Path) -> Trace:  # noqa: ARG002 - files need no cache
+    def read(self, cache: Path) -> Trace:
         """Map the files to telemetry, lazily.
 
         Raises:
             DataError: a path without files, a missing or retyped column, a zone-less time without `time_zone`.
             ConfigError: an unknown unit or column name in the mapping.
         """
-        files = find_files(self.path)
         topology = self._read_topology()
-        telemetry = checked(self._telemetry(scan(files), topology), self.path)
-        return Trace(telemetry, topology, key_of(self.mapping(), content_key(files))).before(self.until)
+        key = key_of(self.mapping(), content_key(find_files(self.path)))
+        return Trace(self.telemetry(topology), topology, key).before(self.until)
+
+    def telemetry(self, topology: Topology) -> pl.LazyFrame:
+        """The files' measurements of the entities of `topology`, in the contract's form; raises as `read`."""
+        return checked(self._mapped(scan(find_files(self.path)), topology), self.path)
 
     def mapping(self) -> dict[str, Any]:
         """Everything but where the files are and when they end, as plain data: what a bundle keeps to read its like."""
@@ -98,7 +101,7 @@ class FileSource(Source):
         entities = {name: EntitySpec(**entity) for name, entity in mapping.get("entities", {}).items()}
         return cls(path=path, **{**mapping, "entities": entities})
 
-    def _telemetry(self, raw: pl.LazyFrame, topology: Topology) -> pl.LazyFrame:
+    def _mapped(self, raw: pl.LazyFrame, topology: Topology) -> pl.LazyFrame:
         found = raw.collect_schema()
         columns = self.columns or {name: name for name in ("time", "entity_id", *SIGNALS) if name in found}
         self._check_mapping(columns, found)
@@ -134,7 +137,9 @@ class FileSource(Source):
             return time.cast(UTC)
         if self.time_zone is None:
             raise DataError(f"{self.path}: times carry no zone; set the source's `time_zone` (e.g. UTC).")
-        local = time.cast(pl.Datetime("us")).dt.replace_time_zone(self.time_zone, ambiguous="earliest", non_existent="null")
+        local = time.cast(pl.Datetime("us")).dt.replace_time_zone(
+            self.time_zone, ambiguous="earliest", non_existent="null"
+        )
         return local.dt.convert_time_zone("UTC")
 
     def _si(self, name: str, topology: Topology) -> pl.Expr:

@@ -1,13 +1,18 @@
 """The embedded simulated fleet as a source: simulated once per configuration, then read like any other files."""
 
+import shutil
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from forecast.contracts.errors import ConfigError
 from forecast.contracts.version import code_version, key_of
 from forecast.simulator.config import SimulatorConfig
 from forecast.simulator.simulate import simulate
 from forecast.traces.files import FileSource
 from forecast.traces.trace import Source, Trace
+
+#: Beside the record: the key of the settings and code that made it.
+_KEY = "key"
 
 
 @dataclass
@@ -16,18 +21,34 @@ class SimulatedSource(Source):
 
     Attributes:
         fleet: the simulator's settings.
-        path: folder to write to; None keeps it in the cache under a key of the settings.
+        path: folder of its record, simulated anew when the settings or the simulator change.
     """
 
     fleet: SimulatorConfig = field(default_factory=SimulatorConfig)
-    path: str | None = None
+    path: str = "var/fleet"
 
     def read(self, cache: Path) -> Trace:
+        """Simulate if need be, then read.
+
+        Raises:
+            ConfigError: `path` holds something that the simulator did not write.
+        """
+        out = Path(self.path)
         key = key_of(asdict(self.fleet), code_version("simulator", "contracts"))
-        out = Path(self.path) if self.path else cache / "fleets" / key
-        marker = out / "key"
-        if not marker.exists() or marker.read_text() != key:
+        if not _holds(out, key):
             simulate(self.fleet, out)
-            marker.write_text(key)
+            (out / _KEY).write_text(key)
         files = FileSource(path=str(out / "telemetry"), topology=str(out / "topology.parquet"), until=self.until)
         return files.read(cache)
+
+
+def _holds(out: Path, key: str) -> bool:
+    """Whether `out` is the record with `key`; another record of the simulator's is cleared away."""
+    if not out.exists():
+        return False
+    if (out / _KEY).exists() and (out / _KEY).read_text() == key:
+        return True
+    if not (out / "config.json").exists():
+        raise ConfigError(f"source.path={out} exists and is not a simulated fleet; choose another folder.")
+    shutil.rmtree(out)
+    return False

@@ -5,6 +5,7 @@ import logging
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import lightning
 import torch
@@ -95,10 +96,12 @@ def fit(
     lightning.seed_everything(seed, verbose=False)
     sampler = LevelSampler(train, windows.level_code[train[:, 0]], config.batch, seed)
     judged = spread(validation, config.validation_windows).split(2 * config.batch)
-    best = _Best(config.steps, progress)
+    best = _Best(model, config.steps, progress)
     module = Fitting(model, windows, config.steps, config.learning_rate, config.weight_decay)
     with _quiet():
-        _loop(config, trainer, best).fit(module, DataLoader(sampler, batch_size=None), DataLoader(judged, batch_size=None))
+        _loop(config, trainer, best).fit(
+            module, DataLoader(sampler, batch_size=None), DataLoader(judged, batch_size=None)
+        )
     model.load_state_dict(best.weights)
     model.eval()
     return Fit(best.step, best.loss)
@@ -115,7 +118,7 @@ def _loop(config: TrainingConfig, trainer: TrainerConfig, best: "_Best") -> ligh
     return lightning.Trainer(
         accelerator=trainer.accelerator,
         devices=1,
-        precision=trainer.precision,
+        precision=trainer.precision,  # type: ignore[arg-type]
         max_steps=config.steps,
         val_check_interval=min(config.validate_every, config.steps),
         check_val_every_n_epoch=None,
@@ -132,18 +135,19 @@ def _loop(config: TrainingConfig, trainer: TrainerConfig, best: "_Best") -> ligh
 class _Best(lightning.Callback):
     """Keeps the best validated weights in memory, and tells how far the fit is."""
 
-    def __init__(self, steps: int, progress: Progress) -> None:
-        self.loss, self.step, self.weights = float("inf"), 0, {}
-        self._steps, self._progress = steps, progress
+    def __init__(self, model: QuantileModel, steps: int, progress: Progress) -> None:
+        self.loss, self.step = float("inf"), 0
+        self.weights: dict[str, Tensor] = {}
+        self._model, self._steps, self._progress = model, steps, progress
 
-    def on_train_batch_end(self, trainer: lightning.Trainer, module: Fitting, *_: object) -> None:
+    def on_train_batch_end(self, trainer: lightning.Trainer, *_: Any) -> None:
         self._progress(trainer.global_step / self._steps, f"step {trainer.global_step} of {self._steps}")
 
-    def on_validation_end(self, trainer: lightning.Trainer, module: Fitting) -> None:
+    def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         loss = float(trainer.callback_metrics["validation_loss"])
         if loss < self.loss:
             self.loss, self.step = loss, trainer.global_step
-            self.weights = copy.deepcopy(module.model.state_dict())
+            self.weights = copy.deepcopy(self._model.state_dict())
 
 
 class _quiet(warnings.catch_warnings):  # noqa: N801 - reads as a statement

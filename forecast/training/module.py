@@ -31,6 +31,7 @@ class Fitting(lightning.LightningModule):
         self.windows = windows
         self.steps, self.learning_rate, self.weight_decay = steps, learning_rate, weight_decay
         self.scaler = Scaler(windows.spec)
+        self.levels: Tensor
         self.register_buffer("levels", torch.tensor(windows.spec.quantile_levels))
 
     def _loss(self, pairs: Tensor) -> Tensor:

@@ -87,7 +87,8 @@ def dense(frame: pl.LazyFrame, channels: Sequence[str], entities: Sequence[str],
     """
     code = {entity: index for index, entity in enumerate(entities)}
     entity = pl.col("entity_id").replace_strict(code, default=None, return_dtype=pl.Int64)
-    cells = frame.select(entity=entity, time="time", *(pl.col(c).cast(pl.Float32).fill_null(float("nan")) for c in channels))
+    filled = (pl.col(channel).cast(pl.Float32).fill_null(float("nan")) for channel in channels)
+    cells = frame.select("time", *filled, entity=entity)
     table = cells.filter(pl.col("entity").is_not_null()).collect()
     if table.is_empty():
         raise DataError("no telemetry of any known entity; check the entity ids against the topology.")

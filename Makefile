@@ -1,0 +1,46 @@
+# Everything runs from .venv, which `make setup` builds; Python >= 3.11 and make are all it needs.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SERVE_BIN := .venv-serve/bin
+DEMO := var/demo
+
+.PHONY: help setup demo test test-all lint bench-simulator clean
+
+help:  ## Show the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 18
+
+setup: $(VENV)/.done  ## Install everything into .venv
+
+$(VENV)/.done: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[train,test]'
+	touch $@
+
+# A second environment with the base install only: what a serving machine has.
+.venv-serve/.done: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv-serve
+	$(SERVE_BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
+	touch $@
+
+demo: setup  ## Simulate a fleet, train, publish, and forecast a week that training never saw
+	$(BIN)/python train.py || [ $$? -eq 10 ]
+	$(BIN)/python -m serve forecast --bundle var/registry/day-ahead/current --telemetry var/fleet/telemetry --out $(DEMO)/forecasts.parquet
+
+test: setup .venv-serve/.done lint  ## Tests, lint, types and import rules
+	$(BIN)/python -m pytest -m "not slow" --numprocesses auto
+
+test-all: setup .venv-serve/.done lint  ## The slow tests too
+	$(BIN)/python -m pytest --numprocesses auto
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench-simulator: setup  ## Speed and memory of the simulator
+	$(BIN)/python -m benchmarks.simulator
+
+clean:  ## Remove environments and everything made
+	rm -rf $(VENV) .venv-serve var

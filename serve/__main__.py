@@ -1,0 +1,65 @@
+"""`python -m serve`: forecasts from a published bundle."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from rich.console import Console
+
+from forecast.contracts.errors import ExitCode, FleetcastError
+from forecast.traces.trace import parse_utc
+from serve.batch import read_telemetry, write_forecast
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; return its exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        return _forecast(options)
+    except FleetcastError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+
+
+def _forecast(options: argparse.Namespace) -> int:
+    # Late, so that --help and a mistyped option need no ONNX Runtime.
+    from forecast.bundle.load import load  # noqa: PLC0415
+    from forecast.predictor import Predictor  # noqa: PLC0415
+    from serve.summary import print_summary  # noqa: PLC0415
+
+    bundle = load(options.bundle)
+    telemetry = read_telemetry(options.telemetry, bundle.manifest)
+    at = parse_utc(options.at) if options.at else None
+    forecast = Predictor(bundle).forecast(telemetry, at, options.telemetry)
+    write_forecast(forecast.table(), options.out)
+    print_summary(forecast, bundle, options.out, Console(highlight=False))
+    return ExitCode.PUBLISHED
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m serve", description=__doc__)
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    forecast = commands.add_parser(
+        "forecast",
+        help="one forecast of the whole fleet, from telemetry in files",
+        description="Forecast every entity of a bundle's fleet from recent telemetry, and write one row per entity "
+        "and step: quantiles of load and temperature, headroom, exceedance, and where each came from.",
+        epilog="example: python -m serve forecast --bundle var/registry/day-ahead/current "
+        "--telemetry telemetry/ --out forecasts.parquet",
+    )
+    forecast.add_argument("--bundle", type=Path, required=True, help="folder of a published bundle, e.g. .../current")
+    forecast.add_argument(
+        "--telemetry",
+        required=True,
+        help="Parquet, CSV or TSV (file, folder or glob) with columns time, entity_id and the signals; "
+        "or in the form of the files the bundle was trained on",
+    )
+    forecast.add_argument("--out", type=Path, required=True, help="where to write: .parquet or .csv")
+    forecast.add_argument(
+        "--at", help="forecast time, ISO, UTC unless it says otherwise; default: after the newest complete step"
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,50 @@
+"""Telemetry files in, a forecast file out."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import polars as pl
+
+from forecast.bundle.manifest import Manifest
+from forecast.contracts.errors import DataError
+from forecast.traces.files import FileSource, find_files, scan
+
+_WRITERS: dict[str, Callable[[pl.DataFrame, Path], None]] = {
+    ".parquet": lambda table, path: table.write_parquet(path),
+    ".csv": lambda table, path: table.write_csv(path),
+}
+
+
+def read_telemetry(path: str, manifest: Manifest) -> pl.LazyFrame:
+    """Telemetry of the bundle's entities.
+
+    Files that have the contract's columns are read as they are; others through the mapping the bundle was trained with.
+
+    Raises:
+        DataError: no such file, or neither form fits.
+    """
+    columns = scan(find_files(path)).collect_schema().names()
+    if {"time", "entity_id"} <= set(columns) or manifest.source is None:
+        source = FileSource(path=path)
+    else:
+        source = FileSource.from_mapping(manifest.source, path)
+    return source.telemetry(manifest.topology)
+
+
+def write_forecast(table: pl.DataFrame, path: Path) -> None:
+    """Write a forecast table so that `path` either is complete or does not change.
+
+    Raises:
+        DataError: an ending that is not written, or a place that cannot be written to.
+    """
+    writer = _WRITERS.get(path.suffix)
+    if writer is None:
+        raise DataError(f"{path}: cannot write {path.suffix or 'a file without ending'}; use {' or '.join(_WRITERS)}.")
+    part = path.with_name(f".{path.name}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        writer(table, part)
+        part.replace(path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise DataError(f"{path}: cannot be written ({error.strerror or error}).") from error

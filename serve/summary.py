@@ -1,0 +1,61 @@
+"""What a forecast says, for people: how good its model was, where the fleet is tight, where to read more."""
+
+from collections import Counter
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import polars as pl
+from rich.console import Console
+from rich.table import Table
+
+from forecast.bundle.load import Bundle
+from forecast.contracts.signals import TARGETS
+from forecast.headroom import tightest
+from forecast.predictor import Forecast
+from forecast.tables import print_scores, quantity
+
+#: Lines per target.
+_TIGHTEST = 3
+
+
+def print_summary(forecast: Forecast, bundle: Bundle, out: Path, console: Console) -> None:
+    """Print scores, the tightest entities, and where the files are."""
+    print_scores(bundle.manifest.scores, console)
+    ranked = tightest(forecast)
+    for target in forecast.spec.targets:
+        _print_tightest(ranked.filter(pl.col("target") == target).head(_TIGHTEST), console)
+    console.print(_provenance(forecast), soft_wrap=True)
+    report = bundle.folder / "report.html"
+    if report.exists():
+        console.print(f"Report:    {report}", soft_wrap=True)
+    console.print(f"Forecasts: {out}", soft_wrap=True)
+
+
+def _print_tightest(rows: pl.DataFrame, console: Console) -> None:
+    if rows.is_empty():
+        return
+    first = rows.row(0, named=True)
+    kind = "power" if first["target"] == "power_w" else "thermal"
+    table = Table(title=f"Tightest {kind} headroom", title_justify="left", show_header=False, box=None)
+    for row in rows.iter_rows(named=True):
+        table.add_row(row["entity_id"], sentence(row))
+    console.print(table)
+
+
+def sentence(row: dict[str, object]) -> str:
+    """A row of `tightest` as a person would say it."""
+    headroom, unit = float(str(row["headroom"])), TARGETS[str(row["target"])].unit
+    side = "below" if headroom >= 0 else "above"
+    until = row["until"].astimezone(ZoneInfo(str(row["time_zone"]))).strftime("%a %H:%M")  # type: ignore[attr-defined]
+    verb = "to stay" if headroom >= 0 else "of no more than"
+    return f"{row['confidence']:.0%} chance {verb} {quantity(abs(headroom), unit)} {side} its limit through {until}"
+
+
+def _provenance(forecast: Forecast) -> str:
+    counts = Counter(forecast.status)
+    status = ", ".join(f"{count} {name}" for name, count in counts.most_common())
+    minutes = forecast.spec.step_s * forecast.spec.horizon_steps / 3600
+    return (
+        f"Forecast from {forecast.time:%Y-%m-%d %H:%M} UTC, {minutes:g} h in steps of {forecast.spec.step_s} s, "
+        f"by bundle {forecast.bundle_id}; data: {status}."
+    )
