@@ -1,0 +1,89 @@
+"""What several tests need: a tiny trained bundle, made once per run of pytest, and the real telemetry beside the project."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # workers share the cores; before torch is imported
+
+import pytest
+from filelock import FileLock
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+from forecast.contracts.specs import ForecastSpec
+from forecast.retrain.config import JobConfig, register
+from forecast.retrain.job import run
+
+ROOT = Path(__file__).parents[1]
+SHARED = ROOT.parent / "shared"
+
+
+def settings(*overrides: str) -> JobConfig:
+    """The configuration that `python train.py *overrides` would run."""
+    register()
+    with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
+        config = OmegaConf.to_object(compose("config", overrides=list(overrides)))
+    assert isinstance(config, JobConfig)
+    return config
+
+
+@dataclass(frozen=True)
+class Smoke:
+    """A run of the smoke experiment.
+
+    Attributes:
+        config: its settings.
+        out: its run folder, with `bundle/` and `scores.json`.
+        fleet: the simulated record; the last days of its `telemetry/` were not trained on.
+    """
+
+    config: JobConfig
+    out: Path
+    fleet: Path
+
+    @property
+    def bundle(self) -> Path:
+        return self.out / "bundle"
+
+
+@pytest.fixture(scope="session")
+def smoke(tmp_path_factory: pytest.TempPathFactory) -> Smoke:
+    """Train the smoke experiment once, whatever the number of workers; its files must not be changed."""
+    shared = tmp_path_factory.getbasetemp()
+    if os.environ.get("PYTEST_XDIST_WORKER"):
+        shared = shared.parent
+    folder = shared / "smoke"
+    config = settings(
+        "experiment=smoke",
+        "registry.publish=false",
+        f"cache={folder / 'cache'}",
+        f"source.path={folder / 'fleet'}",
+        f"registry.root={folder / 'registry'}",
+    )
+    with FileLock(f"{folder}.lock"):
+        if not (folder / "done").exists():
+            run(config, folder / "run")
+            (folder / "done").touch()
+    return Smoke(config, folder / "run", folder / "fleet")
+
+
+@pytest.fixture
+def spec() -> ForecastSpec:
+    """A small interface with both targets, a third channel, and five levels."""
+    return ForecastSpec(
+        step_s=3600,
+        context_steps=48,
+        horizon_steps=12,
+        targets=("power_w", "temperature_c"),
+        past=("power_w", "temperature_c", "utilization_ratio"),
+        quantile_levels=(0.05, 0.1, 0.5, 0.9, 0.95),
+    )
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Real telemetry that is not committed; see the README for where it is published."""
+    if not (SHARED / "data").is_dir():
+        pytest.skip(f"real telemetry is absent; put it in {SHARED / 'data'} (the README says where it is published)")
+    return SHARED / "data"
