@@ -8,37 +8,37 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from forecast.contracts.errors import ExitCode, FleetcastError
-from forecast.retrain.config import JobConfig, register
+from forecast.retrain.config import register
 from forecast.retrain.job import run
-from forecast.retrain.mistakes import explain
+from forecast.retrain.mistakes import explain, settings_of
 
 _CONFIGS = Path(__file__).parent / "configs"
-_codes: list[ExitCode] = []
+_codes: list[int] = []
 
 
 @hydra.main(version_base="1.3", config_path=str(_CONFIGS), config_name="config")
 def _job(composed: DictConfig) -> None:
-    config: JobConfig = OmegaConf.to_object(composed)  # type: ignore[assignment]
-    hydra_config = HydraConfig.get()
-    if hydra_config.mode == RunMode.MULTIRUN:
-        config.registry.publish = False
-    _codes.append(run(config, Path(hydra_config.runtime.output_dir)))
+    # Caught here, not in main: Hydra would put a line of its own before ours, and end a sweep at its first failure.
+    try:
+        config = settings_of(composed)
+        config.registry.publish &= HydraConfig.get().mode != RunMode.MULTIRUN
+        _codes.append(run(config, Path(HydraConfig.get().runtime.output_dir)))
+    except FleetcastError as error:
+        print(f"error: {error}", file=sys.stderr)
+        _codes.append(error.exit_code)
 
 
 def main() -> int:
-    """Run one job or a sweep; return the exit code."""
+    """Run one job or a sweep; return the exit code, the highest of a sweep's."""
     # Hydra then raises its errors instead of printing them, so that ours are one line and name the nearest right key.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     register()
     try:
         _job()
-    except FleetcastError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
     except (HydraException, OmegaConfBaseException) as error:
         print(f"error: {explain(error, _CONFIGS)}", file=sys.stderr)
         return ExitCode.USAGE

@@ -46,5 +46,6 @@ def write_forecast(table: pl.DataFrame, path: Path) -> None:
         writer(table, part)
         part.replace(path)
     except OSError as error:
-        part.unlink(missing_ok=True)
+        if path.parent.is_dir():
+            part.unlink(missing_ok=True)
         raise DataError(f"{path}: cannot be written ({error.strerror or error}).") from error

@@ -1,4 +1,4 @@
-"""What several tests need: a tiny trained bundle, made once per run of pytest, and the real telemetry beside the project."""
+"""What several tests need: a tiny bundle, trained once per run of pytest, and the real telemetry beside the project."""
 
 import os
 from dataclasses import dataclass

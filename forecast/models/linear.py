@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from forecast.contracts.specs import ForecastSpec
 from forecast.models.base import ModelConfig, QuantileModel
 from forecast.models.quantiles import normal_steps, spread_out
-from forecast.models.scaling import Scaler
+from forecast.models.scaling import Scaled, Scaler
 from forecast.models.skip import LinearSkip
 from forecast.models.summary import Summary
 
@@ -36,7 +36,11 @@ class LinearModel(QuantileModel):
         with torch.no_grad():
             self.steps.bias.copy_(normal_steps(self.levels, 0.5)[None, :, None].expand(self.shape).reshape(-1))
 
+    def paths(self, scaled: Scaled, summary: Tensor) -> tuple[Tensor, Tensor]:
+        """The normalised median `[B, T, H]` and the steps between quantiles `[B, T, Q - 1, H]`."""
+        return self.skip(scaled.z), self.steps(summary).unflatten(1, self.shape)
+
     def forward(self, past: Tensor, future: Tensor, static: Tensor) -> Tensor:
         scaled = self.scaler(past, static)
-        steps = self.steps(self.summary(scaled, future, static)).unflatten(1, self.shape)
-        return self.scaler.restore(spread_out(self.skip(scaled.z), steps, self.levels), scaled)
+        centre, steps = self.paths(scaled, self.summary(scaled, future, static))
+        return self.scaler.restore(spread_out(centre, steps, self.levels), scaled)

@@ -1,4 +1,4 @@
-"""The flagship: a joint-channel patch mixer over a linear skip.
+"""The flagship: a linear forecast, and what a joint-channel patch mixer adds to it.
 
 Shaped for export: all channels of a patch form one token, so that every product is a large matrix product; ReLU; a
 low-rank, quantile-major head.
@@ -12,10 +12,8 @@ from torch import Tensor, nn
 from forecast.contracts.errors import ConfigError
 from forecast.contracts.specs import ForecastSpec
 from forecast.models.base import ModelConfig, QuantileModel
-from forecast.models.quantiles import normal_steps, spread_out
-from forecast.models.scaling import Scaler
-from forecast.models.skip import LinearSkip
-from forecast.models.summary import Summary
+from forecast.models.linear import LinearModel
+from forecast.models.quantiles import spread_out
 
 
 @dataclass
@@ -48,32 +46,31 @@ class PatchMixerConfig(ModelConfig):
 
 
 class PatchMixer(QuantileModel):
-    """Patches of all channels mixed across time and features; a low-rank head adds to the linear skip."""
+    """Patches of all channels mixed across time and features; a low-rank head corrects the linear forecast."""
 
     def __init__(self, config: PatchMixerConfig, spec: ForecastSpec, skus: int) -> None:
         super().__init__()
         self.levels = spec.quantile_levels
         self.patches = config.patches
-        self.scaler = Scaler(spec)
-        self.skip = LinearSkip(spec)
-        self.summary = Summary(spec, skus)
+        self.linear = LinearModel(spec, skus)
         channels, length = len(spec.past), spec.context_steps // config.patches
         self.embed = nn.Linear(channels * (length + 1), config.width)
         self.position = nn.Parameter(torch.randn(config.patches, config.width) * 0.02)
-        self.context = nn.Linear(self.summary.size + len(spec.future) * _FUTURE_PATCHES, config.width)
+        self.context = nn.Linear(self.linear.summary.size + len(spec.future) * _FUTURE_PATCHES, config.width)
         self.mixer = nn.Sequential(*(MixerBlock(config) for _ in range(config.blocks)))
         self.squeeze = nn.Linear(config.width, _SQUEEZED)
         self.head = LowRankHead(config, spec, config.patches * _SQUEEZED + config.width)
 
     def forward(self, past: Tensor, future: Tensor, static: Tensor) -> Tensor:
-        scaled = self.scaler(past, static)
-        context = torch.cat([self.summary(scaled, future, static), _pooled(future)], dim=1)
-        context = torch.relu(self.context(context))
+        scaled = self.linear.scaler(past, static)
+        summary = self.linear.summary(scaled, future, static)
+        context = torch.relu(self.context(torch.cat([summary, _pooled(future)], dim=1)))
         tokens = self.embed(self._tokens(scaled.z, scaled.seen)) + self.position + context[:, None]
-        mixed = self.squeeze(self.mixer(tokens)).flatten(1)
-        path = self.head(torch.cat([torch.relu(mixed), context], dim=1))
-        centre = self.skip(scaled.z) + path[:, :, 0]
-        return self.scaler.restore(spread_out(centre, path[:, :, 1:], self.levels), scaled)
+        mixed = torch.relu(self.squeeze(self.mixer(tokens)).flatten(1))
+        added = self.head(torch.cat([mixed, context], dim=1))
+        centre, steps = self.linear.paths(scaled, summary)
+        quantiles = spread_out(centre + added[:, :, 0], steps + added[:, :, 1:], self.levels)
+        return self.linear.scaler.restore(quantiles, scaled)
 
     def _tokens(self, z: Tensor, seen: Tensor) -> Tensor:
         """`[B, C, L]` to `[B, patches, C · (length + 1)]`: the values of each patch and the share observed."""
@@ -112,7 +109,7 @@ def _perceptron(width: int, hidden: int, dropout: float) -> nn.Sequential:
 
 
 class LowRankHead(nn.Module):
-    """Hidden features to a median correction and quantile steps, `[B, T, Q, H]`, as sums of few horizon shapes."""
+    """Hidden features to corrections of the median and of the quantile steps, `[B, T, Q, H]`: sums of few shapes."""
 
     def __init__(self, config: PatchMixerConfig, spec: ForecastSpec, inputs: int) -> None:
         super().__init__()
@@ -120,11 +117,9 @@ class LowRankHead(nn.Module):
         self.hidden = nn.Sequential(nn.Linear(inputs, config.hidden), nn.ReLU(), nn.Dropout(config.dropout))
         self.coefficients = nn.Linear(config.hidden, self.shape[0] * self.shape[1] * self.shape[2])
         self.shapes = nn.Parameter(torch.randn(config.rank, spec.horizon_steps) / config.rank**0.5)
-        steps = torch.cat([torch.zeros(1), normal_steps(spec.quantile_levels, 0.5)])
-        self.bias = nn.Parameter(steps[:, None].repeat(1, spec.horizon_steps).expand(*self.shape[:2], -1).clone())
         nn.init.normal_(self.coefficients.weight, std=0.01)
         nn.init.zeros_(self.coefficients.bias)
 
     def forward(self, hidden: Tensor) -> Tensor:
         coefficients = self.coefficients(self.hidden(hidden)).unflatten(1, self.shape)
-        return torch.matmul(coefficients, self.shapes) + self.bias
+        return torch.matmul(coefficients, self.shapes)

@@ -6,10 +6,24 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 
 from hydra.core.config_store import ConfigStore
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ValidationError
 
+from forecast.contracts.errors import ConfigError
 from forecast.retrain.config import JobConfig
+
+
+def settings_of(composed: DictConfig) -> JobConfig:
+    """The composed configuration as plain typed objects.
+
+    Raises:
+        ConfigError: a key that was forced in (`+key=value`), which no setting has.
+    """
+    added = _added(composed)
+    if added:
+        raise ConfigError(_meant(added, [*_keys(JobConfig), *_group_keys()]))
+    config: JobConfig = OmegaConf.to_object(composed)  # type: ignore[assignment]
+    return config
 
 
 def explain(error: Exception, configs: Path) -> str:
@@ -28,9 +42,23 @@ def explain(error: Exception, configs: Path) -> str:
     wrong, known = _wrong_name(text, configs)
     if wrong is None:
         return f"{first}."
+    return _meant(wrong, known)
+
+
+def _meant(wrong: str, known: list[str]) -> str:
     near = difflib.get_close_matches(wrong, known, n=1, cutoff=0.5)
-    meant = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(sorted(known))}."
-    return f"no {wrong!r}; {meant}"
+    return f"no {wrong!r}; " + (f"did you mean {near[0]!r}?" if near else f"known are {', '.join(sorted(known))}.")
+
+
+def _added(node: DictConfig, prefix: str = "") -> str | None:
+    """The first dotted key that the class behind its node does not have."""
+    kind = OmegaConf.get_type(node)
+    known = {item.name for item in fields(kind)} if is_dataclass(kind) else set(node)
+    for name, value in ((str(name), value) for name, value in node.items_ex(resolve=False)):
+        deeper = _added(value, f"{prefix}{name}.") if isinstance(value, DictConfig) else None
+        if name not in known or deeper:
+            return deeper or f"{prefix}{name}"
+    return None
 
 
 def _wrong_name(text: str, configs: Path) -> tuple[str | None, list[str]]:

@@ -1,0 +1,131 @@
+"""The job from source to published bundle, on the tiny simulated fleet."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from conftest import Smoke, settings
+
+from forecast.bundle.load import load
+from forecast.contracts.errors import ConfigError, DataError, ExitCode
+from forecast.registry.store import Registry
+from forecast.retrain.job import run, run_key
+from forecast.retrain.leaderboard import leaderboard
+from forecast.retrain.prepare import panel_of, prepare, spec_of
+
+
+def test_scores_hold_a_row_per_target_level_and_method(smoke: Smoke) -> None:
+    scores = pl.DataFrame(json.loads((smoke.out / "scores.json").read_text()))
+    assert set(scores["method"]) == {"fleetcast", "persistence", "seasonal_naive_24h"}
+    assert set(scores["level"]) == {"server", "rack", "row", "hall", "site"}
+    assert set(scores["target"]) == {"power_w", "temperature_c"}
+    assert len(scores) == 3 * 5 * 2
+    numbers = scores.select("wql", "mae", "mase", "coverage_80", "coverage_98").to_numpy()
+    assert np.isfinite(numbers).all()
+    assert scores["coverage_80"].is_between(0, 1).all()
+
+
+def test_every_method_is_scored_on_the_same_windows(smoke: Smoke) -> None:
+    scores = pl.DataFrame(json.loads((smoke.out / "scores.json").read_text()))
+    assert scores.group_by("target", "level").agg(pl.col("windows").n_unique())["windows"].to_list() == [1] * 10
+
+
+def test_the_bundle_says_what_it_was_made_from(smoke: Smoke) -> None:
+    manifest = load(smoke.bundle).manifest
+    assert manifest.name == "smoke"
+    assert manifest.training["train_until"] < manifest.training["calibrated_until"] <= manifest.training["watermark"]
+    assert manifest.training["watermark"] < "2026-06-15", "the last days are kept from training"
+    assert manifest.training["parity"] <= 1e-4
+    assert {row["method"] for row in manifest.scores} >= {"fleetcast", "persistence"}
+    assert (smoke.bundle / "report.html").stat().st_size > 10_000
+
+
+@pytest.fixture
+def passing(smoke: Smoke, tmp_path: Path) -> Smoke:
+    """The smoke run again, set to publish, with a season nobody can miss: longer training on easier windows."""
+    config = replace(
+        smoke.config, registry=replace(smoke.config.registry, publish=True, root=str(tmp_path / "registry"))
+    )
+    return Smoke(config, tmp_path / "run", smoke.fleet)
+
+
+def test_a_run_either_publishes_or_says_why_not(passing: Smoke) -> None:
+    code = run(passing.config, passing.out)
+    verdict = json.loads((passing.out / "gate.json").read_text())
+    registry = Registry(Path(passing.config.registry.root), "smoke")
+    current = registry.current()
+    if verdict["passed"]:
+        assert code == ExitCode.PUBLISHED
+        assert current is not None
+        load(current)
+    else:
+        assert code == ExitCode.REJECTED
+        assert current is None
+
+
+def test_a_published_bundle_is_not_made_twice(smoke: Smoke, passing: Smoke) -> None:
+    config = passing.config
+    trace = config.source.read(Path(config.cache))
+    panel, _ = panel_of(trace, spec_of(config.window), "smoke", Path(config.cache))
+    key = run_key(config, prepare(config, trace, panel, spec_of(config.window)))
+    registry = Registry(Path(config.registry.root), "smoke")
+    with registry.lock():
+        staged = registry.staging()
+        for file in smoke.bundle.iterdir():
+            (staged / file.name).write_bytes(file.read_bytes())
+        registry.publish(staged, key)
+    assert run(config, passing.out) == ExitCode.NOTHING_NEW
+    assert not passing.out.exists()
+
+
+def test_the_key_follows_settings_and_data_and_not_places(smoke: Smoke, tmp_path: Path) -> None:
+    config = smoke.config
+    trace = config.source.read(Path(config.cache))
+    panel, note = panel_of(trace, spec_of(config.window), "smoke", Path(config.cache))
+    assert "reused" in note
+    prepared = prepare(config, trace, panel, spec_of(config.window))
+    key = run_key(config, prepared)
+    assert run_key(replace(config, registry=replace(config.registry, root=str(tmp_path))), prepared) == key
+    assert run_key(replace(config, seed=1), prepared) != key
+    assert run_key(config, replace(prepared, trace=trace.before("2026-06-10"))) != key
+
+
+def test_data_too_short_for_the_ranges_is_refused(smoke: Smoke, tmp_path: Path) -> None:
+    config = replace(smoke.config, evaluation=replace(smoke.config.evaluation, test_h=5000.0))
+    with pytest.raises(ConfigError, match="test_h"):
+        run(config, tmp_path / "run")
+
+
+def test_a_range_with_nothing_to_train_on_is_refused(smoke: Smoke, tmp_path: Path) -> None:
+    config = replace(smoke.config, evaluation=replace(smoke.config.evaluation, test_h=100.0, validation_h=200.0))
+    with pytest.raises(DataError, match="no training window"):
+        run(config, tmp_path / "run")
+
+
+def test_a_leaderboard_ranks_runs_by_their_scores(smoke: Smoke, tmp_path: Path) -> None:
+    scores = json.loads((smoke.out / "scores.json").read_text())
+    for number, factor in enumerate((2.0, 1.0)):
+        run_folder = tmp_path / str(number)
+        (run_folder / ".hydra").mkdir(parents=True)
+        (run_folder / ".hydra" / "overrides.yaml").write_text(f"- seed={number}\n")
+        worse = [{**row, "wql": row["wql"] * factor} for row in scores]
+        (run_folder / "scores.json").write_text(json.dumps(worse))
+    table = leaderboard(tmp_path)
+    assert table["settings"].to_list() == ["seed=1", "seed=0"]
+    assert leaderboard(tmp_path / "nothing").is_empty()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("source", ["google_pdu", "biohpc"])
+def test_on_measured_data_ours_beats_every_baseline_for_every_target(
+    source: str, shared_data: Path, tmp_path: Path
+) -> None:
+    config = settings(f"source={source}", "registry.publish=false", f"cache={tmp_path / 'cache'}")
+    run(config, tmp_path / "run")
+    scores = pl.DataFrame(json.loads((tmp_path / "run" / "scores.json").read_text()))
+    for (target,), rows in scores.group_by("target"):
+        wql = dict(rows.group_by("method").agg(pl.col("wql").mean()).iter_rows())
+        assert wql["fleetcast"] == min(wql.values()), f"{target}: {wql}"

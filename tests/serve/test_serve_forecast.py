@@ -1,0 +1,155 @@
+"""`python -m serve forecast` as a person runs it, wrong inputs included."""
+
+import shutil
+from datetime import UTC, datetime
+from pathlib import Path
+
+import polars as pl
+import pytest
+from conftest import Smoke
+
+from serve.__main__ import main
+from serve.summary import sentence
+
+
+def serve(bundle: Path, telemetry: Path | str, out: Path, *more: str) -> int:
+    return main(["forecast", "--bundle", str(bundle), "--telemetry", str(telemetry), "--out", str(out), *more])
+
+
+@pytest.fixture
+def one_line(capsys: pytest.CaptureFixture[str]):
+    """The error a command printed, which must be one line and say nothing on stdout."""
+
+    def read() -> str:
+        captured = capsys.readouterr()
+        assert captured.out == ""
+        assert captured.err.startswith("error: ")
+        assert captured.err.count("\n") == 1, captured.err
+        return captured.err
+
+    return read
+
+
+def test_a_forecast_of_every_entity_for_every_step(
+    smoke: Smoke, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "deep" / "forecasts.parquet"
+    assert serve(smoke.bundle, smoke.fleet / "telemetry", out) == 0
+    table = pl.read_parquet(out)
+    topology = pl.read_parquet(smoke.fleet / "topology.parquet")
+    assert len(table) == len(topology) * 12
+    assert set(table["entity_id"]) == set(topology["entity_id"])
+    assert table["forecast_time"].unique().to_list() == [table["valid_time"].min()]
+    printed = capsys.readouterr().out
+    assert "Tightest thermal headroom" in printed
+    assert "chance" in printed
+    assert str(out) in printed
+
+
+def test_the_forecast_starts_where_it_is_told(smoke: Smoke, tmp_path: Path) -> None:
+    out = tmp_path / "forecasts.csv"
+    assert serve(smoke.bundle, smoke.fleet / "telemetry", out, "--at", "2026-06-14T06:00+02:00") == 0
+    assert pl.read_csv(out)["forecast_time"][0].startswith("2026-06-14T04:00")
+
+
+def test_telemetry_as_csv_gives_the_same_forecast(smoke: Smoke, tmp_path: Path) -> None:
+    frame = pl.read_parquet(smoke.fleet / "telemetry", hive_partitioning=False)
+    frame.write_csv(tmp_path / "telemetry.csv")
+    assert serve(smoke.bundle, smoke.fleet / "telemetry", tmp_path / "a.parquet") == 0
+    assert serve(smoke.bundle, tmp_path / "telemetry.csv", tmp_path / "b.parquet") == 0
+    a, b = (pl.read_parquet(tmp_path / name) for name in ("a.parquet", "b.parquet"))
+    assert a["power_w_p50"].to_list() == pytest.approx(b["power_w_p50"].to_list(), rel=1e-4)
+
+
+def test_no_bundle(smoke: Smoke, tmp_path: Path, one_line) -> None:
+    assert serve(tmp_path / "nowhere", smoke.fleet / "telemetry", tmp_path / "f.parquet") == 20
+    assert "nowhere" in one_line()
+
+
+def test_a_bundle_that_was_altered(smoke: Smoke, tmp_path: Path, one_line) -> None:
+    bundle = tmp_path / "bundle"
+    shutil.copytree(smoke.bundle, bundle)
+    with (bundle / "model.onnx").open("ab") as file:
+        file.write(b"x")
+    assert serve(bundle, smoke.fleet / "telemetry", tmp_path / "f.parquet") == 20
+    assert "SHA-256" in one_line()
+
+
+def test_no_telemetry(smoke: Smoke, tmp_path: Path, one_line) -> None:
+    assert serve(smoke.bundle, tmp_path / "nowhere.parquet", tmp_path / "f.parquet") == 20
+    assert "nowhere.parquet" in one_line()
+
+
+def test_a_missing_column_is_named(smoke: Smoke, tmp_path: Path, one_line) -> None:
+    frame = pl.read_parquet(smoke.fleet / "telemetry", hive_partitioning=False).drop("temperature_c")
+    frame.write_parquet(tmp_path / "t.parquet")
+    assert serve(smoke.bundle, tmp_path / "t.parquet", tmp_path / "f.parquet") == 20
+    assert "temperature_c" in one_line()
+
+
+@pytest.mark.parametrize(
+    ("column", "wrong", "hint"),
+    [
+        ("power_w", pl.col("power_w") / 1000, "kW"),
+        ("temperature_c", pl.col("temperature_c") * 1.8 + 32, "degF"),
+        ("inlet_c", pl.col("inlet_c") * 1.8 + 32, "degF"),
+    ],
+)
+def test_a_wrong_unit_is_refused(
+    smoke: Smoke, tmp_path: Path, one_line, column: str, wrong: pl.Expr, hint: str
+) -> None:
+    frame = pl.read_parquet(smoke.fleet / "telemetry", hive_partitioning=False).with_columns(wrong.alias(column))
+    frame.write_parquet(tmp_path / "t.parquet")
+    assert serve(smoke.bundle, tmp_path / "t.parquet", tmp_path / "f.parquet") == 20
+    line = one_line()
+    assert column in line
+    assert hint in line
+    assert not (tmp_path / "f.parquet").exists()
+
+
+def test_telemetry_without_rows(smoke: Smoke, tmp_path: Path, one_line) -> None:
+    pl.read_parquet(smoke.fleet / "telemetry", hive_partitioning=False).head(0).write_parquet(tmp_path / "t.parquet")
+    assert serve(smoke.bundle, tmp_path / "t.parquet", tmp_path / "f.parquet") == 20
+    assert "no rows" in one_line()
+
+
+def test_telemetry_of_strangers(smoke: Smoke, tmp_path: Path, one_line) -> None:
+    frame = pl.read_parquet(smoke.fleet / "telemetry", hive_partitioning=False).with_columns(
+        entity_id=pl.lit("stranger")
+    )
+    frame.write_parquet(tmp_path / "t.parquet")
+    assert serve(smoke.bundle, tmp_path / "t.parquet", tmp_path / "f.parquet") == 20
+    assert "no rows of known entities" in one_line()
+
+
+def test_an_ending_that_is_not_written(smoke: Smoke, tmp_path: Path, one_line) -> None:
+    assert serve(smoke.bundle, smoke.fleet / "telemetry", tmp_path / "f.xlsx") == 20
+    assert ".parquet" in one_line()
+
+
+def test_a_place_that_cannot_be_written(smoke: Smoke, tmp_path: Path, one_line) -> None:
+    (tmp_path / "file").touch()
+    assert serve(smoke.bundle, smoke.fleet / "telemetry", tmp_path / "file" / "f.parquet") == 20
+    assert "cannot be written" in one_line()
+
+
+def test_a_time_that_is_no_time(smoke: Smoke, tmp_path: Path, one_line) -> None:
+    assert serve(smoke.bundle, smoke.fleet / "telemetry", tmp_path / "f.parquet", "--at", "yesterday") == 2
+    assert "yesterday" in one_line()
+
+
+def test_a_time_before_all_data(smoke: Smoke, tmp_path: Path, one_line) -> None:
+    assert serve(smoke.bundle, smoke.fleet / "telemetry", tmp_path / "f.parquet", "--at", "2020-01-01") == 20
+    assert "before 2020-01-01" in one_line()
+
+
+def test_the_sentence_says_what_the_number_means() -> None:
+    row = {
+        "headroom": 4.2,
+        "target": "temperature_c",
+        "confidence": 0.9,
+        "until": datetime(2026, 6, 1, 22, tzinfo=UTC),
+        "time_zone": "America/New_York",
+    }
+    assert sentence(row) == "90% chance to stay 4.2 °C below its limit through Mon 18:00"
+    assert "1.5 kW above its limit" in sentence({**row, "headroom": -1500.0, "target": "power_w"})
