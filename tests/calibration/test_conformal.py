@@ -1,0 +1,188 @@
+"""Calibration of a forecaster that is known to be wrong, on data whose distribution is known."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+import torch
+from small_fleet import pairs_in, windows_of
+from torch import Tensor
+
+from forecast.calibration.conformal import PARTS, fit_offsets
+from forecast.contracts.signals import LEVELS
+from forecast.contracts.specs import ForecastSpec
+from forecast.models.base import QuantileModel
+from forecast.models.graph import ForecastGraph
+
+SERVER, RACK, SITE = (LEVELS.index(name) + 1 for name in ("server", "rack", "site"))
+
+
+class Wrong(QuantileModel):
+    """Quantiles of a normal distribution around `centre`, whatever the past: too narrow, too high, or both."""
+
+    def __init__(self, spec: ForecastSpec, centre: tuple[float, float], deviation: tuple[float, float]) -> None:
+        super().__init__()
+        step = torch.distributions.Normal(0.0, 1.0).icdf(torch.tensor(spec.quantile_levels))
+        steps = torch.tensor(deviation)[:, None] * step + torch.tensor(centre)[:, None]
+        self.quantiles = steps[:, :, None].expand(-1, -1, spec.horizon_steps)
+
+    def forward(self, past: Tensor, future: Tensor, static: Tensor) -> Tensor:
+        return self.quantiles.expand(len(past), -1, -1, -1)
+
+
+def noise(spec: ForecastSpec, entities: int, steps: int, seed: int, skewed: bool = False) -> np.ndarray:
+    """Independent draws `[C, N, T]`: power about 500 W, temperature about 60 °C."""
+    random = np.random.default_rng(seed)
+    draws = random.exponential(size=(3, entities, steps)) if skewed else random.normal(size=(3, entities, steps))
+    return np.array([500.0, 60.0, 0.5])[:, None, None] + np.array([50.0, 5.0, 0.1])[:, None, None] * draws
+
+
+def offsets_of(
+    model: QuantileModel, values: np.ndarray, spec: ForecastSpec, levels: Sequence[str], stride: int = 12
+) -> Tensor:
+    windows = windows_of(values, spec, levels)
+    return fit_offsets(model, windows, pairs_in(windows, 0, values.shape[2], stride))
+
+
+def covered(
+    model: QuantileModel, offsets: Tensor, values: np.ndarray, spec: ForecastSpec, levels: Sequence[str]
+) -> np.ndarray:
+    """Share of outcomes at or below each quantile of the deployed graph, `[T, Q, H]`."""
+    windows = windows_of(values, spec, levels)
+    pairs = pairs_in(windows, 0, values.shape[2], spec.horizon_steps)
+    batch = windows.batch(pairs[:, 0], pairs[:, 1])
+    quantiles = ForecastGraph(model, offsets, spec)(batch.past, batch.future, batch.static)[0]
+    below = torch.where(batch.target.isnan()[:, :, None], torch.nan, (batch.target[:, :, None] <= quantiles).double())
+    return below.nanmean(0).numpy()
+
+
+@pytest.mark.parametrize("skewed", [False, True])
+@pytest.mark.parametrize(
+    ("centre", "deviation"),
+    [
+        ((500.0, 60.0), (10.0, 1.0)),  # too sure
+        ((500.0, 60.0), (400.0, 30.0)),  # too careful
+        ((650.0, 50.0), (50.0, 5.0)),  # biased, each target its own way
+        ((300.0, 75.0), (5.0, 20.0)),
+    ],
+)
+def test_every_level_covers_its_share_of_fresh_data(
+    spec: ForecastSpec, skewed: bool, centre: tuple[float, float], deviation: tuple[float, float]
+) -> None:
+    levels, model = ["server"] * 6, Wrong(spec, centre, deviation)
+    offsets = offsets_of(model, noise(spec, 6, 12_000, 0, skewed), spec, levels)
+    fresh = noise(spec, 6, 12_000, 1, skewed)
+    before = covered(model, torch.zeros_like(offsets), fresh, spec, levels).mean(-1)
+    after = covered(model, offsets, fresh, spec, levels)
+    nominal = np.array(spec.quantile_levels)
+    assert np.abs(before - nominal).max() > 0.05
+    np.testing.assert_allclose(after.mean(-1), np.broadcast_to(nominal, (2, 5)), atol=0.01)
+    np.testing.assert_allclose(after, np.broadcast_to(nominal[:, None], (2, 5, 12)), atol=0.03)
+
+
+def test_a_calibrated_forecast_is_left_alone(spec: ForecastSpec) -> None:
+    model = Wrong(spec, (500.0, 60.0), (50.0, 5.0))
+    offsets = offsets_of(model, noise(spec, 6, 12_000, 0), spec, ["server"] * 6)
+    assert offsets.abs().max() < 0.05
+
+
+def test_each_part_of_the_horizon_is_calibrated_by_itself(spec: ForecastSpec) -> None:
+    assert spec.horizon_steps > PARTS
+    model = Wrong(spec, (500.0, 60.0), (50.0, 5.0))
+    # One origin a day at midnight, so that a step of the horizon is an hour of the day.
+    values = noise(spec, 4, 6_000, 0)
+    hour = np.arange(6_000) % 24
+    values[0, :, hour == 0] += 200
+    values[0, :, hour == 1] += 200
+    offsets = offsets_of(model, values, spec, ["server"] * 4, stride=24)[SERVER, 0, 2]
+    width = 2 * 1.2816 * 50 + 5
+    assert offsets[:2].numpy() == pytest.approx(200 / width, abs=0.1)
+    assert offsets[2:].numpy() == pytest.approx(0.0, abs=0.1)
+
+
+def test_a_level_with_many_days_keeps_its_own_offsets_and_one_with_few_leans_on_all(spec: ForecastSpec) -> None:
+    levels = ["server"] * 4 + ["rack"]
+    values = noise(spec, 5, 200 * 24, 0)
+    values[0, 4] += 300
+    values[0, 4, : -2 * 24] = np.nan  # the rack has reported for two days only
+    values[1, 4] = np.nan
+    values[0, 4, -4 * 24 : -2 * 24] = 500  # its context
+    model = Wrong(spec, (500.0, 60.0), (50.0, 5.0))
+    windows = windows_of(values, spec, levels)
+    last = pairs_in(windows, 0, values.shape[2], 12)
+    last = last[(last[:, 0] < 4) | (last[:, 1] >= 198 * 24)]
+    offsets = fit_offsets(model, windows, last)[:, 0, 2].mean(-1)
+    own = 300 / (2 * 1.2816 * 50 + 5)
+    pool = offsets[SITE]
+    assert abs(offsets[SERVER] - pool) < 0.05
+    assert pool < 0.1 * own
+    # Two days against twenty that would weigh half: an eleventh of the way.
+    assert (offsets[RACK] - pool) / (own - pool) == pytest.approx(1 / 11, abs=0.03)
+
+
+def test_a_level_with_many_days_is_hardly_drawn_to_the_others(spec: ForecastSpec) -> None:
+    levels = ["server", "rack"]
+    values = noise(spec, 2, 400 * 24, 0)
+    values[0, 1] += 300
+    model = Wrong(spec, (500.0, 60.0), (50.0, 5.0))
+    offsets = offsets_of(model, values, spec, levels)[:, 0, 2].mean(-1)
+    own = 300 / (2 * 1.2816 * 50 + 5)
+    assert offsets[SERVER] == pytest.approx(0.0, abs=0.1 * own)
+    assert offsets[RACK] == pytest.approx(own, abs=0.1 * own)
+
+
+def test_windows_of_one_day_count_once(spec: ForecastSpec) -> None:
+    """Hourly origins of three days weigh no more against the pool than two origins a day do."""
+    levels = ["server", "rack"]
+    values = noise(spec, 2, 60 * 24, 0)
+    values[0, 1] += 300
+    model = Wrong(spec, (500.0, 60.0), (50.0, 5.0))
+    windows = windows_of(values, spec, levels)
+    servers = pairs_in(windows, 0, values.shape[2], 12)
+    servers = servers[servers[:, 0] == 0].repeat(40, 1)  # the pool is theirs
+    own = 300 / (2 * 1.2816 * 50 + 5)
+    for stride in (1, 12):
+        racks = pairs_in(windows, 30 * 24, 33 * 24, stride)
+        racks = racks[racks[:, 0] == 1]
+        offsets = fit_offsets(model, windows, torch.cat([servers, racks]))[:, 0, 2].mean(-1)
+        assert (offsets[RACK] - offsets[SITE]) / own == pytest.approx(3 / 23, abs=0.04)
+
+
+def test_levels_without_data_and_unknown_ones_use_the_pool(spec: ForecastSpec) -> None:
+    offsets = offsets_of(Wrong(spec, (650.0, 60.0), (50.0, 5.0)), noise(spec, 2, 2_400, 0), spec, ["server", "rack"])
+    assert offsets.shape == (len(LEVELS) + 1, 2, 5, 12)
+    assert torch.equal(offsets[0], offsets[SITE])
+    assert offsets[0].any()
+    assert not torch.equal(offsets[0], offsets[SERVER])
+
+
+def test_steps_that_were_not_observed_are_ignored(spec: ForecastSpec) -> None:
+    levels, model = ["server"] * 6, Wrong(spec, (650.0, 50.0), (10.0, 1.0))
+    values = noise(spec, 6, 12_000, 0)
+    values[:, np.random.default_rng(2).random((6, 12_000)) < 0.4] = np.nan
+    offsets = offsets_of(model, values, spec, levels)
+    assert torch.isfinite(offsets).all()
+    after = covered(model, offsets, noise(spec, 6, 12_000, 1), spec, levels).mean(-1)
+    np.testing.assert_allclose(after, np.broadcast_to(spec.quantile_levels, (2, 5)), atol=0.01)
+
+
+def test_a_target_that_was_never_observed_is_left_as_the_model_made_it(spec: ForecastSpec) -> None:
+    values = noise(spec, 2, 2_400, 0)
+    values[1] = np.nan
+    offsets = offsets_of(Wrong(spec, (650.0, 50.0), (10.0, 1.0)), values, spec, ["server"] * 2)
+    assert (offsets[:, 1] == 0).all()
+    assert offsets[:, 0].all()
+
+
+def test_a_forecast_without_width_can_be_widened(spec: ForecastSpec) -> None:
+    levels, model = ["server"] * 6, Wrong(spec, (500.0, 60.0), (0.0, 0.0))
+    offsets = offsets_of(model, noise(spec, 6, 12_000, 0), spec, levels)
+    after = covered(model, offsets, noise(spec, 6, 12_000, 1), spec, levels).mean(-1)
+    np.testing.assert_allclose(after, np.broadcast_to(spec.quantile_levels, (2, 5)), atol=0.01)
+
+
+def test_a_horizon_shorter_than_its_parts(spec: ForecastSpec) -> None:
+    short = ForecastSpec.from_dict(spec.to_dict() | {"horizon_steps": 3})
+    offsets = offsets_of(Wrong(short, (650.0, 60.0), (50.0, 5.0)), noise(short, 2, 2_400, 0), short, ["server"] * 2)
+    assert offsets.shape == (len(LEVELS) + 1, 2, 5, 3)
+    assert offsets[:, 0].all()

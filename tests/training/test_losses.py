@@ -1,0 +1,65 @@
+"""The pinball loss against an implementation from outside and numbers worked by hand."""
+
+import numpy as np
+import pytest
+import scoringrules
+import torch
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from forecast.training.losses import pinball
+
+LEVELS = (0.05, 0.1, 0.5, 0.9, 0.95)
+
+
+@hypothesis_settings(deadline=None)
+@given(seed=st.integers(0, 2**31), missing=st.floats(0, 0.9))
+def test_is_the_mean_quantile_score_of_observed_steps_in_typical_units(seed: int, missing: float) -> None:
+    random = np.random.default_rng(seed)
+    target = random.normal(100, 30, (4, 2, 6)).astype(np.float32)
+    quantiles = random.normal(100, 30, (4, 2, 5, 6)).astype(np.float32)
+    unit = random.uniform(1, 50, (4, 2, 1)).astype(np.float32)
+    target[random.random(target.shape) < missing] = np.nan
+    score = scoringrules.quantile_score(target[:, :, None], quantiles, np.array(LEVELS)[:, None]) / unit[:, :, None]
+    expected = np.nanmean(score) if not np.isnan(target).all() else 0.0
+    found = pinball(
+        *(torch.from_numpy(part) for part in (quantiles, target)), torch.tensor(LEVELS), torch.from_numpy(unit)
+    )
+    assert found.item() == pytest.approx(expected, rel=1e-4)
+
+
+def test_by_hand() -> None:
+    quantiles = torch.tensor([10.0, 20.0])[None, None, :, None]
+    target, unit = torch.full((1, 1, 1), 16.0), torch.full((1, 1, 1), 2.0)
+    # Level 0.1 is 6 too low, level 0.9 is 4 too high: (0.1 · 6 + 0.1 · 4) / 2 levels / 2 W.
+    assert pinball(quantiles, target, torch.tensor([0.1, 0.9]), unit).item() == pytest.approx(0.25)
+
+
+def test_a_step_that_was_not_observed_teaches_nothing() -> None:
+    quantiles = torch.zeros(1, 1, 5, 3, requires_grad=True)
+    target = torch.tensor([1.0, torch.nan, 3.0])[None, None]
+    pinball(quantiles, target, torch.tensor(LEVELS), torch.ones(1, 1, 1)).backward()
+    assert quantiles.grad is not None
+    assert torch.isfinite(quantiles.grad).all()
+    assert (quantiles.grad[..., 1] == 0).all()
+    assert (quantiles.grad[..., [0, 2]] != 0).all()
+
+
+def test_nothing_observed_is_a_loss_of_zero() -> None:
+    quantiles = torch.zeros(1, 1, 5, 3, requires_grad=True)
+    loss = pinball(quantiles, torch.full((1, 1, 3), torch.nan), torch.tensor(LEVELS), torch.ones(1, 1, 1))
+    loss.backward()
+    assert loss.item() == 0.0
+    assert quantiles.grad is not None
+    assert (quantiles.grad == 0).all()
+
+
+def test_the_true_quantiles_score_best() -> None:
+    target = torch.randn(20_000, 1, 1, generator=torch.Generator().manual_seed(0))
+    levels = torch.tensor(LEVELS)
+    true = torch.distributions.Normal(0.0, 1.0).icdf(levels)[None, None, :, None].expand(20_000, -1, -1, -1)
+    unit = torch.ones(20_000, 1, 1)
+    best = pinball(true, target, levels, unit)
+    for worse in (true * 1.2, true * 0.8, true + 0.2, true - 0.2):
+        assert pinball(worse, target, levels, unit) > best
