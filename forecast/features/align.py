@@ -3,6 +3,7 @@
 import polars as pl
 
 from forecast.features.repair import signals_in
+from forecast.features.sums import mean
 
 
 def align(telemetry: pl.LazyFrame, step_s: int) -> pl.LazyFrame:
@@ -12,5 +13,5 @@ def align(telemetry: pl.LazyFrame, step_s: int) -> pl.LazyFrame:
     step never knows what came after it.
     """
     step = pl.col("time").dt.truncate(f"{step_s}s")
-    means = [pl.col(name).mean() for name in signals_in(telemetry)]
+    means = [mean(pl.col(name)).alias(name) for name in signals_in(telemetry)]
     return telemetry.group_by("entity_id", step).agg(means)

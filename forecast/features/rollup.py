@@ -4,6 +4,7 @@ import polars as pl
 
 from forecast.contracts.topology import Topology
 from forecast.features.repair import signals_in
+from forecast.features.sums import total
 
 #: Below this share of nameplate observed, a level is unobserved: a missing server is not a falling load.
 MIN_COVERAGE = 0.5
@@ -48,14 +49,14 @@ def _leaves(gridded: pl.LazyFrame, topology: Topology, ancestors: pl.DataFrame) 
 
 def _rolled(name: str, topology: Topology) -> pl.Expr:
     value, weight = pl.col(name), pl.col("weight")
-    reporting = weight.filter(value.is_not_null()).sum()
+    reporting = total(weight.filter(value.is_not_null()))
     coverage = reporting / pl.col("total_weight").first()
     if name == "power_w":
-        rolled = value.sum() / coverage
+        rolled = total(value) / coverage
     elif name == "temperature_c":
         limits_known = topology.table["temperature_limit_c"].null_count() == 0
         margin = pl.col("leaf_limit_c") - value
         rolled = pl.col("ancestor_limit_c").first() - margin.min() if limits_known else value.max()
     else:
-        rolled = (value * weight).sum() / reporting
+        rolled = total(value * weight) / reporting
     return pl.when(coverage >= MIN_COVERAGE).then(rolled)
