@@ -36,7 +36,8 @@ def setbacks(telemetry: pl.LazyFrame) -> pl.DataFrame:
     impossible = [
         (pl.col(name).is_not_null() & observed(name).is_null()).sum().alias(f"impossible {name}") for name in signals
     ]
-    repeats = telemetry.group_by(_KEY).agg(pl.len().alias("rows"), pl.struct(signals).n_unique().alias("distinct"))
+    values = telemetry.select(*_KEY, *(observed(name).alias(name) for name in signals))
+    repeats = values.group_by(_KEY).agg(pl.len().alias("rows"), pl.struct(signals).n_unique().alias("distinct"))
     identical = pl.when(pl.col("distinct") == 1).then(pl.col("rows") - 1).sum().alias("identical duplicate")
     conflicting = pl.when(pl.col("distinct") > 1).then(pl.col("rows")).sum().alias("conflicting duplicate")
     counts = pl.concat([telemetry.select(impossible), repeats.select(identical, conflicting)], how="horizontal")
@@ -72,10 +73,14 @@ def _medians(telemetry: pl.LazyFrame, topology: Topology) -> dict[str, float | N
     """Median of each checked signal relative to its limit; air and coolant supply to 45 °C, ASHRAE A4 and W45."""
     limits = topology.table.lazy().select("entity_id", "power_limit_w", "temperature_limit_c")
     relative = {
-        "power_w": pl.col("power_w") / pl.col("power_limit_w"),
-        "temperature_c": pl.col("temperature_c") / pl.col("temperature_limit_c"),
-        "inlet_c": pl.col("inlet_c") / 45.0,
+        "power_w": _number("power_w") / pl.col("power_limit_w"),
+        "temperature_c": _number("temperature_c") / pl.col("temperature_limit_c"),
+        "inlet_c": _number("inlet_c") / 45.0,
     }
     present = set(signals_in(telemetry))
     chosen = [(expr if name in present else pl.lit(None)).median().alias(name) for name, expr in relative.items()]
     return telemetry.join(limits, on="entity_id").select(chosen).collect().row(0, named=True)
+
+
+def _number(name: str) -> pl.Expr:
+    return pl.col(name).cast(pl.Float64).fill_nan(None)
