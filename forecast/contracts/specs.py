@@ -70,6 +70,8 @@ class ForecastSpec:
 def _check_names(field: str, names: tuple[str, ...], known: Mapping[str, object]) -> None:
     if not names:
         raise ConfigError(f"{field} is empty; choose from {', '.join(known)}.")
+    if len(set(names)) < len(names):
+        raise ConfigError(f"{field} names a signal twice, got {list(names)}.")
     unknown = [name for name in names if name not in known]
     if unknown:
         raise ConfigError(f"{field} names {unknown[0]!r}; known are {', '.join(known)}.")

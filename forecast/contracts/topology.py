@@ -7,9 +7,10 @@ import polars as pl
 
 from forecast.contracts.errors import DataError
 from forecast.contracts.signals import LEVELS
-from forecast.contracts.tables import TOPOLOGY
+from forecast.contracts.tables import TOPOLOGY, UTC
 
 _RANK = {level: rank for rank, level in enumerate(LEVELS)}
+_LIMITS = ("power_limit_w", "temperature_limit_c")
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,17 +27,20 @@ class Topology:
     def of(cls, table: pl.DataFrame, where: str = "topology") -> "Topology":
         """Validate `table` as a tree (or a forest of unrelated leaves).
 
+        A NaN limit is unknown, like a null.
+
         Raises:
-            DataError: on a repeated id, an unknown level or time zone, a parent that is absent or not above its
-                child, or a limit that is not positive.
+            DataError: on a missing or repeated id, an unknown level or time zone, a parent that is absent or not above
+                its child, or a limit that is not positive and finite.
         """
         TOPOLOGY.check(table.lazy(), where)
         if table.is_empty():
             raise DataError(f"{where}: no entities.")
+        table = table.select(list(TOPOLOGY.required)).with_columns(pl.col(_LIMITS).cast(pl.Float64).fill_nan(None))
         _check_rows(table, where)
         _check_parents(table, where)
         rank = pl.col("level").replace_strict(_RANK, return_dtype=pl.Int32)
-        return cls(table.select(list(TOPOLOGY.required)).sort(rank, "entity_id"))
+        return cls(table.sort(rank, "entity_id"))
 
     @cached_property
     def entities(self) -> tuple[str, ...]:
@@ -59,6 +63,15 @@ class Topology:
         return pl.DataFrame(pairs, schema={"leaf_id": pl.String, "ancestor_id": pl.String}, orient="row")
 
 
+def is_time_zone(name: str | None) -> bool:
+    """Whether Polars can tell the time in `name`."""
+    try:
+        pl.Series([0]).cast(UTC).dt.convert_time_zone(name or "unnamed")
+    except pl.exceptions.PolarsError:
+        return False
+    return True
+
+
 def _path(parent: dict[str, str | None], entity: str | None) -> list[str]:
     path = []
     while entity is not None:
@@ -68,23 +81,25 @@ def _path(parent: dict[str, str | None], entity: str | None) -> list[str]:
 
 
 def _check_rows(table: pl.DataFrame, where: str) -> None:
+    if table["entity_id"].null_count():
+        raise DataError(f"{where}: {table['entity_id'].null_count()} of {len(table)} entities have no entity_id.")
     repeated = table.filter(pl.col("entity_id").is_duplicated())
     if not repeated.is_empty():
         raise DataError(f"{where}: entity {repeated['entity_id'][0]} appears {len(repeated)} times.")
-    unknown = table.filter(~pl.col("level").is_in(LEVELS))
+    unknown = table.filter(~pl.col("level").is_in(LEVELS).fill_null(value=False))
     if not unknown.is_empty():
         row = unknown.row(0, named=True)
         raise DataError(f"{where}: {row['entity_id']} has level {row['level']!r}; levels are {', '.join(LEVELS)}.")
-    bad_limit = table.filter((pl.col("power_limit_w") <= 0) | (pl.col("temperature_limit_c") <= 0))
+    limit = pl.col(_LIMITS)
+    bad_limit = table.filter(pl.any_horizontal((limit <= 0) | limit.is_infinite()))
     if not bad_limit.is_empty():
         raise DataError(
-            f"{where}: {bad_limit['entity_id'][0]} has a limit that is not positive; leave it null if unknown."
+            f"{where}: {bad_limit['entity_id'][0]} has a limit that is not positive and finite; leave it null if "
+            f"unknown."
         )
     for zone in table["time_zone"].unique():
-        try:
-            pl.Series([0]).cast(pl.Datetime("us", "UTC")).dt.convert_time_zone(zone)
-        except pl.exceptions.PolarsError as error:
-            raise DataError(f"{where}: {zone!r} is not an IANA time zone.") from error
+        if not is_time_zone(zone):
+            raise DataError(f"{where}: {zone!r} is not an IANA time zone.")
 
 
 def _check_parents(table: pl.DataFrame, where: str) -> None:
