@@ -14,6 +14,9 @@ from forecast.traces.trace import Source, Trace
 #: Beside the record: the key of the settings and code that made it.
 _KEY = "key"
 
+#: What every record holds; a folder with less is not the simulator's to clear away.
+_RECORD = ("config.json", "topology.parquet", "jobs.parquet", "weather.parquet", "truth/faults.parquet")
+
 
 @dataclass
 class SimulatedSource(Source):
@@ -48,7 +51,7 @@ def _holds(out: Path, key: str) -> bool:
         return False
     if (out / _KEY).exists() and (out / _KEY).read_text() == key:
         return True
-    if not (out / "config.json").exists():
+    if not all((out / name).exists() for name in _RECORD):
         raise ConfigError(f"source.path={out} exists and is not a simulated fleet; choose another folder.")
     shutil.rmtree(out)
     return False
