@@ -13,21 +13,17 @@ import polars as pl
 
 from forecast.contracts.errors import ConfigError, DataError
 from forecast.contracts.signals import SIGNALS, TARGETS
-from forecast.contracts.tables import TOPOLOGY, UTC
+from forecast.contracts.tables import TOPOLOGY
 from forecast.contracts.topology import Topology
-from forecast.contracts.version import key_of
+from forecast.contracts.version import code_version, key_of
+from forecast.traces.times import utc
 from forecast.traces.trace import Source, Trace, checked, parse_utc
 
-#: Unit as written in YAML to (factor, offset) into the house's SI unit: si = raw · factor + offset.
+#: Per SI unit, the units as written in YAML to (factor, offset) into it: si = raw · factor + offset.
 UNITS = {
-    "W": (1.0, 0.0),
-    "kW": (1e3, 0.0),
-    "MW": (1e6, 0.0),
-    "degC": (1.0, 0.0),
-    "degF": (5 / 9, -160 / 9),
-    "K": (1.0, -273.15),
-    "ratio": (1.0, 0.0),
-    "percent": (0.01, 0.0),
+    "W": {"W": (1.0, 0.0), "kW": (1e3, 0.0), "MW": (1e6, 0.0)},
+    "°C": {"degC": (1.0, 0.0), "degF": (5 / 9, -160 / 9), "K": (1.0, -273.15)},
+    "1": {"ratio": (1.0, 0.0), "percent": (0.01, 0.0)},
 }
 
 #: A share of the entity's own `power_limit_w`, for data whose capacity is confidential.
@@ -85,7 +81,8 @@ class FileSource(Source):
             ConfigError: an unknown unit or column name in the mapping.
         """
         topology = self._read_topology()
-        key = key_of(self.mapping(), content_key(find_files(self.path)))
+        tree = topology.table.write_json()
+        key = key_of(self.mapping(), tree, content_key(find_files(self.path)), code_version("traces"))
         return Trace(self.telemetry(topology), topology, key).before(self.until)
 
     def telemetry(self, topology: Topology) -> pl.LazyFrame:
@@ -105,9 +102,12 @@ class FileSource(Source):
         found = raw.collect_schema()
         columns = self.columns or {name: name for name in ("time", "entity_id", *SIGNALS) if name in found}
         self._check_mapping(columns, found)
-        mapped = raw.select(pl.col(column).alias(name) for name, column in columns.items())
+        self._check_units()
+        mapped = {name: pl.col(column) for name, column in columns.items()}
+        mapped["time"] = utc(raw, columns["time"], self.time_zone, self.path)
         return (
-            mapped.with_columns(self._time(found[columns["time"]]), pl.col("entity_id").cast(pl.String))
+            raw.select(**mapped)
+            .with_columns(pl.col("entity_id").cast(pl.String))
             .filter(pl.col("time").is_not_null(), pl.col("entity_id").is_in(topology.entities))
             .filter(self._in_service())
             .with_columns(self._si(name, topology) for name in columns if name in SIGNALS)
@@ -123,24 +123,14 @@ class FileSource(Source):
         absent = [column for column in columns.values() if column not in found]
         if absent:
             raise DataError(f"{self.path}: no column {', '.join(absent)}; found {', '.join(found)}.")
-        for name, unit in self.units.items():
-            if unit not in {*UNITS, FRACTION_OF_LIMIT}:
-                raise ConfigError(f"units.{name}={unit!r}; known are {', '.join(UNITS)}, {FRACTION_OF_LIMIT}.")
 
-    def _time(self, dtype: pl.DataType) -> pl.Expr:
-        time = pl.col("time")
-        if dtype == pl.String:
-            time = time.str.to_datetime(time_unit="us", strict=False)
-        elif not isinstance(dtype, pl.Datetime):
-            raise DataError(f"{self.path}: the time column is {dtype}, expected a timestamp or ISO text.")
-        if getattr(dtype, "time_zone", None):
-            return time.cast(UTC)
-        if self.time_zone is None:
-            raise DataError(f"{self.path}: times carry no zone; set the source's `time_zone` (e.g. UTC).")
-        local = time.cast(pl.Datetime("us")).dt.replace_time_zone(
-            self.time_zone, ambiguous="earliest", non_existent="null"
-        )
-        return local.dt.convert_time_zone("UTC")
+    def _check_units(self) -> None:
+        for name, unit in self.units.items():
+            if name not in SIGNALS:
+                raise ConfigError(f"units names {name!r}; the contract has {', '.join(SIGNALS)}.")
+            known = [*UNITS[SIGNALS[name].unit], *([FRACTION_OF_LIMIT] if name in TARGETS else [])]
+            if unit not in known:
+                raise ConfigError(f"units.{name}={unit!r}; known are {', '.join(known)}.")
 
     def _si(self, name: str, topology: Topology) -> pl.Expr:
         raw = pl.col(name).cast(pl.Float64, strict=False)
@@ -150,7 +140,7 @@ class FileSource(Source):
         if unit == FRACTION_OF_LIMIT:
             limits = dict(topology.table.select("entity_id", TARGETS[name].limit).iter_rows())
             return raw * pl.col("entity_id").replace_strict(limits, return_dtype=pl.Float64)
-        factor, offset = UNITS[unit]
+        factor, offset = UNITS[SIGNALS[name].unit][unit]
         return raw * factor + offset
 
     def _in_service(self) -> pl.Expr:
@@ -160,8 +150,9 @@ class FileSource(Source):
 
     def _read_topology(self) -> Topology:
         if self.topology is not None:
-            file = Path(self.topology)
-            return Topology.of(scan(find_files(self.topology)).collect(), str(file))
+            table = scan(find_files(self.topology)).collect()
+            limits = [name for name in ("power_limit_w", "temperature_limit_c") if name in table.columns]
+            return Topology.of(table.with_columns(pl.col(limits).cast(pl.Float64, strict=False)), self.topology)
         if not self.entities:
             raise ConfigError(f"{self.path}: name a `topology` file or list the `entities` of the source.")
         rows = [{"entity_id": name, **asdict(entity)} for name, entity in self.entities.items()]
@@ -175,12 +166,14 @@ def find_files(path: str) -> list[Path]:
         DataError: none found, or a kind that is not read.
     """
     place = Path(path)
-    if place.is_dir():
+    if not path:
+        files = []
+    elif place.is_dir():
         files = sorted(place.rglob("*.parquet"))
     elif place.is_file():
         files = [place]
     else:
-        files = sorted(Path(place.anchor or ".").glob(str(place.relative_to(place.anchor)))) if path else []
+        files = sorted(Path(place.anchor or ".").glob(str(place.relative_to(place.anchor))))
     if not files:
         raise DataError(f"{path or 'source.path'}: no such file or folder of Parquet; check the path.")
     kinds = {file.suffix.lower() for file in files}
@@ -190,20 +183,37 @@ def find_files(path: str) -> list[Path]:
 
 
 def scan(files: list[Path]) -> pl.LazyFrame:
-    """The files as one lazy table. Text stays text: types are the mapping's business, and a trailer line is no number.
+    """The files as one lazy table with the columns of the first.
+
+    Text stays text: types are the mapping's business, and a trailer line is no number.
 
     Raises:
-        DataError: a file that is empty or not what its name says.
+        DataError: a file that is empty, not what its name says, or without a column of the first one.
     """
-    reader = _READERS[files[0].suffix.lower()]
+    first, *others = (_opened(file) for file in files)
+    expected = first.collect_schema()
+    for file, other in zip(files[1:], others, strict=True):
+        found = other.collect_schema()
+        for name, dtype in expected.items():
+            if found.get(name) != dtype:
+                raise DataError(f"{file}: column {name} is {found.get(name, 'absent')}, but {dtype} in {files[0]}.")
+    if files[0].suffix.lower() == ".parquet":  # one scan of many files is faster than many scans
+        return pl.scan_parquet(files, hive_partitioning=False, extra_columns="ignore")
+    return pl.concat([first, *(other.select(expected.names()) for other in others)])
+
+
+def _opened(file: Path) -> pl.LazyFrame:
+    separator = _READERS[file.suffix.lower()]
     try:
-        if reader == "parquet":
-            frame = pl.scan_parquet(files, hive_partitioning=False)
+        if separator == "parquet":
+            frame = pl.scan_parquet(file, hive_partitioning=False)
         else:
-            frame = pl.scan_csv(files, separator=reader, infer_schema=False, truncate_ragged_lines=True)
+            frame = pl.scan_csv(
+                file, separator=separator, infer_schema=False, truncate_ragged_lines=True, encoding="utf8-lossy"
+            )
         frame.collect_schema()
     except (pl.exceptions.PolarsError, OSError) as error:
-        raise DataError(f"{files[0]}: cannot be read as {files[0].suffix[1:]}: {str(error).splitlines()[0]}") from error
+        raise DataError(f"{file}: cannot be read as {file.suffix[1:]}: {str(error).splitlines()[0]}") from error
     return frame
 
 
