@@ -4,8 +4,6 @@ import argparse
 import sys
 from pathlib import Path
 
-from rich.console import Console
-
 from forecast.contracts.errors import ExitCode, FleetcastError
 from forecast.traces.trace import parse_utc
 from serve.batch import read_telemetry, write_forecast
@@ -25,6 +23,7 @@ def _forecast(options: argparse.Namespace) -> int:
     # Late, so that --help and a mistyped option need no ONNX Runtime.
     from forecast.bundle.load import load  # noqa: PLC0415
     from forecast.predictor import Predictor  # noqa: PLC0415
+    from forecast.tables import console  # noqa: PLC0415
     from serve.summary import print_summary  # noqa: PLC0415
 
     bundle = load(options.bundle)
@@ -32,7 +31,7 @@ def _forecast(options: argparse.Namespace) -> int:
     at = parse_utc(options.at) if options.at else None
     forecast = Predictor(bundle).forecast(telemetry, at, options.telemetry)
     write_forecast(forecast.table(), options.out)
-    print_summary(forecast, bundle, options.out, Console(highlight=False))
+    print_summary(forecast, bundle, options.out, console())
     return ExitCode.PUBLISHED
 
 

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import polars as pl
@@ -9,10 +10,10 @@ from rich.console import Console
 from rich.table import Table
 
 from forecast.bundle.load import Bundle
-from forecast.contracts.signals import TARGETS
 from forecast.headroom import tightest
 from forecast.predictor import Forecast
-from forecast.tables import print_scores, quantity
+from forecast.tables import print_scores
+from forecast.wording import percent, quantity, unit_of
 
 #: Lines per target.
 _TIGHTEST = 3
@@ -42,13 +43,14 @@ def _print_tightest(rows: pl.DataFrame, console: Console) -> None:
     console.print(table)
 
 
-def sentence(row: dict[str, object]) -> str:
+def sentence(row: dict[str, Any]) -> str:
     """A row of `tightest` as a person would say it."""
-    headroom, unit = float(str(row["headroom"])), TARGETS[str(row["target"])].unit
+    headroom, unit = row["headroom"], unit_of(row["target"])
     side = "below" if headroom >= 0 else "above"
-    until = row["until"].astimezone(ZoneInfo(str(row["time_zone"]))).strftime("%a %H:%M")  # type: ignore[attr-defined]
+    until = row["until"].astimezone(ZoneInfo(row["time_zone"])).strftime("%a %H:%M")
     verb = "to stay" if headroom >= 0 else "of no more than"
-    return f"{row['confidence']:.0%} chance {verb} {quantity(abs(headroom), unit)} {side} its limit through {until}"
+    amount = quantity(abs(headroom), unit)
+    return f"{percent(row['confidence'], 0)} chance {verb} {amount} {side} its limit through {until}"
 
 
 def _provenance(forecast: Forecast) -> str:

@@ -11,7 +11,7 @@ import onnx
 import torch
 from torch import Tensor
 
-from forecast.bundle.golden import disagreement, write_golden
+from forecast.bundle.golden import disagreements, write_golden
 from forecast.bundle.session import MODEL, OUTPUTS, Outputs, Session
 from forecast.models.graph import ForecastGraph
 from forecast.windows.gather import Batch
@@ -53,7 +53,7 @@ def export(graph: ForecastGraph, example: Batch, folder: Path) -> float:
     expected = torch_outputs(graph, inputs)
     write_golden(folder, inputs, expected)
     actual = Session(path.read_bytes()).run(inputs)
-    return max(disagreement(getattr(actual, name), getattr(expected, name)) for name in Outputs._fields)
+    return max(disagreements(actual, expected).values())
 
 
 @torch.no_grad()

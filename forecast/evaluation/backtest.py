@@ -11,8 +11,7 @@ from forecast.evaluation.metrics import Tally
 from forecast.evaluation.splits import EvaluationConfig, Split
 from forecast.predictor import Predictor
 from forecast.windows.panel import Panel
-
-OURS = "fleetcast"
+from forecast.wording import OURS
 
 #: The report's resolution of lead time.
 _LEAD_PARTS = 24

@@ -2,7 +2,7 @@
 
 import polars as pl
 
-from forecast.evaluation.wording import OURS, fixed, method_title, moment, percent, quantity, target_title
+from forecast.wording import OURS, fixed, method_title, moment, percent, quantity, target_title
 
 #: How far an interval's coverage may stray from its nominal share and still be called calibrated.
 TOLERANCE = {0.80: 0.02, 0.98: 0.007}

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from forecast.evaluation.report import FanChart
 from forecast.evaluation.svg import COLOURS, chart, to_svg
-from forecast.evaluation.wording import OURS, digits, method_title, percent, quantity, readable_unit, target_title
+from forecast.wording import OURS, digits, method_title, percent, quantity, readable_unit, target_title
 
 #: matplotlib's own type does not know that times can be coordinates.
 Axes = Any

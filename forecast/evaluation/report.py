@@ -16,7 +16,7 @@ from markupsafe import Markup
 
 from forecast.evaluation.findings import findings
 from forecast.evaluation.score_table import score_groups
-from forecast.evaluation.wording import moment, percent, quantity, target_title
+from forecast.wording import moment, percent, quantity, target_title
 
 #: Rows of the headroom table; whoever needs the rest of a large fleet asks the server.
 HEADROOM_ROWS = 20

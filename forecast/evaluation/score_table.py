@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from forecast.evaluation.wording import (
+from forecast.wording import (
     OURS,
     digits,
     fixed,

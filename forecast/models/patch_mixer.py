@@ -34,7 +34,7 @@ class PatchMixerConfig(ModelConfig):
     blocks: int = 3
     hidden: int = 256
     rank: int = 24
-    dropout: float = 0.1
+    dropout: float = 0.3
 
     def build(self, spec: ForecastSpec, skus: int) -> "PatchMixer":
         if spec.context_steps % self.patches:

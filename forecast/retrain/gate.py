@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from forecast.evaluation.backtest import OURS
+from forecast.wording import OURS
 
 #: No target at any level may be worse than the best baseline by more than this.
 WORST_SEGMENT = 1.05

@@ -7,10 +7,10 @@ from typing import Any
 import polars as pl
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
-from rich.console import Console
 from rich.table import Table
 
-from forecast.evaluation.backtest import OURS
+from forecast.tables import console
+from forecast.wording import OURS
 
 _SCORES = ("wql", "mase", "coverage_80")
 
@@ -55,4 +55,4 @@ def _print(rows: pl.DataFrame, folder: Path) -> None:
         table.add_column(column, justify="left" if column in {"run", "settings"} else "right")
     for row in rows.iter_rows():
         table.add_row(*(f"{value:.4f}" if isinstance(value, float) else str(value) for value in row))
-    Console(highlight=False).print(table)
+    console().print(table)

@@ -8,6 +8,8 @@ from time import monotonic
 from rich.console import Console
 from rich.status import Status
 
+from forecast.tables import console
+
 #: Told the share done, 0 to 1, and what there is to say.
 Progress = Callable[[float, str], None]
 
@@ -38,7 +40,7 @@ class Stages:
     """
 
     total: int
-    console: Console = field(default_factory=lambda: Console(highlight=False))
+    console: Console = field(default_factory=console)
     _done: int = 0
 
     @contextmanager

@@ -51,11 +51,11 @@ class TrainingConfig:
         validation_windows: at most so many windows, evenly spread, judge a validation.
     """
 
-    steps: int = 400
+    steps: int = 300
     batch: int = 128
     learning_rate: float = 2e-3
-    weight_decay: float = 1e-2
-    validate_every: int = 50
+    weight_decay: float = 0.1
+    validate_every: int = 25
     validation_windows: int = 2048
 
 

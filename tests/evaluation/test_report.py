@@ -126,7 +126,7 @@ def test_the_summary_says_what_the_numbers_mean(report: Report, tmp_path: Path) 
     text = Page(html(report, tmp_path)).text
     assert "Load: weighted quantile loss 17.7 % below the best baseline, persistence, as a mean over 2 levels" in text
     assert "a baseline is better at site." in text
-    assert "Temperature: weighted quantile loss 33.0 % below the best baseline, seasonal naive (24 h)." in text
+    assert "Temperature: weighted quantile loss 33.0 % below the best baseline, seasonal naive (day)." in text
     assert "the 80 % interval held 72.0 % of outcomes, 8.0 points too narrow" in text
     assert "Tightest: rack-07 has −1.50 kW of load headroom at 99 % confidence" in text
 

@@ -13,8 +13,8 @@ _TARGETS = {"power_w": "Load", "temperature_c": "Temperature"}
 _METHODS = {
     OURS: "Fleetcast",
     "persistence": "persistence",
-    "seasonal_naive_24h": "seasonal naive (24 h)",
-    "seasonal_naive_168h": "seasonal naive (168 h)",
+    "seasonal_naive_24h": "seasonal naive (day)",
+    "seasonal_naive_168h": "seasonal naive (week)",
 }
 
 
