@@ -24,12 +24,16 @@ def check_golden(folder: Path, session: Session) -> None:
     """Run the golden inputs.
 
     Raises:
-        BundleError: an output differs, is not finite where it was, or crosses.
+        BundleError: they cannot be read or run; an output differs, is not finite where it was, or crosses.
     """
-    with np.load(folder / GOLDEN, allow_pickle=False) as arrays:
-        inputs = Inputs(**{name: arrays[name] for name in ("past", "future", "static")})
-        expected = Outputs(**{name: arrays[name] for name in Outputs._fields})
-    actual = session.run(inputs)
+    try:
+        with np.load(folder / GOLDEN, allow_pickle=False) as arrays:
+            inputs = Inputs(**{name: arrays[name] for name in ("past", "future", "static")})
+            expected = Outputs(**{name: arrays[name] for name in Outputs._fields})
+        actual = session.run(inputs)
+    except Exception as error:  # archive, arrays and runtime raise many unrelated types
+        reason = " ".join(str(error).split())
+        raise BundleError(f"{folder / GOLDEN}: damaged, or not of this graph ({reason}).") from error
     for name, apart in disagreements(actual, expected).items():
         if not apart <= TOLERANCE:
             raise BundleError(f"{folder}: {name} of the golden inputs is {apart:.1e} off, over {TOLERANCE:.0e}.")
@@ -53,9 +57,9 @@ def disagreements(actual: Outputs, expected: Outputs) -> dict[str, float]:
 def disagreement(actual: Floats, expected: Floats, smallest: float = 1e-3) -> float:
     """The largest difference relative to each row's own size, taken to be `smallest` at least.
 
-    Infinite when the two are not NaN in the same places.
+    Infinite when the two have different shapes or are not NaN in the same places.
     """
-    if (np.isnan(actual) != np.isnan(expected)).any():
+    if actual.shape != expected.shape or (np.isnan(actual) != np.isnan(expected)).any():
         return float("inf")
     axes = tuple(range(2, expected.ndim))
     size = np.maximum(np.nanmax(np.abs(np.nan_to_num(expected)), axis=axes, keepdims=True), smallest)

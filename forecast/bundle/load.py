@@ -46,8 +46,8 @@ def _check_files(folder: Path, manifest: Manifest) -> None:
         path = folder / name
         if Path(name).name != name or name == NAME:
             raise BundleError(f"{folder}: the manifest lists {name!r}, which is not a file of the bundle.")
-        if path.is_symlink() or not path.is_file():
-            raise BundleError(f"{path}: missing, or not a plain file.")
+        if path.is_symlink() or not path.is_file() or path.stat().st_nlink > 1:
+            raise BundleError(f"{path}: missing, or not a plain file with one name; links can change behind our back.")
         if path.stat().st_size > _LARGEST_BYTES:
             raise BundleError(f"{path}: larger than {_LARGEST_BYTES // 1024**2} MiB.")
         if sha256(path) != digest:

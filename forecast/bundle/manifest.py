@@ -16,6 +16,21 @@ from forecast.contracts.topology import Topology
 FORMAT = 1
 NAME = "manifest.json"
 
+#: What parsing someone else's file can raise.
+_DAMAGE = (KeyError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError, pl.exceptions.PolarsError)
+
+_KINDS: dict[str, Any] = {
+    "bundle_id": str,
+    "name": str,
+    "spec": dict,
+    "topology": dict,
+    "skus": list,
+    "source": dict | None,
+    "training": dict,
+    "scores": list,
+    "files": dict,
+}
+
 
 @dataclass(frozen=True, eq=False)
 class Manifest:
@@ -72,13 +87,17 @@ class Manifest:
                     f"{path}: format {data['format']} is not the format {FORMAT} that this version reads."
                 )
             return cls._of(data)
-        except (KeyError, TypeError, ValueError, AttributeError, pl.exceptions.PolarsError) as error:
-            raise BundleError(f"{path}: damaged ({type(error).__name__}: {error}).") from error
+        except _DAMAGE as error:
+            reason = " ".join(str(error).split())
+            raise BundleError(f"{path}: damaged ({type(error).__name__}: {reason}).") from error
         except FleetcastError as error:
             raise BundleError(f"{path}: {error}") from error
 
     @classmethod
     def _of(cls, data: dict[str, Any]) -> "Manifest":
+        for name, kind in _KINDS.items():
+            if not isinstance(data[name], kind):
+                raise TypeError(f"{name} is {type(data[name]).__name__}")
         table = pl.DataFrame(data["topology"], schema=dict(TOPOLOGY.required))
         return cls(
             spec=ForecastSpec.from_dict(data["spec"]),
