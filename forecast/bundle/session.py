@@ -1,5 +1,6 @@
 """ONNX Runtime around one graph: arrays in, arrays out, in batches of the size that runs fastest."""
 
+import os
 from typing import NamedTuple
 
 import numpy as np
@@ -34,6 +35,8 @@ class Session:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
+        # Weights outside the file are looked for here, and not in the working directory: nowhere.
+        options.add_session_config_entry("session.model_external_initializers_file_folder_path", os.devnull)
         self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
     def run(self, inputs: Inputs) -> Outputs:
