@@ -9,18 +9,37 @@ from forecast.evaluation.splits import Split, split
 from forecast.features.pipeline import build
 from forecast.features.repair import setbacks
 from forecast.retrain.config import JobConfig, WindowConfig
+from forecast.retrain.stages import Stages
 from forecast.traces.trace import Trace
 from forecast.windows.panel import Panel, dense, open_panel, save
 
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """What training, calibration and backtest work on."""
+    """What training, calibration and backtest work on, and the version of the code that does."""
 
     trace: Trace
     spec: ForecastSpec
     panel: Panel
     split: Split
+    code: str
+
+
+def prepare(config: JobConfig, stages: Stages) -> Prepared:
+    """Read the source, build its panel or find it in the cache, and cut it into ranges.
+
+    Raises:
+        ConfigError: settings that contradict each other, or ranges that leave nothing.
+        DataError: the source is missing or breaks its contract.
+    """
+    spec = spec_of(config.window)
+    with stages("read") as stage:
+        trace = config.source.read(Path(config.cache))
+        stage.result = f"{len(trace.topology.entities)} entities"
+    with stages("features") as stage:
+        panel, stage.result = _panel(trace, spec, Path(config.cache))
+        ranges = split(panel, spec.horizon_steps, config.evaluation)
+    return Prepared(trace, spec, panel, ranges, code_version())
 
 
 def spec_of(window: WindowConfig) -> ForecastSpec:
@@ -32,26 +51,20 @@ def spec_of(window: WindowConfig) -> ForecastSpec:
     return ForecastSpec.from_dict(asdict(window))
 
 
-def panel_of(trace: Trace, spec: ForecastSpec, where: str, cache: Path) -> tuple[Panel, str]:
-    """The panel of a trace, from the cache if it was built before, and a line on what it holds."""
+def _panel(trace: Trace, spec: ForecastSpec, cache: Path) -> tuple[Panel, str]:
+    """The panel of a trace, and a line on what it holds."""
     key = key_of(trace.key, spec.to_dict(), code_version("contracts", "features", "windows"))
     folder = cache / "panels" / key
     if (folder / "manifest.json").exists():
         panel = open_panel(folder)
-        return panel, f"{describe(panel)}, reused"
+        return panel, f"{_describe(panel)}, reused"
     bad = setbacks(trace.telemetry)
-    gridded = build(trace.telemetry, trace.topology, spec, where)
+    gridded = build(trace.telemetry, trace.topology, spec, "source")
     panel = save(dense(gridded, spec.past, trace.topology.entities, spec.step_s), folder, {"set_aside": bad.to_dicts()})
     reasons = ", ".join(f"{count:,} {reason}" for reason, count in bad.iter_rows())
-    return panel, describe(panel) + (f"; set aside {reasons}" if reasons else "")
+    return panel, _describe(panel) + (f"; set aside: {reasons}" if reasons else "")
 
 
-def prepare(config: JobConfig, trace: Trace, panel: Panel, spec: ForecastSpec) -> Prepared:
-    """Cut the panel into ranges as the configuration says."""
-    return Prepared(trace, spec, panel, split(panel, spec.horizon_steps, config.evaluation))
-
-
-def describe(panel: Panel) -> str:
-    """Say how large a panel is."""
+def _describe(panel: Panel) -> str:
     days = panel.steps * panel.step_s / 86_400
     return f"{len(panel.entities)} entities × {panel.steps:,} steps of {panel.step_s} s ({days:.0f} days)"

@@ -43,6 +43,10 @@ class Stages:
     console: Console = field(default_factory=console)
     _done: int = 0
 
+    def say(self, line: str) -> None:
+        """Print a line."""
+        self.console.print(line, markup=False, soft_wrap=True)
+
     @contextmanager
     def __call__(self, name: str) -> Iterator[Stage]:
         self._done += 1
@@ -55,4 +59,4 @@ class Stages:
         else:
             stage = Stage(label, None)
             yield stage
-        self.console.print(f"{label} {monotonic() - begin:6.1f} s  {stage.result}", markup=False, soft_wrap=True)
+        self.say(f"{label} {monotonic() - begin:6.1f} s  {stage.result}")

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from forecast.contracts.errors import DataError
+from forecast.contracts.errors import ConfigError, DataError
 from forecast.models.base import QuantileModel
 from forecast.training.module import Fitting
 from forecast.training.sampling import LevelSampler
@@ -35,6 +35,15 @@ class TrainerConfig:
     precision: str = "32-true"
 
     def device(self) -> torch.device:
+        """Where tensors live.
+
+        Raises:
+            ConfigError: a GPU is asked for and none is there.
+        """
+        if self.accelerator == "cuda" and not torch.cuda.is_available():
+            raise ConfigError(
+                "trainer=gpu, but PyTorch sees no CUDA GPU; use trainer=cpu, or install a CUDA build of torch."
+            )
         return torch.device(self.accelerator)
 
 

@@ -14,7 +14,8 @@ from forecast.contracts.errors import ConfigError, DataError, ExitCode
 from forecast.registry.store import Registry
 from forecast.retrain.job import run, run_key
 from forecast.retrain.leaderboard import leaderboard
-from forecast.retrain.prepare import panel_of, prepare, spec_of
+from forecast.retrain.prepare import prepare
+from forecast.retrain.stages import Stages
 
 
 def test_scores_hold_a_row_per_target_level_and_method(smoke: Smoke) -> None:
@@ -31,6 +32,11 @@ def test_scores_hold_a_row_per_target_level_and_method(smoke: Smoke) -> None:
 def test_every_method_is_scored_on_the_same_windows(smoke: Smoke) -> None:
     scores = pl.DataFrame(json.loads((smoke.out / "scores.json").read_text()))
     assert scores.group_by("target", "level").agg(pl.col("windows").n_unique())["windows"].to_list() == [1] * 10
+
+
+def test_a_panel_is_built_once(smoke: Smoke, capsys: pytest.CaptureFixture[str]) -> None:
+    prepare(smoke.config, Stages(2))
+    assert "reused" in capsys.readouterr().out
 
 
 def test_the_bundle_says_what_it_was_made_from(smoke: Smoke) -> None:
@@ -68,9 +74,7 @@ def test_a_run_either_publishes_or_says_why_not(passing: Smoke) -> None:
 
 def test_a_published_bundle_is_not_made_twice(smoke: Smoke, passing: Smoke) -> None:
     config = passing.config
-    trace = config.source.read(Path(config.cache))
-    panel, _ = panel_of(trace, spec_of(config.window), "smoke", Path(config.cache))
-    key = run_key(config, prepare(config, trace, panel, spec_of(config.window)))
+    key = run_key(config, prepare(config, Stages(2)))
     registry = Registry(Path(config.registry.root), "smoke")
     with registry.lock():
         staged = registry.staging()
@@ -83,14 +87,11 @@ def test_a_published_bundle_is_not_made_twice(smoke: Smoke, passing: Smoke) -> N
 
 def test_the_key_follows_settings_and_data_and_not_places(smoke: Smoke, tmp_path: Path) -> None:
     config = smoke.config
-    trace = config.source.read(Path(config.cache))
-    panel, note = panel_of(trace, spec_of(config.window), "smoke", Path(config.cache))
-    assert "reused" in note
-    prepared = prepare(config, trace, panel, spec_of(config.window))
+    prepared = prepare(config, Stages(2))
     key = run_key(config, prepared)
     assert run_key(replace(config, registry=replace(config.registry, root=str(tmp_path))), prepared) == key
     assert run_key(replace(config, seed=1), prepared) != key
-    assert run_key(config, replace(prepared, trace=trace.before("2026-01-21"))) != key
+    assert run_key(config, replace(prepared, trace=prepared.trace.before("2026-01-21"))) != key
 
 
 def test_data_too_short_for_the_ranges_is_refused(smoke: Smoke, tmp_path: Path) -> None:

@@ -1,0 +1,114 @@
+"""A prepared panel to a verified bundle: train, calibrate, export, backtest, report."""
+
+import json
+import shutil
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from forecast.bundle.export import OPSET, export, operators
+from forecast.bundle.load import Bundle, load
+from forecast.bundle.manifest import Manifest
+from forecast.bundle.session import MODEL, Session
+from forecast.evaluation.backtest import Backtest, backtest
+from forecast.evaluation.plots import save_fan_chart_png
+from forecast.evaluation.report import FanChart, Report, write_report
+from forecast.headroom import tightest
+from forecast.predictor import Predictor
+from forecast.retrain.charts import fan_charts
+from forecast.retrain.config import JobConfig
+from forecast.retrain.learn import Learner
+from forecast.retrain.prepare import Prepared
+from forecast.retrain.stages import Stages
+from forecast.traces.files import FileSource
+
+#: Stages that `make_bundle` goes through.
+STAGES = 5
+
+
+def make_bundle(config: JobConfig, prepared: Prepared, key: str, out: Path, stages: Stages) -> Bundle:
+    """Train on `prepared` and leave a bundle in `out/bundle`, with `scores.json` and `forecast.png` beside it.
+
+    Raises:
+        DataError: nothing to train or validate on.
+        BundleError: what was exported is not what was trained.
+    """
+    folder = out / "bundle"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    manifest = _learn(config, prepared, key, folder, stages)
+    predictor = Predictor(Bundle(folder, manifest, Session((folder / MODEL).read_bytes())))
+    with stages("backtest") as stage:
+        tested = backtest(predictor, prepared.panel, prepared.split, config.evaluation, stage.progress)
+        stage.result = f"{len(prepared.split.origins)} origins"
+    with stages("report") as stage:
+        charts = _report(predictor, prepared, tested, folder)
+        _picture(charts, manifest, out / "forecast.png")
+        stage.result = str(folder / "report.html")
+    replace(manifest, scores=tested.scores.to_dicts()).write(folder)
+    (out / "scores.json").write_text(json.dumps(tested.scores.to_dicts(), indent=1))
+    return load(folder)
+
+
+def _learn(config: JobConfig, prepared: Prepared, key: str, folder: Path, stages: Stages) -> Manifest:
+    """Train, calibrate and export; the manifest still lacks the scores."""
+    learner = Learner.of(config, prepared)
+    with stages("train") as stage:
+        fitted = learner.train_model(config, stage.progress)
+        stage.result = f"{learner.parameters:,} parameters, best at step {fitted.step} of {config.training.steps}"
+    with stages("calibrate") as stage:
+        graph = learner.calibrate()
+        stage.result = f"{len(learner.validation):,} validation windows"
+    with stages("export") as stage:
+        apart = export(graph, learner.example(), folder)
+        stage.result = f"opset {OPSET}, PyTorch and ONNX Runtime within {apart:.0e}"
+    return Manifest(
+        bundle_id=key,
+        name=config.name,
+        spec=prepared.spec,
+        topology=prepared.trace.topology,
+        skus=prepared.trace.topology.skus,
+        source=config.source.mapping() if isinstance(config.source, FileSource) else None,
+        training=_facts(config, prepared, learner) | {"parity": apart, "operators": operators(folder)},
+        scores=[],
+    )
+
+
+def _facts(config: JobConfig, prepared: Prepared, learner: Learner) -> dict[str, Any]:
+    panel, split = prepared.panel, prepared.split
+    return {
+        "data_from": panel.time(0).isoformat(),
+        "train_until": panel.time(int(split.validation.max())).isoformat(),
+        "calibrated_until": panel.time(int(split.test.max())).isoformat(),
+        "watermark": panel.time(panel.watermark()).isoformat(),
+        "code_version": prepared.code,
+        "model": {"name": type(learner.model).__name__, "parameters": learner.parameters, **asdict(config.model)},
+        "seed": config.seed,
+        "opset": OPSET,
+    }
+
+
+def _report(predictor: Predictor, prepared: Prepared, tested: Backtest, folder: Path) -> list[FanChart]:
+    """Write `report.html`; return the forecasts it draws."""
+    manifest = predictor.bundle.manifest
+    last = predictor.at(prepared.panel, max(prepared.split.origins))
+    charts = fan_charts(last, prepared.panel)
+    facts = {name.replace("_", " "): str(value) for name, value in manifest.training.items() if name != "operators"}
+    report = Report(
+        title=manifest.name,
+        facts={"bundle": manifest.bundle_id, **facts},
+        quantile_levels=manifest.spec.quantile_levels,
+        scores=tested.scores,
+        calibration=tested.calibration,
+        horizon=tested.horizon,
+        headroom=tightest(last),
+        charts=charts,
+    )
+    write_report(report, folder / "report.html")
+    return charts
+
+
+def _picture(charts: list[FanChart], manifest: Manifest, path: Path) -> None:
+    """One rack's load and temperature as an image to show around; without racks, the first entity's."""
+    racks = [chart for chart in charts if chart.level == "rack"] or charts
+    save_fan_chart_png(racks[: len(manifest.spec.targets)], path, manifest.spec.quantile_levels)
