@@ -54,7 +54,7 @@ def split(panel: Panel, horizon_steps: int, config: EvaluationConfig) -> Split:
 
     Raises:
         ConfigError: the ranges leave nothing to train on.
-        DataError: the file of origins is missing, or names no entity of the panel.
+        DataError: the file of origins is missing or damaged, or tests no entity of the panel.
     """
     if config.origins is not None:
         return _listed(panel, config)
@@ -79,10 +79,14 @@ def _listed(panel: Panel, config: EvaluationConfig) -> Split:
         for name in ("val", "test")
     }
     rows = table.filter(pl.col("split") == "test").group_by("step", maintain_order=True).agg("entity").sort("step")
-    everyone = range(len(panel.entities))
+    first_steps = {
+        name: np.array([steps.get(entity, panel.steps) for entity in range(len(panel.entities))])
+        for name, steps in first.items()
+    }
     return Split(
-        validation=np.array([first["val"].get(entity, panel.steps) for entity in everyone]),
-        test=np.array([first["test"].get(entity, panel.steps) for entity in everyone]),
+        # Where no validation is listed, training ends at the test all the same.
+        validation=np.minimum(first_steps["val"], first_steps["test"]),
+        test=first_steps["test"],
         end=panel.steps,
         origins={step: np.array(entities) for step, entities in rows.iter_rows()},
     )
@@ -90,15 +94,20 @@ def _listed(panel: Panel, config: EvaluationConfig) -> Split:
 
 def _read_origins(panel: Panel, config: EvaluationConfig) -> pl.DataFrame:
     """Columns `split`, `entity` (index), `step`."""
-    try:
-        table = pl.read_csv(config.origins or "", try_parse_dates=True)
-    except (OSError, pl.exceptions.PolarsError) as error:
-        raise DataError(f"evaluation.origins={config.origins}: {str(error).splitlines()[0]}") from error
-    time = pl.col("forecast_time_local").dt.replace_time_zone(config.origins_time_zone).dt.convert_time_zone("UTC")
-    code = {entity: index for index, entity in enumerate(panel.entities)}
+    zone, code = config.origins_time_zone, {entity: index for index, entity in enumerate(panel.entities)}
+    local = pl.col("forecast_time_local").str.to_datetime().dt.replace_time_zone(zone)
     entity = pl.col("entity_id").replace_strict(code, default=None, return_dtype=pl.Int64)
-    step = (time - panel.start).dt.total_seconds() // panel.step_s
-    known = table.select("split", entity=entity, step=step).drop_nulls()
+    step = (local.dt.convert_time_zone("UTC") - panel.start).dt.total_seconds() // panel.step_s
+    try:
+        table = pl.read_csv(config.origins or "", schema_overrides={"forecast_time_local": pl.String})
+        known = table.select("split", entity=entity, step=step).drop_nulls()
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise DataError(
+            f"evaluation.origins={config.origins}: {str(error).splitlines()[0]}; it needs entity_id, split and "
+            f"forecast_time_local, a time of the {zone} clock."
+        ) from error
     if known.is_empty():
         raise DataError(f"{config.origins}: names no entity of this source.")
+    if "test" not in known["split"]:
+        raise DataError(f"{config.origins}: no test origin of any entity of this source; split must be val or test.")
     return known
