@@ -94,5 +94,6 @@ def _quantiles(errors: Floats, levels: Sequence[float]) -> Floats:
     pooled = errors.transpose(1, 2, 0, 3).reshape(*errors.shape[1:3], -1)
     known = ~np.isnan(pooled).all(-1)
     offsets = np.zeros((*pooled.shape[:2], len(levels)), np.float32)
-    offsets[known] = np.nanquantile(pooled[known], levels, axis=-1).T
+    if known.any():
+        offsets[known] = np.nanquantile(pooled[known], levels, axis=-1).T
     return offsets
