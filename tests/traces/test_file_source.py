@@ -32,7 +32,7 @@ def write(frame: pl.DataFrame, path: Path) -> Path:
     if path.suffix == ".parquet":
         frame.write_parquet(path)
     else:
-        frame.write_csv(path, separator="," if path.suffix == ".csv" else "\t")
+        frame.write_csv(path, separator="," if path.suffix.lower() == ".csv" else "\t")
     return path
 
 
