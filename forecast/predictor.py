@@ -112,6 +112,7 @@ class Predictor:
         Raises:
             DataError: a column is missing, a unit cannot be right, or nothing was observed in the context.
         """
+        telemetry = telemetry.filter(pl.col("entity_id").is_in(self.topology.entities))
         telemetry = telemetry if at is None else telemetry.filter(pl.col("time") < at)
         newest = telemetry.select(pl.col("time").max()).collect().item()
         if newest is None:
@@ -159,7 +160,7 @@ def _newest(seen: Mask) -> NDArray[np.int64]:
 def _status(seen: Mask, age: int) -> str:
     if age > len(seen):
         return "no_data"
-    if age >= _FRESH_STEPS:
+    if age > _FRESH_STEPS:
         return "stale"
     return "ok" if seen.mean() >= _DENSE_SHARE else "sparse"
 
