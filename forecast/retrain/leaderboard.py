@@ -6,13 +6,14 @@ from typing import Any
 
 import polars as pl
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from rich.table import Table
 
 from forecast.tables import console
-from forecast.wording import OURS
+from forecast.wording import OURS, fixed, target_title
 
-_SCORES = ("wql", "mase", "coverage_80")
+#: Column of `scores.json` to its heading; means over levels.
+_SCORES = {"wql": "WQL", "mase": "MASE", "coverage_80": "80 %"}
 
 
 class Leaderboard(Callback):
@@ -24,35 +25,52 @@ class Leaderboard(Callback):
         if rows.is_empty():
             return
         (folder / "leaderboard.json").write_text(json.dumps(rows.to_dicts(), indent=1))
-        with pl.Config(
-            tbl_formatting="MARKDOWN",
-            tbl_rows=-1,
-            tbl_cols=-1,
-            tbl_hide_dataframe_shape=True,
-            tbl_hide_column_data_types=True,
-            fmt_str_lengths=200,
-        ):
-            (folder / "leaderboard.md").write_text(f"{rows}\n")
+        (folder / "leaderboard.md").write_text(markdown(rows))
         _print(rows, folder)
 
 
 def leaderboard(folder: Path) -> pl.DataFrame:
-    """One row per run in `folder`: its settings, then our WQL, MASE and 80 % coverage per target, means over levels."""
-    rows = []
-    for path in sorted(folder.glob("*/scores.json"), key=lambda path: path.parent.name):
-        overrides = (path.parent / ".hydra" / "overrides.yaml").read_text().replace("- ", "").split()
-        scores = pl.DataFrame(json.loads(path.read_text())).filter(pl.col("method") == OURS)
-        means = scores.group_by("target").agg(pl.col(_SCORES).mean()).sort("target")
-        values = {f"{row['target']} {name}": row[name] for row in means.to_dicts() for name in _SCORES}
-        rows.append({"run": path.parent.name, "settings": " ".join(overrides), **values})
+    """One row per run in `folder`: `run`, the `settings` in which the runs differ, then our scores per target."""
+    paths = sorted(folder.glob("*/scores.json"))
+    settings = [set(_overrides(path.parent)) for path in paths]
+    common = set.intersection(*settings) if len(settings) > 1 else set()
+    rows = [
+        {"run": path.parent.name, "settings": " ".join(sorted(own - common)), **_means(path)}
+        for path, own in zip(paths, settings, strict=True)
+    ]
     table = pl.DataFrame(rows)
     return table.sort(table.columns[2]) if rows else table
 
 
+def markdown(rows: pl.DataFrame) -> str:
+    """The leaderboard as a Markdown table."""
+    lines = [rows.columns, ["---", "---", *["---:"] * (len(rows.columns) - 2)], *map(_cells, rows.iter_rows())]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def _overrides(run: Path) -> list[str]:
+    return [str(override) for override in OmegaConf.load(run / ".hydra" / "overrides.yaml")]
+
+
+def _means(path: Path) -> dict[str, float]:
+    ours = pl.DataFrame(json.loads(path.read_text())).filter(pl.col("method") == OURS)
+    means = ours.group_by("target").agg(pl.col(list(_SCORES)).mean()).sort("target")
+    return {
+        f"{target_title(row['target'])} {heading}": row[name]
+        for row in means.to_dicts()
+        for name, heading in _SCORES.items()
+    }
+
+
+def _cells(row: tuple[Any, ...]) -> list[str]:
+    return [fixed(value, 4) if isinstance(value, float) else str(value) for value in row]
+
+
 def _print(rows: pl.DataFrame, folder: Path) -> None:
-    table = Table(title=f"Leaderboard, best first ({folder / 'leaderboard.md'})", title_justify="left")
+    table = Table(title=f"Leaderboard, best first; {folder / 'leaderboard.md'}", title_justify="left")
     for column in rows.columns:
-        table.add_column(column, justify="left" if column in {"run", "settings"} else "right")
+        words = column in {"run", "settings"}
+        table.add_column(column, justify="left" if words else "right", overflow="fold")
     for row in rows.iter_rows():
-        table.add_row(*(f"{value:.4f}" if isinstance(value, float) else str(value) for value in row))
+        table.add_row(*_cells(row))
     console().print(table)

@@ -13,7 +13,7 @@ from forecast.bundle.load import load
 from forecast.contracts.errors import ConfigError, DataError, ExitCode
 from forecast.registry.store import Registry
 from forecast.retrain.job import run, run_key
-from forecast.retrain.leaderboard import leaderboard
+from forecast.retrain.leaderboard import leaderboard, markdown
 from forecast.retrain.prepare import prepare
 from forecast.retrain.stages import Stages
 
@@ -111,11 +111,12 @@ def test_a_leaderboard_ranks_runs_by_their_scores(smoke: Smoke, tmp_path: Path) 
     for number, factor in enumerate((2.0, 1.0)):
         run_folder = tmp_path / str(number)
         (run_folder / ".hydra").mkdir(parents=True)
-        (run_folder / ".hydra" / "overrides.yaml").write_text(f"- seed={number}\n")
+        (run_folder / ".hydra" / "overrides.yaml").write_text(f"- experiment=smoke\n- seed={number}\n")
         worse = [{**row, "wql": row["wql"] * factor} for row in scores]
         (run_folder / "scores.json").write_text(json.dumps(worse))
     table = leaderboard(tmp_path)
-    assert table["settings"].to_list() == ["seed=1", "seed=0"]
+    assert table["settings"].to_list() == ["seed=1", "seed=0"], "only what differs is shown"
+    assert markdown(table).count("\n") == 4
     assert leaderboard(tmp_path / "nothing").is_empty()
 
 
