@@ -5,6 +5,7 @@ from datetime import timedelta
 import numpy as np
 import polars as pl
 
+from forecast.contracts.errors import ConfigError
 from forecast.contracts.signals import TARGETS
 from forecast.predictor import Forecast
 
@@ -15,8 +16,14 @@ def tightest(forecast: Forecast, confidence: float = 0.9) -> pl.DataFrame:
     Returns:
         Columns `entity_id, level, time_zone, target, unit, headroom, share, confidence, until` (end of the horizon,
         UTC); `share` is the headroom over the limit, which orders the rows. Entities without a limit are left out.
+
+    Raises:
+        ConfigError: the forecast has no quantile at `confidence`.
     """
-    level = forecast.spec.quantile_levels.index(round(1 - confidence, 9))
+    levels, tail = forecast.spec.quantile_levels, round(1 - confidence, 9)
+    if tail not in levels:
+        raise ConfigError(f"confidence {confidence:g} leaves {tail:g}, which is none of {', '.join(map(str, levels))}.")
+    level = levels.index(tail)
     until = forecast.time + timedelta(seconds=forecast.spec.step_s * forecast.spec.horizon_steps)
     rows = []
     for index, name in enumerate(forecast.spec.targets):
