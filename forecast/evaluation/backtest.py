@@ -38,6 +38,8 @@ def backtest(
 ) -> Backtest:
     """Forecast at every origin of `split` with what was known then, and score what came.
 
+    A target that its context never saw has no forecast, only a safe bound: that window scores for no method.
+
     Args:
         panel: channels and entities as the predictor's.
         progress: told the share done and the origin.
@@ -50,7 +52,12 @@ def backtest(
         for name in (OURS, *(naive.name for naive in naives))
     }
     for done, (origin, tested) in enumerate(split.origins.items(), start=1):
-        actual = panel.read(origin, origin + spec.horizon_steps)[: len(spec.targets)].transpose(1, 0, 2)[tested]
+        begin, end = origin - spec.context_steps, origin + spec.horizon_steps
+        context, actual = (
+            panel.read(*steps)[: len(spec.targets)].transpose(1, 0, 2)[tested]
+            for steps in ((begin, origin), (origin, end))
+        )
+        actual[np.isnan(context).all(-1)] = np.nan
         tallies[OURS].add(tested, actual, predictor.at(panel, origin).outputs.quantiles[tested])
         for naive in naives:
             tallies[naive.name].add(tested, actual, naive.predict(panel, origin)[tested])
