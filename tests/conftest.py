@@ -6,6 +6,7 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # workers share the cores; before torch is imported
 
+import hypothesis
 import pytest
 from filelock import FileLock
 from hydra import compose, initialize_config_dir
@@ -17,6 +18,10 @@ from forecast.retrain.job import run
 
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared"
+
+# A busy machine is no failure: property tests have no deadline.
+hypothesis.settings.register_profile("patient", deadline=None)
+hypothesis.settings.load_profile("patient")
 
 
 def settings(*overrides: str) -> JobConfig:
