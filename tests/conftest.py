@@ -1,7 +1,6 @@
 """What several tests need: a tiny bundle, trained once per run of pytest, and the real telemetry beside the project."""
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # workers share the cores; before torch is imported
@@ -9,47 +8,14 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # workers share the cores; before
 import hypothesis
 import pytest
 from filelock import FileLock
-from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
+from smoke_run import SHARED, Smoke, settings
 
 from forecast.contracts.specs import ForecastSpec
-from forecast.retrain.config import JobConfig, register
 from forecast.retrain.job import run
-
-ROOT = Path(__file__).parents[1]
-SHARED = ROOT.parent / "shared"
 
 # A busy machine is no failure: property tests have no deadline.
 hypothesis.settings.register_profile("patient", deadline=None)
 hypothesis.settings.load_profile("patient")
-
-
-def settings(*overrides: str) -> JobConfig:
-    """The configuration that `python train.py *overrides` would run."""
-    register()
-    with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
-        config = OmegaConf.to_object(compose("config", overrides=list(overrides)))
-    assert isinstance(config, JobConfig)
-    return config
-
-
-@dataclass(frozen=True)
-class Smoke:
-    """A run of the smoke experiment.
-
-    Attributes:
-        config: its settings.
-        out: its run folder, with `bundle/` and `scores.json`.
-        fleet: the simulated record; the last days of its `telemetry/` were not trained on.
-    """
-
-    config: JobConfig
-    out: Path
-    fleet: Path
-
-    @property
-    def bundle(self) -> Path:
-        return self.out / "bundle"
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,7 @@
 from functools import cache
 
 import torch
-from conftest import ROOT, settings
+from smoke_run import ROOT, settings
 from torch import Tensor
 
 from forecast.contracts.specs import ForecastSpec

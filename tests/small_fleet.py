@@ -1,6 +1,7 @@
 """A fleet made of arrays: what the rooms after the panel are tried on."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import numpy as np
@@ -59,3 +60,8 @@ def daily_load(spec: ForecastSpec, entities: int, days: int, seed: int = 0) -> n
     wave = np.sin(2 * np.pi * np.arange(steps) / spec.day_steps)
     busy = 0.5 + 0.3 * wave + 0.05 * random.standard_normal((entities, steps))
     return np.stack([1000 * busy, 30 + 50 * busy, busy])[: len(spec.past)]
+
+
+def before(panel: Panel, step: int) -> Panel:
+    """The panel with everything from `step` on cut away."""
+    return replace(panel, chunks=(panel.read(0, step),))

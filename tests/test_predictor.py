@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from conftest import Smoke
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from small_fleet import before
+from smoke_run import Smoke
 
 from forecast.bundle.load import load
 from forecast.contracts.errors import DataError
@@ -112,7 +113,7 @@ def test_no_peeking_at_a_panel(predictor: Predictor, panel: Panel, value: float)
     changed[:, :, origin:] = value
     other = Panel(panel.start, panel.step_s, panel.channels, panel.entities, (changed,))
     assert identical(predictor.at(other, origin), predictor.at(panel, origin))
-    assert identical(predictor.at(panel.before(origin), origin), predictor.at(panel, origin))
+    assert identical(predictor.at(before(panel, origin), origin), predictor.at(panel, origin))
 
 
 def test_raw_telemetry_and_the_panel_of_training_give_the_same_forecast(

@@ -29,16 +29,18 @@ def load(folder: Path) -> Bundle:
     """
     folder = folder.resolve()
     manifest = Manifest.read(folder)
-    _check_files(folder, manifest)
+    model = _verified_model(folder, manifest)
     try:
-        session = Session((folder / MODEL).read_bytes())
+        session = Session(model)
     except Exception as error:  # the runtime raises several unrelated types
         raise BundleError(f"{folder / MODEL}: ONNX Runtime cannot load it: {str(error).splitlines()[0]}") from error
     check_golden(folder, session)
     return Bundle(folder, manifest, session)
 
 
-def _check_files(folder: Path, manifest: Manifest) -> None:
+def _verified_model(folder: Path, manifest: Manifest) -> bytes:
+    """Check every file the manifest lists; return the bytes of the graph, the very ones that were hashed."""
+    contents = {}
     for needed in (MODEL, GOLDEN):
         if needed not in manifest.files:
             raise BundleError(f"{folder}: the manifest does not list {needed}.")
@@ -50,5 +52,7 @@ def _check_files(folder: Path, manifest: Manifest) -> None:
             raise BundleError(f"{path}: missing, or not a plain file with one name; links can change behind our back.")
         if path.stat().st_size > _LARGEST_BYTES:
             raise BundleError(f"{path}: larger than {_LARGEST_BYTES // 1024**2} MiB.")
-        if sha256(path) != digest:
+        contents[name] = path.read_bytes()
+        if sha256(contents[name]) != digest:
             raise BundleError(f"{path}: its SHA-256 is not the manifest's; the file was altered or cut short.")
+    return contents[MODEL]

@@ -60,7 +60,7 @@ class Manifest:
 
     def write(self, folder: Path) -> None:
         """Hash every file in `folder` and write the manifest beside them, last."""
-        files = {path.name: sha256(path) for path in sorted(folder.iterdir()) if path.name != NAME}
+        files = {path.name: sha256(path.read_bytes()) for path in sorted(folder.iterdir()) if path.name != NAME}
         data = {
             "format": FORMAT,
             **{name: getattr(self, name) for name in ("bundle_id", "name", "skus", "source", "training", "scores")},
@@ -107,7 +107,6 @@ class Manifest:
         )
 
 
-def sha256(path: Path) -> str:
-    """Hash a file, 64 hex digits."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+def sha256(content: bytes) -> str:
+    """Hash a file's content, 64 hex digits."""
+    return hashlib.sha256(content).hexdigest()

@@ -39,6 +39,7 @@ class Scaler(nn.Module):
         self.register_buffer("constant", torch.tensor([scale or 0.0 for scale in scales])[None, :, None])
         self.targets = len(spec.targets)
         self.limit = spec.static.index("power_limit_w")
+        self.power = spec.past.index("power_w") if "power_w" in spec.past else 0
 
     def forward(self, past: Tensor, static: Tensor) -> Scaled:
         known = ~torch.isnan(past)
@@ -55,7 +56,7 @@ class Scaler(nn.Module):
     def units(self, filled: Tensor, static: Tensor) -> Tensor:
         """Typical scale per channel, `[B, C, 1]`; an unknown nameplate is taken to be the largest power seen."""
         limit = static[:, None, self.limit, None]
-        largest = filled[:, :1].abs().amax(-1, keepdim=True).clamp(min=1.0)
+        largest = filled[:, self.power, None].abs().amax(-1, keepdim=True).clamp(min=1.0)
         nameplate = torch.where(torch.isnan(limit), largest, limit)
         return torch.where(self.constant > 0, self.constant, nameplate)
 

@@ -34,7 +34,7 @@ def prepare(config: JobConfig, stages: Stages) -> Prepared:
     """
     spec = spec_of(config.window)
     with stages("read") as stage:
-        trace = config.source.read(Path(config.cache))
+        trace = config.source.read(stage.progress)
         stage.result = f"{len(trace.topology.entities)} entities"
     with stages("features") as stage:
         panel, stage.result = _panel(trace, spec, Path(config.cache))

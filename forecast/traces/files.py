@@ -17,7 +17,7 @@ from forecast.contracts.tables import TOPOLOGY
 from forecast.contracts.topology import Topology
 from forecast.contracts.version import code_version, key_of
 from forecast.traces.times import utc
-from forecast.traces.trace import Source, Trace, checked, parse_utc
+from forecast.traces.trace import Progress, Source, Trace, checked, parse_utc, silent
 
 #: Per SI unit, the units as written in YAML to (factor, offset) into it: si = raw · factor + offset.
 UNITS = {
@@ -73,7 +73,7 @@ class FileSource(Source):
     topology: str | None = None
     entities: dict[str, EntitySpec] = field(default_factory=dict)
 
-    def read(self, cache: Path) -> Trace:
+    def read(self, progress: Progress = silent) -> Trace:
         """Map the files to telemetry, lazily.
 
         Raises:

@@ -9,7 +9,7 @@ from forecast.contracts.version import code_version, key_of
 from forecast.simulator.config import SimulatorConfig
 from forecast.simulator.simulate import simulate
 from forecast.traces.files import FileSource
-from forecast.traces.trace import Source, Trace
+from forecast.traces.trace import Progress, Source, Trace, silent
 
 #: Beside the record: the key of the settings and code that made it.
 _KEY = "key"
@@ -30,7 +30,7 @@ class SimulatedSource(Source):
     fleet: SimulatorConfig = field(default_factory=SimulatorConfig)
     path: str = "var/fleet"
 
-    def read(self, cache: Path) -> Trace:
+    def read(self, progress: Progress = silent) -> Trace:
         """Simulate if need be, then read.
 
         Raises:
@@ -39,10 +39,10 @@ class SimulatedSource(Source):
         out = Path(self.path)
         key = key_of(asdict(self.fleet), code_version("simulator", "contracts"))
         if not _holds(out, key):
-            simulate(self.fleet, out)
+            simulate(self.fleet, out, progress)
             (out / _KEY).write_text(key)
         files = FileSource(path=str(out / "telemetry"), topology=str(out / "topology.parquet"), until=self.until)
-        return files.read(cache)
+        return files.read()
 
 
 def _holds(out: Path, key: str) -> bool:

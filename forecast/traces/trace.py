@@ -1,15 +1,21 @@
 """What every source gives: telemetry that keeps its contract, the fleet tree, and a key of its content."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Protocol
 
 import polars as pl
 
 from forecast.contracts.errors import ConfigError
 from forecast.contracts.tables import TELEMETRY
 from forecast.contracts.topology import Topology
+
+#: Told the share of the work done, 0 to 1.
+Progress = Callable[[float], None]
+
+
+def silent(_: float) -> None:
+    """Tell nobody."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,15 +49,9 @@ class Source:
 
     until: str | None = None
 
-    def read(self, cache: Path) -> Trace:
-        """Read the source; what is expensive to make is kept under `cache`."""
+    def read(self, progress: Progress = silent) -> Trace:
+        """Read the source, telling `progress` how far it is where that takes long."""
         raise NotImplementedError
-
-
-class Progress(Protocol):
-    """Told the share of the work done, 0 to 1."""
-
-    def __call__(self, share: float, /) -> None: ...
 
 
 def parse_utc(text: str) -> datetime:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from forecast.contracts.errors import ConfigError, DataError
+from forecast.contracts.errors import ConfigError, DataError, FleetcastError
 from forecast.models.base import QuantileModel
 from forecast.training.module import Fitting
 from forecast.training.sampling import LevelSampler
@@ -95,6 +95,7 @@ def fit(
 
     Raises:
         DataError: no window to train or validate on.
+        FleetcastError: no validation loss was ever a number.
     """
     for name, pairs in (("training", train), ("validation", validation)):
         if not len(pairs):
@@ -111,6 +112,8 @@ def fit(
         _loop(config, trainer, best).fit(
             module, DataLoader(sampler, batch_size=None), DataLoader(judged, batch_size=None)
         )
+    if not best.weights:
+        raise FleetcastError("training diverged: no validation loss was a number; lower training.learning_rate.")
     model.load_state_dict(best.weights)
     model.eval()
     return Fit(best.step, best.loss)

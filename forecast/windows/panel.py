@@ -17,6 +17,9 @@ from forecast.contracts.errors import DataError
 
 Floats = NDArray[np.float32]
 
+#: Panels up to this many cells (1 GiB) are built however sparse they are.
+_LARGEST_CELLS = 2**28
+
 
 @dataclass(frozen=True, eq=False)
 class Panel:
@@ -60,22 +63,21 @@ class Panel:
                 window[:, :, low - begin : high - begin] = chunk[:, :, low - offset : high - offset]
         return window
 
-    def before(self, step: int) -> "Panel":
-        """The panel as it was when `step` began."""
-        return Panel(self.start, self.step_s, self.channels, self.entities, (self.read(0, step),))
-
     def watermark(self) -> int:
-        """The last step at which at least 95 % of the entities that ever report did: nothing after it is complete.
+        """The last step at which at least 95 % of the expected entities reported: nothing after it is complete.
+
+        Expected are those that reported at all in the newest day; one that left before is not waited for.
 
         Raises:
             DataError: nothing was observed at all.
         """
         seen = np.concatenate([~np.isnan(chunk).all(axis=0) for chunk in self.chunks], axis=1)
-        expected = seen.any(axis=1).sum()
-        if not expected:
+        if not seen.any():
             raise DataError("nothing was observed; check the columns and units of the telemetry.")
+        newest = int(np.flatnonzero(seen.any(axis=0))[-1])
+        expected = seen[:, max(newest + 1 - 86_400 // self.step_s, 0) : newest + 1].any(axis=1).sum()
         complete = np.flatnonzero(seen.sum(axis=0) >= 0.95 * expected)
-        return int(complete[-1] if complete.size else np.flatnonzero(seen.any(axis=0))[-1])
+        return int(complete[-1]) if complete.size else newest
 
 
 def dense(frame: pl.LazyFrame, channels: Sequence[str], entities: Sequence[str], step_s: int) -> Panel:
@@ -94,11 +96,20 @@ def dense(frame: pl.LazyFrame, channels: Sequence[str], entities: Sequence[str],
         raise DataError("no telemetry of any known entity; check the entity ids against the topology.")
     seconds = table["time"].dt.epoch("s").to_numpy()
     first, last = int(seconds.min()), int(seconds.max())
-    values = np.full((len(channels), len(entities), (last - first) // step_s + 1), np.nan, np.float32)
+    steps = (last - first) // step_s + 1
+    _check_size(len(channels) * len(entities) * steps, table)
+    values = np.full((len(channels), len(entities), steps), np.nan, np.float32)
     where = table["entity"].to_numpy(), (seconds - first) // step_s
     for index, channel in enumerate(channels):
         values[index][where] = table[channel].to_numpy()
     return Panel(datetime.fromtimestamp(first, UTC), step_s, tuple(channels), tuple(entities), (values,))
+
+
+def _check_size(cells: int, table: pl.DataFrame) -> None:
+    """Refuse a panel that is mostly the stretch between a wrong time and the right ones."""
+    if cells > _LARGEST_CELLS and cells > 1000 * table.height:
+        first, last = table["time"].min(), table["time"].max()
+        raise DataError(f"telemetry spans {first!s} to {last!s} with next to nothing in between; check its times.")
 
 
 def save(panel: Panel, folder: Path, facts: dict[str, Any]) -> Panel:

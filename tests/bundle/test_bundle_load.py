@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from conftest import Smoke
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from smoke_run import Smoke
 
 from forecast.bundle.golden import GOLDEN
 from forecast.bundle.load import load

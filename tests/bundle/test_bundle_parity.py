@@ -9,10 +9,10 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from conftest import settings
 from every_model import MODELS, build, random_inputs
 from rich.console import Console
 from rich.table import Table
+from smoke_run import settings
 
 from forecast.bundle.export import OPSET, export, operators, torch_outputs
 from forecast.bundle.golden import GOLDEN, TOLERANCE, check_golden, disagreement, disagreements

@@ -5,7 +5,8 @@ from dataclasses import replace
 import numpy as np
 import polars as pl
 import pytest
-from conftest import Smoke
+from small_fleet import before
+from smoke_run import Smoke
 
 from forecast.bundle.load import load
 from forecast.evaluation.backtest import OURS, Backtest, backtest
@@ -63,7 +64,7 @@ def test_ours_is_the_predictors_forecast_at_each_origin(
     tally = Tally(len(panel.entities), 2, spec.quantile_levels, np.zeros(spec.horizon_steps, np.int64))
     for origin in ranges.origins:
         actual = panel.read(origin, origin + spec.horizon_steps)[:2].transpose(1, 0, 2)
-        quantiles = predictor.at(panel.before(origin), origin).outputs.quantiles
+        quantiles = predictor.at(before(panel, origin), origin).outputs.quantiles
         tally.add(np.arange(len(panel.entities)), actual, quantiles)
     tested = run(smoke, predictor, panel, ranges)
     for index, target in enumerate(spec.targets):

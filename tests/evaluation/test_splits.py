@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from conftest import ROOT, settings
 from small_fleet import START, daily_load, pairs_in, panel_of, windows_of
+from smoke_run import ROOT, settings
 
 from forecast.contracts.errors import ConfigError, DataError
 from forecast.contracts.specs import ForecastSpec

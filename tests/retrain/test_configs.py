@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, settings
+from smoke_run import ROOT, settings
 
 from forecast.models.base import ModelConfig
 from forecast.retrain.config import JobConfig

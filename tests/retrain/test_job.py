@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from conftest import Smoke, settings
+from smoke_run import Smoke, settings
 
 from forecast.bundle.load import load
 from forecast.contracts.errors import ConfigError, DataError, ExitCode

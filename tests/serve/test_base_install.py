@@ -6,7 +6,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from conftest import ROOT, Smoke
+from smoke_run import ROOT, Smoke
 
 from serve.__main__ import main
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from conftest import Smoke
+from smoke_run import Smoke
 
 from serve.__main__ import main
 from serve.summary import sentence

@@ -14,7 +14,7 @@ GOOD = pl.DataFrame({"time": [at(0)], "entity_id": ["a"], "power_w": [1.0]})
 
 def refusal(path: Path | str) -> str:
     with pytest.raises(DataError) as caught:
-        FileSource(path=str(path), entities={"a": EntitySpec()}, time_zone="UTC").read(Path("unused"))
+        FileSource(path=str(path), entities={"a": EntitySpec()}, time_zone="UTC").read()
     assert caught.value.exit_code == ExitCode.DATA_REFUSED
     assert "\n" not in str(caught.value), "one line for a person"
     return str(caught.value)
@@ -104,4 +104,4 @@ def test_text_in_another_encoding_loses_a_letter_not_the_file(tmp_path: Path) ->
     text = "time,entity_id,power_w,room\n2026-03-02T00:00,a,7,Café\n"
     (tmp_path / "x.csv").write_bytes(text.encode("latin-1"))
     source = FileSource(path=str(tmp_path / "x.csv"), entities={"a": EntitySpec()}, time_zone="UTC")
-    assert values_of(source.read(tmp_path).telemetry) == {("a", 0): 7.0}
+    assert values_of(source.read().telemetry) == {("a", 0): 7.0}

@@ -37,7 +37,7 @@ def write(frame: pl.DataFrame, path: Path) -> Path:
 
 
 def read(path: Path | str, **fields: Any) -> Trace:
-    return FileSource(path=str(path), **{"entities": ENTITIES, **fields}).read(Path("unused"))
+    return FileSource(path=str(path), **{"entities": ENTITIES, **fields}).read()
 
 
 def converted(path: Path, signal: str, unit: str, value: float, **fields: Any) -> float | None:

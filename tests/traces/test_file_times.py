@@ -22,7 +22,7 @@ def times_of(path: Path, times: pl.Series, time_zone: str | None) -> list[str]:
     else:
         frame.write_parquet(path)
     source = FileSource(path=str(path), entities={"a": EntitySpec()}, time_zone=time_zone)
-    read = source.read(path.parent).telemetry.collect()["time"]
+    read = source.read().telemetry.collect()["time"]
     return [time.strftime("%Y-%m-%dT%H:%M:%S.%f")[:23] for time in read]
 
 

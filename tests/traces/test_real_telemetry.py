@@ -26,7 +26,7 @@ def source_of(name: str, path: Path) -> FileSource:
 
 
 def test_google_pdus_become_millionths_of_their_capacity(shared_data: Path, tmp_path: Path) -> None:
-    trace = source_of("google_pdu", shared_data / "google_pdu_power_2019.parquet").read(tmp_path)
+    trace = source_of("google_pdu", shared_data / "google_pdu_power_2019.parquet").read()
     assert trace.topology.entities == ("cella_pdu10", "cella_pdu6", "cella_pdu7")
     assert trace.topology.levels == ("row",)
     telemetry = trace.telemetry.collect().sort("entity_id", "time")
@@ -39,7 +39,7 @@ def test_google_pdus_become_millionths_of_their_capacity(shared_data: Path, tmp_
 
 def test_biohpc_servers_speak_of_eastern_standard_time_all_year(shared_data: Path, tmp_path: Path) -> None:
     path = shared_data / "biohpc_gpu_servers.parquet"
-    telemetry = source_of("biohpc", path).read(tmp_path).telemetry.collect()
+    telemetry = source_of("biohpc", path).read().telemetry.collect()
     raw = pl.read_parquet(path).filter(pl.col("entity") == "cbsugpu07").sort("timestamp")
     mine = telemetry.filter(pl.col("entity_id") == "cbsugpu07").sort("time")
     assert mine["time"].to_list() == [time.replace(tzinfo=EST) for time in raw["timestamp"]]
@@ -51,7 +51,7 @@ def test_biohpc_servers_speak_of_eastern_standard_time_all_year(shared_data: Pat
 
 
 def test_biohpc_servers_in_commissioning_are_left_out(shared_data: Path, tmp_path: Path) -> None:
-    telemetry = source_of("biohpc", shared_data / "biohpc_gpu_servers.parquet").read(tmp_path).telemetry
+    telemetry = source_of("biohpc", shared_data / "biohpc_gpu_servers.parquet").read().telemetry
     first = dict(telemetry.group_by("entity_id").agg(pl.col("time").min()).collect().iter_rows())
     opening = datetime(2023, 2, 28, 10, tzinfo=EST)
     assert opening <= first["cbsugpu05"] < opening + timedelta(days=1)
@@ -71,7 +71,7 @@ def test_a_raw_export_reads_like_the_cleaned_file(shared_data: Path, tmp_path: P
         }
     }
     raw = FileSource.from_mapping(mapping, str(shared_data / "biohpc_cbsugpu08_raw.tsv"))
-    exported = raw.read(tmp_path).telemetry.collect().sort("time")
-    expected = cleaned.read(tmp_path).telemetry.filter(pl.col("entity_id") == "cbsugpu08").collect().sort("time")
+    exported = raw.read().telemetry.collect().sort("time")
+    expected = cleaned.read().telemetry.filter(pl.col("entity_id") == "cbsugpu08").collect().sort("time")
     assert exported.height == 15_277
     assert_frame_equal(exported, expected, check_column_order=False, rel_tol=1e-12)

@@ -107,14 +107,6 @@ def test_chunks_are_invisible(lengths: list[int], begin: int, length: int) -> No
     assert_array_equal(chunked.read(begin, begin + length), whole.read(begin, begin + length))
 
 
-@pytest.mark.parametrize(("step", "expected"), [(2, [1, 2]), (3, [1, 2, 3]), (4, [1, 2, 3, np.nan]), (0, [])])
-def test_the_panel_as_it_was_when_a_step_began(step: int, expected: list[float]) -> None:
-    past = panel_of([[[1, 2, 3]]]).before(step)
-    assert past.steps == step
-    assert (past.start, past.entities) == (MONDAY, ("e0",))
-    assert_array_equal(past.read(0, step)[0, 0], np.array(expected, np.float32))
-
-
 @given(
     hours=st.integers(1, 80),
     offset=st.integers(0, 30),
@@ -158,8 +150,8 @@ def test_saving_replaces_the_folder_as_a_whole(tmp_path: Path) -> None:
 def test_a_panel_may_be_saved_over_itself(tmp_path: Path) -> None:
     values = np.arange(60, dtype=np.float32).reshape(1, 1, 60)
     save(panel_of(values), tmp_path / "panel", {})
-    again = save(open_panel(tmp_path / "panel").before(50), tmp_path / "panel", {})
-    assert_array_equal(again.read(0, 50), values[:, :, :50])
+    again = save(open_panel(tmp_path / "panel"), tmp_path / "panel", {})
+    assert_array_equal(again.read(0, 60), values)
 
 
 def test_pages_of_a_saved_panel_are_mapped_not_loaded(tmp_path: Path) -> None:
@@ -181,6 +173,19 @@ def test_pages_of_a_saved_panel_are_mapped_not_loaded(tmp_path: Path) -> None:
 )
 def test_the_watermark_is_the_last_step_at_which_nearly_all_reported(rows: tuple[str, ...], watermark: int) -> None:
     assert seen(*rows).watermark() == watermark
+
+
+def test_an_entity_that_left_more_than_a_day_ago_is_not_waited_for() -> None:
+    assert seen("#" * 40, "#" * 10 + "." * 30).watermark() == 39
+    assert seen("#" * 40, "#" * 20 + "." * 20).watermark() == 19
+
+
+def test_one_wrong_time_does_not_become_a_panel_of_decades() -> None:
+    times = [datetime(1970, 1, 1, tzinfo=UTC), datetime(2026, 3, 2, tzinfo=UTC)]
+    frame = pl.DataFrame({"time": times, "entity_id": ["a", "a"], "power_w": [1.0, 2.0]})
+    entities = ["a", *(f"b{index}" for index in range(1000))]
+    with pytest.raises(DataError, match="1970"):
+        dense(frame.lazy(), ["power_w"], entities, step_s=300)
 
 
 def test_one_channel_is_enough_to_have_reported() -> None:
