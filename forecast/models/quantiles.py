@@ -41,9 +41,11 @@ def never_crossing(quantiles: Tensor) -> Tensor:
 
 
 def reach(quantiles: Tensor, levels: Sequence[float]) -> Tensor:
-    """How far a forecast `[B, T, Q, H]` could move, `[B, T, 1, H]`: its 80 % interval and a hundredth of its median.
+    """How far each quantile of `[B, T, Q, H]` could move: from neighbour to neighbour, and 1 % of the median.
 
-    The unit in which calibration shifts quantiles; the second part lets it widen an interval that has no width.
+    The unit in which calibration shifts quantiles. It is local: where a machine is either idle or busy the middle of
+    the distribution is wide, but its top is not, and must not be pushed past what the machine can do. The second part
+    lets calibration widen an interval that has no width.
     """
-    low, middle, high = (quantiles[:, :, levels.index(level), None] for level in (0.1, 0.5, 0.9))
-    return high - low + 0.01 * middle.abs()
+    ends = torch.cat([quantiles[:, :, :1], quantiles, quantiles[:, :, -1:]], dim=2)
+    return ends[:, :, 2:] - ends[:, :, :-2] + 0.01 * quantiles[:, :, levels.index(0.5), None].abs()

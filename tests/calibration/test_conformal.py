@@ -1,6 +1,7 @@
 """Calibration of a forecaster that is known to be wrong, on data whose distribution is known."""
 
 from collections.abc import Sequence
+from statistics import NormalDist
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from forecast.contracts.signals import LEVELS
 from forecast.contracts.specs import ForecastSpec
 from forecast.models.base import QuantileModel
 from forecast.models.graph import ForecastGraph
+from forecast.models.quantiles import reach
 
 SERVER, RACK, SITE = (LEVELS.index(name) + 1 for name in ("server", "rack", "site"))
 
@@ -83,7 +85,11 @@ def test_every_level_covers_its_share_of_fresh_data(
 def test_a_calibrated_forecast_is_left_alone(spec: ForecastSpec) -> None:
     model = Wrong(spec, (500.0, 60.0), (50.0, 5.0))
     offsets = offsets_of(model, noise(spec, 6, 12_000, 0), spec, ["server"] * 6)
-    assert offsets.abs().max() < 0.05
+    normal = torch.tensor([500 + 50 * NormalDist().inv_cdf(level) for level in spec.quantile_levels])[
+        None, None, :, None
+    ]
+    moved_w = offsets[:, :1] * reach(normal, spec.quantile_levels)
+    assert moved_w.abs().max() < 0.15 * 50
 
 
 def test_each_part_of_the_horizon_is_calibrated_by_itself(spec: ForecastSpec) -> None:

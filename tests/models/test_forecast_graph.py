@@ -162,18 +162,18 @@ def test_offsets_of_zero_leave_the_quantiles_as_the_model_made_them(name: str, s
     assert (headroom.diff(dim=2) >= 0).all()
 
 
-def test_offsets_move_quantiles_by_the_80_percent_interval_and_a_hundredth_of_the_median() -> None:
+def test_offsets_move_quantiles_by_the_distance_to_their_neighbours_and_a_hundredth_of_the_median() -> None:
     offsets = torch.zeros(8, 1, 5, 1)
     offsets[:, :, 4] = 1.0
-    # The interval from 20 to 80 is 60 wide, and a hundredth of the median is 0.5.
-    assert run(LINE, 100.0, offsets=offsets)[0].tolist() == pytest.approx([10.0, 20.0, 50.0, 80.0, 150.5])
+    # From 80 to 90 are 10, and a hundredth of the median is 0.5.
+    assert run(LINE, 100.0, offsets=offsets)[0].tolist() == pytest.approx([10.0, 20.0, 50.0, 80.0, 100.5])
 
 
 def test_each_level_of_the_fleet_has_its_own_offsets() -> None:
     offsets = torch.zeros(8, 1, 5, 1)
     offsets[5] = 1.0
     deployed = graph(LINE, offsets=offsets)
-    assert run_graph(deployed, 100.0, level=5)[0].tolist() == pytest.approx([70.5, 80.5, 110.5, 140.5, 150.5])
+    assert run_graph(deployed, 100.0, level=5)[0].tolist() == pytest.approx([20.5, 60.5, 110.5, 120.5, 120.5])
     for other in (0, 4, 6):
         assert run_graph(deployed, 100.0, level=other)[0].tolist() == LINE
 

@@ -55,11 +55,12 @@ def test_repair_is_the_running_maximum(seed: int, levels: int) -> None:
 @pytest.mark.parametrize(
     ("quantiles", "expected"),
     [
-        ((0.0, 10.0, 50.0, 80.0, 90.0), 70.5),  # 80 - 10, and a hundredth of 50
-        ((50.0, 50.0, 50.0, 50.0, 50.0), 0.5),
-        ((-70.0, -60.0, -50.0, -40.0, -30.0), 20.5),
-        ((0.0, 0.0, 0.0, 0.0, 0.0), 0.0),
+        # From neighbour to neighbour, and a hundredth of 50.
+        ((0.0, 10.0, 50.0, 80.0, 90.0), (10.5, 50.5, 70.5, 40.5, 10.5)),
+        ((50.0, 50.0, 50.0, 50.0, 50.0), (0.5,) * 5),
+        ((-70.0, -60.0, -50.0, -40.0, -30.0), (10.5, 20.5, 20.5, 20.5, 10.5)),
+        ((0.0, 0.0, 0.0, 0.0, 0.0), (0.0,) * 5),
     ],
 )
-def test_reach_by_hand(quantiles: tuple[float, ...], expected: float) -> None:
-    assert reach(column(*quantiles), LEVELS).item() == pytest.approx(expected)
+def test_reach_by_hand(quantiles: tuple[float, ...], expected: tuple[float, ...]) -> None:
+    assert reach(column(*quantiles), LEVELS).flatten().tolist() == pytest.approx(expected)
