@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from forecast.contracts.specs import ForecastSpec
 from forecast.models.base import ModelConfig, QuantileModel
+from forecast.models.knots import hats, knots
 from forecast.models.quantiles import normal_steps, spread_out
 from forecast.models.scaling import Scaled, Scaler
 from forecast.models.skip import LinearSkip
@@ -30,7 +31,9 @@ class LinearModel(QuantileModel):
         self.scaler = Scaler(spec)
         self.skip = LinearSkip(spec)
         self.summary = Summary(spec, skus)
-        self.shape = (len(spec.targets), len(self.levels) - 1, spec.horizon_steps)
+        self.shape = (len(spec.targets), len(self.levels) - 1, knots(spec.horizon_steps))
+        self.hats: Tensor
+        self.register_buffer("hats", hats(spec.horizon_steps))
         self.steps = nn.Linear(self.summary.size, self.shape[0] * self.shape[1] * self.shape[2])
         nn.init.zeros_(self.steps.weight)
         with torch.no_grad():
@@ -38,7 +41,7 @@ class LinearModel(QuantileModel):
 
     def paths(self, scaled: Scaled, summary: Tensor) -> tuple[Tensor, Tensor]:
         """The normalised median `[B, T, H]` and the steps between quantiles `[B, T, Q - 1, H]`."""
-        return self.skip(scaled.z), self.steps(summary).unflatten(1, self.shape)
+        return self.skip(scaled.z), torch.matmul(self.steps(summary).unflatten(1, self.shape), self.hats)
 
     def forward(self, past: Tensor, future: Tensor, static: Tensor) -> Tensor:
         scaled = self.scaler(past, static)

@@ -1,7 +1,7 @@
 """The flagship: a linear forecast, and what a joint-channel patch mixer adds to it.
 
 Shaped for export: all channels of a patch form one token, so that every product is a large matrix product; ReLU; a
-low-rank, quantile-major head.
+quantile-major head over few knots.
 """
 
 from dataclasses import dataclass
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from forecast.contracts.errors import ConfigError
 from forecast.contracts.specs import ForecastSpec
 from forecast.models.base import ModelConfig, QuantileModel
+from forecast.models.knots import hats, knots
 from forecast.models.linear import LinearModel
 from forecast.models.quantiles import spread_out
 
@@ -25,7 +26,6 @@ class PatchMixerConfig(ModelConfig):
         width: features per token.
         blocks: mixer blocks.
         hidden: features of the head.
-        rank: horizon shapes that every quantile's path is a sum of.
         dropout: share of features dropped in training.
     """
 
@@ -33,7 +33,6 @@ class PatchMixerConfig(ModelConfig):
     width: int = 128
     blocks: int = 3
     hidden: int = 256
-    rank: int = 24
     dropout: float = 0.3
 
     def build(self, spec: ForecastSpec, skus: int) -> "PatchMixer":
@@ -46,7 +45,7 @@ class PatchMixerConfig(ModelConfig):
 
 
 class PatchMixer(QuantileModel):
-    """Patches of all channels mixed across time and features; a low-rank head corrects the linear forecast."""
+    """Patches of all channels mixed across time and features; a head corrects the linear forecast."""
 
     def __init__(self, config: PatchMixerConfig, spec: ForecastSpec, skus: int) -> None:
         super().__init__()
@@ -59,7 +58,7 @@ class PatchMixer(QuantileModel):
         self.context = nn.Linear(self.linear.summary.size + len(spec.future) * _FUTURE_PATCHES, config.width)
         self.mixer = nn.Sequential(*(MixerBlock(config) for _ in range(config.blocks)))
         self.squeeze = nn.Linear(config.width, _SQUEEZED)
-        self.head = LowRankHead(config, spec, config.patches * _SQUEEZED + config.width)
+        self.head = Head(config, spec, config.patches * _SQUEEZED + config.width)
 
     def forward(self, past: Tensor, future: Tensor, static: Tensor) -> Tensor:
         scaled = self.linear.scaler(past, static)
@@ -108,18 +107,18 @@ def _perceptron(width: int, hidden: int, dropout: float) -> nn.Sequential:
     return nn.Sequential(nn.Linear(width, hidden), nn.ReLU(), nn.Dropout(dropout), nn.Linear(hidden, width))
 
 
-class LowRankHead(nn.Module):
-    """Hidden features to corrections of the median and of the quantile steps, `[B, T, Q, H]`: sums of few shapes."""
+class Head(nn.Module):
+    """Hidden features to corrections of the median and of the quantile steps at the knots, `[B, T, Q, H]`."""
 
     def __init__(self, config: PatchMixerConfig, spec: ForecastSpec, inputs: int) -> None:
         super().__init__()
-        self.shape = (len(spec.targets), len(spec.quantile_levels), config.rank)
+        self.shape = (len(spec.targets), len(spec.quantile_levels), knots(spec.horizon_steps))
         self.hidden = nn.Sequential(nn.Linear(inputs, config.hidden), nn.ReLU(), nn.Dropout(config.dropout))
-        self.coefficients = nn.Linear(config.hidden, self.shape[0] * self.shape[1] * self.shape[2])
-        self.shapes = nn.Parameter(torch.randn(config.rank, spec.horizon_steps) / config.rank**0.5)
-        nn.init.normal_(self.coefficients.weight, std=0.01)
-        nn.init.zeros_(self.coefficients.bias)
+        self.points = nn.Linear(config.hidden, self.shape[0] * self.shape[1] * self.shape[2])
+        self.hats: Tensor
+        self.register_buffer("hats", hats(spec.horizon_steps))
+        nn.init.normal_(self.points.weight, std=0.01)
+        nn.init.zeros_(self.points.bias)
 
     def forward(self, hidden: Tensor) -> Tensor:
-        coefficients = self.coefficients(self.hidden(hidden)).unflatten(1, self.shape)
-        return torch.matmul(coefficients, self.shapes)
+        return torch.matmul(self.points(self.hidden(hidden)).unflatten(1, self.shape), self.hats)

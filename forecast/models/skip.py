@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from forecast.contracts.specs import ForecastSpec
+from forecast.models.knots import hats, knots
 
 _RECENT = 48
 _POOLS = 24
@@ -13,7 +14,8 @@ class LinearSkip(nn.Module):
     """A linear forecast of each target from its own context, `z [B, C, L]` to `[B, T, H]`.
 
     Three views of the context: its last steps as they are, all of it as means of equal blocks, and the same time of day
-    on each day it holds. Weights start as "half the mean of those days": a damped seasonal forecast.
+    on each day it holds. Weights vary over the horizon between knots, and start as "half the mean of those days": a
+    damped seasonal forecast.
     """
 
     def __init__(self, spec: ForecastSpec) -> None:
@@ -28,15 +30,18 @@ class LinearSkip(nn.Module):
         self.same_time: Tensor
         self.register_buffer("same_time", (spec.context_steps - lag + horizon).reshape(-1))
         inputs = self.recent + self.pools
-        self.weight = nn.Parameter(torch.zeros(self.targets, inputs, spec.horizon_steps))
-        self.day_weight = nn.Parameter(torch.full((self.targets, days, spec.horizon_steps), 0.5 / max(days, 1)))
-        self.bias = nn.Parameter(torch.zeros(self.targets, spec.horizon_steps))
+        points = knots(spec.horizon_steps)
+        self.weight = nn.Parameter(torch.zeros(self.targets, inputs, points))
+        self.day_weight = nn.Parameter(torch.full((self.targets, days, points), 0.5 / max(days, 1)))
+        self.bias = nn.Parameter(torch.zeros(self.targets, points))
+        self.hats: Tensor
+        self.register_buffer("hats", hats(spec.horizon_steps))
 
     def forward(self, z: Tensor) -> Tensor:
         z = z[:, : self.targets]
         pooled = z[:, :, -self.pools * self.block :].unflatten(2, (self.pools, self.block)).mean(-1)
         inputs = torch.cat([z[:, :, -self.recent :], pooled], dim=2)
-        linear = torch.matmul(inputs.transpose(0, 1), self.weight).transpose(0, 1)
-        same_time = z[:, :, self.same_time].unflatten(2, (-1, self.day_weight.shape[2]))
-        median: Tensor = linear + (same_time * self.day_weight).sum(2) + self.bias
+        linear = torch.matmul(inputs.transpose(0, 1), self.weight).transpose(0, 1) + self.bias
+        same_time = z[:, :, self.same_time].unflatten(2, (-1, self.hats.shape[1]))
+        median: Tensor = torch.matmul(linear, self.hats) + (same_time * torch.matmul(self.day_weight, self.hats)).sum(2)
         return median
