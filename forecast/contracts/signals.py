@@ -43,21 +43,30 @@ SIGNALS = {
 
 @dataclass(frozen=True)
 class Target:
-    """A signal that is forecast, with its limit in the topology and the name of the room left below it."""
+    """A signal that is forecast.
+
+    Attributes:
+        signal: its name in SIGNALS.
+        limit: the topology's column with its limit.
+        headroom: the name of the room left below the limit.
+        overshoot: how far above its limit a governor lets it go, in the signal's unit; None where nothing stops it.
+    """
 
     signal: str
     limit: str
     headroom: str
+    overshoot: float | None
 
     @property
     def unit(self) -> str:
         return SIGNALS[self.signal].unit
 
 
+#: Clocks fall at the slowdown temperature: 2 to 4 °C above the limit on A100, H100, GH200 and B200 (DOMAIN.md §2).
 TARGETS = {
     target.signal: target
     for target in (
-        Target("power_w", "power_limit_w", "power_headroom_w"),
-        Target("temperature_c", "temperature_limit_c", "thermal_headroom_c"),
+        Target("power_w", "power_limit_w", "power_headroom_w", overshoot=None),
+        Target("temperature_c", "temperature_limit_c", "thermal_headroom_c", overshoot=4.0),
     )
 }

@@ -28,9 +28,14 @@ class ForecastGraph(nn.Module):
         self.limits = [spec.static.index(TARGETS[target].limit) for target in spec.targets]
         self.offsets: Tensor
         self.floor: Tensor
+        self.overshoot: Tensor
         self.register_buffer("offsets", offsets)
         floor = torch.tensor([SIGNALS[target].low for target in spec.targets])
         self.register_buffer("floor", floor[None, :, None, None])
+        overshoot = [TARGETS[target].overshoot for target in spec.targets]
+        self.register_buffer(
+            "overshoot", torch.tensor([torch.inf if over is None else over for over in overshoot])[:, None]
+        )
 
     def forward(self, past: Tensor, future: Tensor, static: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Returns `quantiles [B, T, Q, H]`, `headroom [B, T, Q, H]` and `exceedance [B, T, H]`.
@@ -41,9 +46,20 @@ class ForecastGraph(nn.Module):
         raw = self.model(past, future, static)
         offsets = self.offsets[static[:, self.level_code].long()]
         calibrated = raw + offsets * reach(raw, self.levels)
-        quantiles = torch.maximum(never_crossing(calibrated), self.floor)
         limit = static[:, self.limits, None]
-        return quantiles, limit[:, :, None] - quantiles.flip(2), self.exceedance(quantiles, limit)
+        ascending = torch.maximum(never_crossing(calibrated), self.floor)
+        quantiles = torch.minimum(ascending, self.ceiling(past, limit)[..., None])
+        return quantiles, limit[:, :, None] - quantiles.flip(2), self.exceedance(ascending, limit)
+
+    def ceiling(self, past: Tensor, limit: Tensor) -> Tensor:
+        """What a target `[B, T, 1]` cannot pass: where its governor holds it, or what was seen if that is more.
+
+        Infinite where no limit is known or nothing governs it.
+        """
+        targets = past[:, : len(self.limits)]
+        highest = torch.where(torch.isnan(targets), -torch.inf, targets).amax(2, keepdim=True)
+        governed = torch.where(torch.isnan(limit), torch.inf, limit + self.overshoot)
+        return torch.maximum(governed, highest)
 
     def exceedance(self, quantiles: Tensor, limit: Tensor) -> Tensor:
         """Probability `[B, T, H]` that a target passes its limit.

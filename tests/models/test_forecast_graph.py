@@ -151,6 +151,44 @@ def test_each_target_meets_its_own_limit() -> None:
     assert not headroom[1, 0].isnan().any()
 
 
+def hottest(inputs: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+    """The temperature `[B, 1, 1]` at which each window's governor holds, or what it saw if that is more."""
+    past, _, static = inputs
+    seen = past[:, 1].nan_to_num(-torch.inf).amax(-1)
+    return torch.maximum(seen, static[:, 1].nan_to_num(torch.inf) + 4.0)[:, None, None]
+
+
+HOT = ForecastSpec(
+    step_s=3600,
+    context_steps=2,
+    horizon_steps=1,
+    targets=("temperature_c",),
+    past=("temperature_c",),
+    quantile_levels=LEVELS,
+)
+
+
+@pytest.mark.parametrize(
+    ("limit", "seen", "expected"),
+    [
+        (76.0, 70.0, [10.0, 20.0, 50.0, 80.0, 80.0]),  # throttled 4 °C above its limit
+        (76.0, 85.0, [10.0, 20.0, 50.0, 80.0, 85.0]),  # it was hotter before
+        (math.nan, 70.0, LINE),  # nobody knows the limit
+        (76.0, math.nan, [10.0, 20.0, 50.0, 80.0, 80.0]),
+    ],
+)
+def test_no_temperature_passes_what_its_governor_allows(limit: float, seen: float, expected: list[float]) -> None:
+    static = torch.tensor([[1000.0, limit, 2.0, 1.0]])
+    found, _, over = graph(LINE, HOT)(torch.full((1, 1, 2), seen), torch.zeros(1, 4, 1), static)
+    assert found.flatten().tolist() == expected
+    if limit == 76.0:  # half-way from the median to the 0.9 quantile lies 65, and 76 is 26 of the 30 between them
+        assert over.item() == pytest.approx(0.5 - 0.4 * 26 / 30)
+
+
+def test_power_has_no_governor() -> None:
+    assert run(LINE, 60.0)[0].tolist() == LINE
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_offsets_of_zero_leave_the_quantiles_as_the_model_made_them(name: str, spec: ForecastSpec) -> None:
     model, inputs = build(name, spec, noise=0.1), random_inputs(spec, 5)
@@ -158,7 +196,8 @@ def test_offsets_of_zero_leave_the_quantiles_as_the_model_made_them(name: str, s
     shape = (8, len(spec.targets), len(spec.quantile_levels), spec.horizon_steps)
     quantiles, headroom, _ = ForecastGraph(model, torch.zeros(shape), spec)(*inputs)
     assert torch.equal(quantiles[:, 0], raw[:, 0])
-    assert torch.equal(quantiles[:, 1], raw[:, 1].clamp(min=-40.0))  # colder is no reading of any sensor
+    # Colder than -40 °C is no reading of any sensor; hotter than 4 °C above its limit a governor lets nothing run.
+    assert torch.equal(quantiles[:, 1], torch.minimum(raw[:, 1].clamp(min=-40.0), hottest(inputs)))
     assert (headroom.diff(dim=2) >= 0).all()
 
 
