@@ -5,11 +5,13 @@ import sys
 from pathlib import Path
 
 import hydra
+import yaml
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
+from polars.exceptions import PolarsError
 
 from forecast.contracts.errors import ExitCode, FleetcastError
 from forecast.retrain.config import register
@@ -28,8 +30,19 @@ def _job(composed: DictConfig) -> None:
         config.registry.publish &= HydraConfig.get().mode != RunMode.MULTIRUN
         _codes.append(run(config, Path(HydraConfig.get().runtime.output_dir)))
     except FleetcastError as error:
-        print(f"error: {error}", file=sys.stderr)
-        _codes.append(error.exit_code)
+        _fail(str(error), error.exit_code)
+    except PolarsError as error:
+        _fail(f"the telemetry cannot be read: {str(error).splitlines()[0]}", ExitCode.DATA_REFUSED)
+    except OSError as error:
+        _fail(f"{error.filename or 'disk'}: {error.strerror or error}", ExitCode.DISK)
+    except KeyboardInterrupt:
+        _fail("interrupted; nothing was published", ExitCode.INTERRUPTED)
+        raise
+
+
+def _fail(line: str, code: ExitCode) -> None:
+    print(f"error: {line}", file=sys.stderr)
+    _codes.append(code)
 
 
 def main() -> int:
@@ -40,8 +53,11 @@ def main() -> int:
     try:
         _job()
     except (HydraException, OmegaConfBaseException) as error:
-        print(f"error: {explain(error, _CONFIGS)}", file=sys.stderr)
-        return ExitCode.USAGE
+        _fail(explain(error, _CONFIGS), ExitCode.USAGE)
+    except yaml.YAMLError as error:
+        _fail(f"a YAML file cannot be read: {' '.join(str(error).split())}", ExitCode.USAGE)
+    except KeyboardInterrupt:
+        pass
     return max(_codes, default=ExitCode.PUBLISHED)
 
 

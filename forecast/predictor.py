@@ -34,7 +34,7 @@ class Forecast:
         time: `forecast_time`, start of the first step that is forecast, UTC.
         outputs: quantiles, headroom and exceedance, first axis in topology order.
         source: `[N]`, `model`, or `safe_bound` where a target was never observed in the context.
-        status: `[N]`, `ok`, `stale`, `sparse` or `no_data`.
+        status: `[N]`, `ok`, `stale`, `sparse`, `partial` (a target was never observed) or `no_data`.
         data_time: `[N]`, end of the newest step observed; None where there is none.
         bundle_id, spec, topology: what made them.
     """
@@ -136,7 +136,10 @@ class Predictor:
             time=panel.time(origin),
             outputs=_bounded(outputs, never, self._limits()),
             source=["safe_bound" if missing else "model" for missing in np.any(never, axis=1).tolist()],
-            status=[_status(row, age) for row, age in zip(list(seen), newest.tolist(), strict=True)],
+            status=[
+                "partial" if missing else _status(row, age)
+                for missing, row, age in zip(_some(never), list(seen), newest.tolist(), strict=True)
+            ],
             data_time=[panel.time(origin - age) if age <= self.spec.context_steps else None for age in newest.tolist()],
             bundle_id=self.bundle.manifest.bundle_id,
             spec=self.spec,
@@ -148,6 +151,11 @@ class Predictor:
         columns = [self.spec.static.index(TARGETS[name].limit) for name in self.spec.targets]
         limits: Floats = self._constants.static[:, columns]
         return limits
+
+
+def _some(never: Mask) -> list[bool]:
+    """Whether an entity `[N, T]` lacks some targets but not all."""
+    return [bool(row.any() and not row.all()) for row in never]
 
 
 def _newest(seen: Mask) -> NDArray[np.int64]:

@@ -8,7 +8,7 @@ from rich.table import Table
 
 from forecast.wording import OURS, fixed, method_title, percent, quantity, target_title, unit_of
 
-_LOG_WIDTH = 110
+_LOG_WIDTH = 120
 
 
 def console() -> Console:

@@ -4,9 +4,11 @@ import argparse
 import sys
 from pathlib import Path
 
-from forecast.contracts.errors import ExitCode, FleetcastError
+from polars.exceptions import PolarsError
+
+from forecast.contracts.errors import DataError, ExitCode, FleetcastError
 from forecast.traces.trace import parse_utc
-from serve.batch import read_telemetry, write_forecast
+from serve.batch import check_out, read_telemetry, write_forecast
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -17,6 +19,9 @@ def main(arguments: list[str] | None = None) -> int:
     except FleetcastError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
+    except PolarsError as error:
+        print(f"error: {options.telemetry}: cannot be read: {str(error).splitlines()[0]}", file=sys.stderr)
+        return ExitCode.DATA_REFUSED
 
 
 def _forecast(options: argparse.Namespace) -> int:
@@ -26,10 +31,15 @@ def _forecast(options: argparse.Namespace) -> int:
     from forecast.tables import console  # noqa: PLC0415
     from serve.summary import print_summary  # noqa: PLC0415
 
+    check_out(options.out)
     bundle = load(options.bundle)
     telemetry = read_telemetry(options.telemetry, bundle.manifest)
     at = parse_utc(options.at) if options.at else None
     forecast = Predictor(bundle).forecast(telemetry, at, options.telemetry)
+    if set(forecast.status) == {"no_data"}:
+        raise DataError(
+            f"{options.telemetry}: nothing was observed in the context before {forecast.time:%Y-%m-%d %H:%M} UTC."
+        )
     write_forecast(forecast.table(), options.out)
     print_summary(forecast, bundle, options.out, console())
     return ExitCode.PUBLISHED
@@ -50,12 +60,14 @@ def _parser() -> argparse.ArgumentParser:
     forecast.add_argument(
         "--telemetry",
         required=True,
-        help="Parquet, CSV or TSV (file, folder or glob) with columns time, entity_id and the signals; "
+        help="Parquet (file, folder or glob), CSV or TSV (file or glob) with columns time, entity_id and the signals; "
         "or in the form of the files the bundle was trained on",
     )
     forecast.add_argument("--out", type=Path, required=True, help="where to write: .parquet or .csv")
     forecast.add_argument(
-        "--at", help="forecast time, ISO, UTC unless it says otherwise; default: after the newest complete step"
+        "--at",
+        help="forecast time, ISO, UTC unless it says otherwise; rounded down to the grid; default: after the "
+        "newest complete step",
     )
     return parser
 

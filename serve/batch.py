@@ -6,7 +6,7 @@ from pathlib import Path
 import polars as pl
 
 from forecast.bundle.manifest import Manifest
-from forecast.contracts.errors import DataError
+from forecast.contracts.errors import ConfigError
 from forecast.traces.files import FileSource, find_files, scan
 
 _WRITERS: dict[str, Callable[[pl.DataFrame, Path], None]] = {
@@ -31,21 +31,30 @@ def read_telemetry(path: str, manifest: Manifest) -> pl.LazyFrame:
     return source.telemetry(manifest.topology)
 
 
+def check_out(path: Path) -> None:
+    """Refuse an ending that is not written, before any work is done.
+
+    Raises:
+        ConfigError: naming the endings that are.
+    """
+    if path.suffix not in _WRITERS:
+        raise ConfigError(
+            f"{path}: cannot write {path.suffix or 'a file without ending'}; use {' or '.join(_WRITERS)}."
+        )
+
+
 def write_forecast(table: pl.DataFrame, path: Path) -> None:
     """Write a forecast table so that `path` either is complete or does not change.
 
     Raises:
-        DataError: an ending that is not written, or a place that cannot be written to.
+        ConfigError: a place that cannot be written to.
     """
-    writer = _WRITERS.get(path.suffix)
-    if writer is None:
-        raise DataError(f"{path}: cannot write {path.suffix or 'a file without ending'}; use {' or '.join(_WRITERS)}.")
     part = path.with_name(f".{path.name}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        writer(table, part)
+        _WRITERS[path.suffix](table, part)
         part.replace(path)
     except OSError as error:
         if path.parent.is_dir():
             part.unlink(missing_ok=True)
-        raise DataError(f"{path}: cannot be written ({error.strerror or error}).") from error
+        raise ConfigError(f"{path}: cannot be written ({error.strerror or error}).") from error

@@ -48,16 +48,16 @@ def sentence(row: dict[str, Any]) -> str:
     headroom, unit = row["headroom"], unit_of(row["target"])
     side = "below" if headroom >= 0 else "above"
     until = row["until"].astimezone(ZoneInfo(row["time_zone"])).strftime("%a %H:%M")
-    verb = "to stay" if headroom >= 0 else "of no more than"
+    verb = "to be" if headroom >= 0 else "of no more than"
     amount = quantity(abs(headroom), unit)
-    return f"{percent(row['confidence'], 0)} chance {verb} {amount} {side} its limit through {until}"
+    return f"{percent(row['confidence'], 0)} chance {verb} {amount} {side} its limit at each step through {until}"
 
 
 def _provenance(forecast: Forecast) -> str:
     counts = Counter(forecast.status)
     status = ", ".join(f"{count} {name}" for name, count in counts.most_common())
-    minutes = forecast.spec.step_s * forecast.spec.horizon_steps / 3600
+    hours = forecast.spec.step_s * forecast.spec.horizon_steps / 3600
     return (
-        f"Forecast from {forecast.time:%Y-%m-%d %H:%M} UTC, {minutes:g} h in steps of {forecast.spec.step_s} s, "
+        f"Forecast from {forecast.time:%Y-%m-%d %H:%M} UTC, {hours:g} h in steps of {forecast.spec.step_s} s, "
         f"by bundle {forecast.bundle_id}; data: {status}."
     )

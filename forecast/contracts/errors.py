@@ -15,7 +15,9 @@ class ExitCode(IntEnum):
     REJECTED = 11
     DATA_REFUSED = 20
     LOCKED = 30
+    DISK = 50
     BUG = 70
+    INTERRUPTED = 130
 
 
 class FleetcastError(Exception):

@@ -18,7 +18,7 @@ from forecast.evaluation.findings import findings
 from forecast.evaluation.score_table import score_groups
 from forecast.wording import moment, percent, quantity, target_title
 
-#: Rows of the headroom table; whoever needs the rest of a large fleet asks the server.
+#: Rows of the headroom table; the rest of a large fleet is in the forecasts.
 HEADROOM_ROWS = 20
 
 

@@ -59,6 +59,11 @@ def split(panel: Panel, horizon_steps: int, config: EvaluationConfig) -> Split:
     if config.origins is not None:
         return _listed(panel, config)
     per_hour = 3600 / panel.step_s
+    if config.test_h * per_hour < horizon_steps or config.validation_h * per_hour < horizon_steps:
+        raise ConfigError(
+            f"evaluation.test_h={config.test_h:g} and validation_h={config.validation_h:g} must each hold the horizon, "
+            f"{horizon_steps / per_hour:g} h."
+        )
     test = panel.steps - round(config.test_h * per_hour)
     validation = test - round(config.validation_h * per_hour)
     if validation <= 0:

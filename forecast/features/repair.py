@@ -58,14 +58,14 @@ def check_units(telemetry: pl.LazyFrame, topology: Topology, where: str) -> None
     if medians["power_w"] is not None and not 3e-3 <= medians["power_w"] <= 30:
         raise DataError(
             f"{where}: power_w is typically {medians['power_w']:.2g} × nameplate, which fits kW or mW rather than W; "
-            f"declare it, e.g. source.units.power_w=kW."
+            f"declare it in the source's YAML, e.g. units: {{power_w: kW}}."
         )
     for name in ("temperature_c", "inlet_c"):
         share = medians[name]
         if share is not None and share > 1.05:
             raise DataError(
                 f"{where}: {name} typically exceeds any limit by {share - 1:.0%}, which fits °F rather than °C; "
-                f"declare it, e.g. source.units.{name}=degF."
+                f"declare it in the source's YAML, e.g. units: {{{name}: degF}}."
             )
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from forecast.wording import OURS
+from forecast.wording import OURS, percent
 
 #: No target at any level may be worse than the best baseline by more than this.
 WORST_SEGMENT = 1.05
@@ -15,9 +15,9 @@ def judge(scores: pl.DataFrame) -> dict[str, Any]:
     """Compare ours with the best baseline of each target and level.
 
     Returns:
-        `passed`, `reason`, `overall` (geometric mean of the WQL ratios), and `segments`, a row per target and level
-        with `ours`, `baseline`, `best_baseline`, `ratio`. It passes when the overall ratio is below 1 and no segment is
-        above `WORST_SEGMENT`.
+        `passed`, `reason`, `overall` (geometric mean of the WQL ratios), `coverage_80` (mean over segments), and
+        `segments`, a row per target and level with `ours`, `baseline`, `best_baseline`, `ratio`. It passes when the
+        overall ratio is below 1 and no segment is above `WORST_SEGMENT`.
     """
     ours = scores.filter(pl.col("method") == OURS).select("target", "level", ours="wql")
     rivals = scores.filter(pl.col("method") != OURS).sort("wql").group_by("target", "level", maintain_order=True)
@@ -34,4 +34,12 @@ def judge(scores: pl.DataFrame) -> dict[str, Any]:
     else:
         reason = f"{1 - overall:.1%} lower WQL than the best baselines"
     passed = overall < 1 and worst["ratio"] <= WORST_SEGMENT
-    return {"passed": passed, "reason": reason, "overall": overall, "segments": segments.to_dicts()}
+    covered = float(scores.filter(pl.col("method") == OURS)["coverage_80"].mean())  # type: ignore[arg-type]
+    reason += f"; its 80 % intervals cover {percent(covered, 0)}"
+    return {
+        "passed": passed,
+        "reason": reason,
+        "overall": overall,
+        "coverage_80": covered,
+        "segments": segments.to_dicts(),
+    }

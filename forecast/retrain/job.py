@@ -29,6 +29,7 @@ def run(config: JobConfig, out: Path) -> ExitCode:
     Returns:
         What the process should exit with.
     """
+    config.trainer.device()  # a GPU that is missing is missed before the work
     stages = Stages(STAGES + 3)
     registry = Registry(Path(config.registry.root), config.name, config.registry.keep)
     prepared = prepare(config, stages)

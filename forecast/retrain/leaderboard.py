@@ -67,7 +67,7 @@ def _cells(row: tuple[Any, ...]) -> list[str]:
 
 
 def _print(rows: pl.DataFrame, folder: Path) -> None:
-    table = Table(title=f"Leaderboard, best first; {folder / 'leaderboard.md'}", title_justify="left")
+    table = Table(title=f"Leaderboard by {rows.columns[2]}; {folder / 'leaderboard.md'}", title_justify="left")
     for column in rows.columns:
         words = column in {"run", "settings"}
         table.add_column(column, justify="left" if words else "right", overflow="fold")

@@ -11,8 +11,7 @@ from forecast.models.base import QuantileModel
 from forecast.models.graph import ForecastGraph
 from forecast.retrain.config import JobConfig
 from forecast.retrain.prepare import Prepared
-from forecast.retrain.stages import Progress
-from forecast.training.fit import Fit, fit, spread
+from forecast.training.fit import Fit, Progress, fit, spread
 from forecast.windows.gather import Batch, Windows
 from forecast.windows.inputs import Constants
 

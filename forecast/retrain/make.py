@@ -1,7 +1,6 @@
 """A prepared panel to a verified bundle: train, calibrate, export, backtest, report."""
 
 import json
-import shutil
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -34,8 +33,7 @@ def make_bundle(config: JobConfig, prepared: Prepared, key: str, out: Path, stag
         BundleError: what was exported is not what was trained.
     """
     folder = out / "bundle"
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True)  # fails where another run writes: two would mix
     manifest = _learn(config, prepared, key, folder, stages)
     predictor = Predictor(Bundle(folder, manifest, Session((folder / MODEL).read_bytes())))
     with stages("backtest") as stage:

@@ -46,6 +46,9 @@ def explain(error: Exception, configs: Path) -> str:
 
 
 def _meant(wrong: str, known: list[str]) -> str:
+    if wrong in known or wrong == "source.source":
+        opening = "'# @package _global_' and 'defaults: [files_schema@source]'"
+        return f"no {wrong!r} yet: a source's YAML starts with {opening}."
     near = difflib.get_close_matches(wrong, known, n=1, cutoff=0.5)
     return f"no {wrong!r}; " + (f"did you mean {near[0]!r}?" if near else f"known are {', '.join(sorted(known))}.")
 

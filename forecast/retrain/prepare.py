@@ -3,6 +3,8 @@
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import numpy as np
+
 from forecast.contracts.specs import ForecastSpec
 from forecast.contracts.version import code_version, key_of
 from forecast.evaluation.splits import Split, split
@@ -62,7 +64,18 @@ def _panel(trace: Trace, spec: ForecastSpec, cache: Path) -> tuple[Panel, str]:
     gridded = build(trace.telemetry, trace.topology, spec, "source")
     panel = save(dense(gridded, spec.past, trace.topology.entities, spec.step_s), folder, {"set_aside": bad.to_dicts()})
     reasons = ", ".join(f"{count:,} {reason}" for reason, count in bad.iter_rows())
-    return panel, _describe(panel) + (f"; set aside: {reasons}" if reasons else "")
+    return panel, _describe(panel) + (f"; set aside: {reasons}" if reasons else "") + _silent(panel)
+
+
+def _silent(panel: Panel) -> str:
+    """Who of the topology never reported."""
+    values = panel.read(0, panel.steps)
+    names = [entity for index, entity in enumerate(panel.entities) if np.isnan(values[:, index]).all()]
+    return (
+        f"; never observed: {', '.join(names[:3])}{f' and {len(names) - 3} more' if len(names) > 3 else ''}"
+        if names
+        else ""
+    )
 
 
 def _describe(panel: Panel) -> str:

@@ -1,6 +1,6 @@
 """Progress that people read: one line per stage, alive on a terminal, plain in a log."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from time import monotonic
@@ -9,9 +9,6 @@ from rich.console import Console
 from rich.status import Status
 
 from forecast.tables import console
-
-#: Told the share done, 0 to 1, and what there is to say.
-Progress = Callable[[float, str], None]
 
 
 @dataclass

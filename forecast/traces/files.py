@@ -152,7 +152,10 @@ class FileSource(Source):
         if self.topology is not None:
             table = scan(find_files(self.topology)).collect()
             limits = [name for name in ("power_limit_w", "temperature_limit_c") if name in table.columns]
-            return Topology.of(table.with_columns(pl.col(limits).cast(pl.Float64, strict=False)), self.topology)
+            try:
+                return Topology.of(table.with_columns(pl.col(limits).cast(pl.Float64)), self.topology)
+            except pl.exceptions.InvalidOperationError as error:
+                raise DataError(f"{self.topology}: a limit is not a number; write W and °C without units.") from error
         if not self.entities:
             raise ConfigError(f"{self.path}: name a `topology` file or list the `entities` of the source.")
         rows = [{"entity_id": name, **asdict(entity)} for name, entity in self.entities.items()]

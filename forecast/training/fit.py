@@ -3,7 +3,8 @@
 import copy
 import logging
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,6 +68,11 @@ class TrainingConfig:
     validate_every: int = 25
     validation_windows: int = 2048
 
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if not (value > 0 or (name == "weight_decay" and value == 0)):
+                raise ConfigError(f"training.{name} is {value}; it must be above 0.")
+
 
 @dataclass(frozen=True)
 class Fit:
@@ -108,7 +114,7 @@ def fit(
     judged = spread(validation, config.validation_windows).split(2 * config.batch)
     best = _Best(model, config.steps, progress)
     module = Fitting(model, windows, config.steps, config.learning_rate, config.weight_decay)
-    with _quiet():
+    with _quiet(), _interruptible():
         _loop(config, trainer, best).fit(
             module, DataLoader(sampler, batch_size=None), DataLoader(judged, batch_size=None)
         )
@@ -160,6 +166,15 @@ class _Best(lightning.Callback):
         if loss < self.loss:
             self.loss, self.step = loss, trainer.global_step
             self.weights = copy.deepcopy(self._model.state_dict())
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Lightning turns Ctrl-C into an exit of its own; whoever called decides what an interrupt means."""
+    try:
+        yield
+    except SystemExit:
+        raise KeyboardInterrupt from None
 
 
 class _quiet(warnings.catch_warnings):  # noqa: N801 - reads as a statement

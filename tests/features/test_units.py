@@ -21,7 +21,7 @@ def check(signal: str, *values: float | None, topology: Topology = TREE, entity:
 @pytest.mark.parametrize("watts", [300.0, 40.0, 990.0, 1500.0])
 def test_watts_pass_and_the_same_as_kilowatts_or_milliwatts_do_not(watts: float) -> None:
     check("power_w", watts)
-    with pytest.raises(DataError, match=r"day.csv: power_w is typically .* kW or mW.*source.units.power_w=kW"):
+    with pytest.raises(DataError, match=r"day.csv: power_w is typically .* kW or mW.*units: {power_w: kW}"):
         check("power_w", watts / 1000)
     with pytest.raises(DataError, match=r"day.csv: power_w is typically .* × nameplate"):
         check("power_w", watts * 1000)
@@ -36,14 +36,14 @@ def test_idle_boards_are_not_taken_for_kilowatts() -> None:
 @pytest.mark.parametrize("celsius", [45.0, 60.0, 85.0])
 def test_hot_boards_pass_and_the_same_in_fahrenheit_do_not(celsius: float) -> None:
     check("temperature_c", celsius)
-    with pytest.raises(DataError, match=r"temperature_c typically exceeds any limit.*source.units.temperature_c=degF"):
+    with pytest.raises(DataError, match=r"temperature_c typically exceeds any limit.*units: {temperature_c: degF}"):
         check("temperature_c", celsius * 1.8 + 32)
 
 
 @pytest.mark.parametrize("celsius", [18.0, 27.0, 35.0])
 def test_inlet_air_passes_and_the_same_in_fahrenheit_does_not(celsius: float) -> None:
     check("inlet_c", celsius)
-    with pytest.raises(DataError, match=r"inlet_c typically exceeds .*source.units.inlet_c=degF"):
+    with pytest.raises(DataError, match=r"inlet_c typically exceeds .*units: {inlet_c: degF}"):
         check("inlet_c", celsius * 1.8 + 32)
 
 

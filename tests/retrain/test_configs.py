@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from smoke_run import ROOT, settings
 
 from forecast.models.base import ModelConfig
@@ -86,6 +87,23 @@ def test_settings_that_contradict_each_other_are_refused_in_one_line() -> None:
     done = train("source=google_pdu", "source.path=README.md", "window.context_steps=100", "model.patches=24")
     assert done.returncode != 0
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("wrong", ["steps=0", "batch=0", "learning_rate=-1"])
+def test_training_that_cannot_be_is_refused(wrong: str) -> None:
+    done = train(f"training.{wrong}")
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"error: training.{wrong.split('=', maxsplit=1)[0]}")
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_gpu_that_is_not_there_is_missed_at_once() -> None:
+    if torch.cuda.is_available():
+        pytest.skip("a GPU is there")
+    done = train("trainer=gpu")
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert "no CUDA GPU" in done.stderr
 
 
 def test_help_has_a_line_for_every_group_and_names_every_option() -> None:

@@ -6,13 +6,15 @@ from forecast.retrain.gate import judge
 
 
 def scores(*rows: tuple[str, str, str, float]) -> pl.DataFrame:
-    return pl.DataFrame(rows, schema=["target", "level", "method", "wql"], orient="row")
+    table = pl.DataFrame(rows, schema=["target", "level", "method", "wql"], orient="row")
+    return table.with_columns(coverage_80=0.7)
 
 
 def test_better_everywhere_passes() -> None:
     verdict = judge(scores(("power_w", "rack", "fleetcast", 0.8), ("power_w", "rack", "persistence", 1.0)))
     assert verdict["passed"]
     assert verdict["segments"][0]["ratio"] == 0.8
+    assert "80 % intervals cover 70 %" in verdict["reason"]
 
 
 def test_the_best_baseline_of_each_segment_is_the_rival() -> None:

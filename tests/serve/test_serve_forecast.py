@@ -123,13 +123,13 @@ def test_telemetry_of_strangers(smoke: Smoke, tmp_path: Path, one_line) -> None:
 
 
 def test_an_ending_that_is_not_written(smoke: Smoke, tmp_path: Path, one_line) -> None:
-    assert serve(smoke.bundle, smoke.fleet / "telemetry", tmp_path / "f.xlsx") == 20
+    assert serve(smoke.bundle, smoke.fleet / "telemetry", tmp_path / "f.xlsx") == 2
     assert ".parquet" in one_line()
 
 
 def test_a_place_that_cannot_be_written(smoke: Smoke, tmp_path: Path, one_line) -> None:
     (tmp_path / "file").touch()
-    assert serve(smoke.bundle, smoke.fleet / "telemetry", tmp_path / "file" / "f.parquet") == 20
+    assert serve(smoke.bundle, smoke.fleet / "telemetry", tmp_path / "file" / "f.parquet") == 2
     assert "cannot be written" in one_line()
 
 
@@ -143,6 +143,33 @@ def test_a_time_before_all_data(smoke: Smoke, tmp_path: Path, one_line) -> None:
     assert "before 2020-01-01" in one_line()
 
 
+def test_a_time_long_after_all_data(smoke: Smoke, tmp_path: Path, one_line) -> None:
+    assert serve(smoke.bundle, smoke.fleet / "telemetry", tmp_path / "f.parquet", "--at", "2030-01-01") == 20
+    assert "nothing was observed" in one_line()
+    assert not (tmp_path / "f.parquet").exists()
+
+
+def test_pages_that_are_damaged(smoke: Smoke, tmp_path: Path, one_line) -> None:
+    path = tmp_path / "t.parquet"
+    pl.read_parquet(smoke.fleet / "telemetry", hive_partitioning=False).write_parquet(path)
+    content = bytearray(path.read_bytes())
+    content[1000 : len(content) // 2] = bytes(len(content) // 2 - 1000)
+    path.write_bytes(content)
+    assert serve(smoke.bundle, path, tmp_path / "f.parquet") == 20
+    assert "cannot be read" in one_line()
+
+
+def test_a_target_that_was_never_a_number_is_labelled(smoke: Smoke, tmp_path: Path) -> None:
+    frame = pl.read_parquet(smoke.fleet / "telemetry", hive_partitioning=False)
+    one = frame.filter(pl.col("power_w").is_not_null())["entity_id"].min()
+    text = pl.when(pl.col("entity_id") == one).then(pl.lit("n.a.")).otherwise(pl.col("power_w").cast(pl.String))
+    frame.with_columns(power_w=text).write_csv(tmp_path / "t.csv")
+    assert serve(smoke.bundle, tmp_path / "t.csv", tmp_path / "f.parquet") == 0
+    rows = pl.read_parquet(tmp_path / "f.parquet").filter(pl.col("entity_id") == one)
+    assert rows["status"].unique().to_list() == ["partial"]
+    assert rows["source"].unique().to_list() == ["safe_bound"]
+
+
 def test_the_sentence_says_what_the_number_means() -> None:
     row = {
         "headroom": 4.2,
@@ -151,5 +178,5 @@ def test_the_sentence_says_what_the_number_means() -> None:
         "until": datetime(2026, 6, 1, 22, tzinfo=UTC),
         "time_zone": "America/New_York",
     }
-    assert sentence(row) == "90 % chance to stay 4.20 °C below its limit through Mon 18:00"
+    assert sentence(row) == "90 % chance to be 4.20 °C below its limit at each step through Mon 18:00"
     assert "1.50 kW above its limit" in sentence({**row, "headroom": -1500.0, "target": "power_w"})
