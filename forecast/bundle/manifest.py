@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -68,7 +69,8 @@ class Manifest:
             "topology": self.topology.table.to_dict(as_series=False),
             "files": files,
         }
-        (folder / NAME).write_text(json.dumps(data, indent=1, default=str))
+        plain = json.loads(json.dumps(data, default=str))
+        (folder / NAME).write_text(json.dumps({**plain, "digest": digest_of(plain)}, indent=1))
 
     @classmethod
     def read(cls, folder: Path) -> "Manifest":
@@ -86,6 +88,8 @@ class Manifest:
                 raise BundleError(
                     f"{path}: format {data['format']} is not the format {FORMAT} that this version reads."
                 )
+            if data["digest"] != digest_of(data):
+                raise BundleError("its content is not what its digest says; it was altered.")
             return cls._of(data)
         except _DAMAGE as error:
             reason = " ".join(str(error).split())
@@ -105,6 +109,12 @@ class Manifest:
             skus=tuple(data["skus"]),
             **{name: data[name] for name in ("bundle_id", "name", "source", "training", "scores", "files")},
         )
+
+
+def digest_of(data: Mapping[str, Any]) -> str:
+    """SHA-256 over a manifest's data but for its own `digest`, in canonical JSON."""
+    rest = {name: value for name, value in data.items() if name != "digest"}
+    return sha256(json.dumps(rest, sort_keys=True).encode())
 
 
 def sha256(content: bytes) -> str:

@@ -17,7 +17,7 @@ from smoke_run import Smoke
 
 from forecast.bundle.golden import GOLDEN
 from forecast.bundle.load import load
-from forecast.bundle.manifest import NAME, Manifest
+from forecast.bundle.manifest import NAME, Manifest, digest_of
 from forecast.bundle.session import MODEL
 from forecast.contracts.errors import BundleError
 from forecast.windows.inputs import Inputs
@@ -32,16 +32,23 @@ def bundle(smoke: Smoke, tmp_path: Path) -> Path:
 
 
 def edit(bundle: Path, change: Callable[[dict[str, Any]], object]) -> None:
-    """Change the manifest's data."""
+    """Change the manifest's data and its digest with it, as whoever means harm would."""
     data = json.loads((bundle / NAME).read_text())
     change(data)
-    (bundle / NAME).write_text(json.dumps(data))
+    (bundle / NAME).write_text(json.dumps({**data, "digest": digest_of(data)}))
 
 
 def rehash(bundle: Path, *names: str) -> None:
     """Make the manifest vouch for files as they are now, as whoever altered them would."""
     digests = {name: sha256((bundle / name).read_bytes()).hexdigest() for name in names}
     edit(bundle, lambda data: data["files"].update(digests))
+
+
+def test_a_limit_changed_in_the_manifest_is_noticed(bundle: Path) -> None:
+    text = (bundle / NAME).read_text()
+    assert "87.0" in text
+    (bundle / NAME).write_text(text.replace("87.0", "97.0", 1))
+    refused(bundle, "altered")
 
 
 def refused(bundle: Path, reason: str) -> None:
