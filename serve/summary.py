@@ -7,7 +7,6 @@ from zoneinfo import ZoneInfo
 
 import polars as pl
 from rich.console import Console
-from rich.table import Table
 
 from forecast.bundle.load import Bundle
 from forecast.headroom import tightest
@@ -37,10 +36,9 @@ def _print_tightest(rows: pl.DataFrame, console: Console) -> None:
         return
     first = rows.row(0, named=True)
     kind = "power" if first["target"] == "power_w" else "thermal"
-    table = Table(title=f"Tightest {kind} headroom", title_justify="left", show_header=False, box=None)
+    console.print(f"Tightest {kind} headroom")
     for row in rows.iter_rows(named=True):
-        table.add_row(row["entity_id"], sentence(row))
-    console.print(table)
+        console.print(f"  {row['entity_id']}: {sentence(row)}", soft_wrap=True)
 
 
 def sentence(row: dict[str, Any]) -> str:
