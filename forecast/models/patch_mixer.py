@@ -16,6 +16,10 @@ from forecast.models.knots import hats, knots
 from forecast.models.linear import LinearModel
 from forecast.models.quantiles import spread_out
 
+#: Features of each patch that reach the head, and steps of the horizon at which known-ahead covariates are looked at.
+_SQUEEZED = 16
+_FUTURE_PATCHES = 8
+
 
 @dataclass
 class PatchMixerConfig(ModelConfig):
@@ -76,10 +80,6 @@ class PatchMixer(QuantileModel):
         values = z.unflatten(2, (self.patches, -1))
         share = seen.unflatten(2, (self.patches, -1)).mean(-1, keepdim=True)
         return torch.cat([values, share], dim=3).transpose(1, 2).flatten(2)
-
-
-_SQUEEZED = 16
-_FUTURE_PATCHES = 8
 
 
 def _pooled(future: Tensor) -> Tensor:

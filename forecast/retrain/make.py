@@ -53,7 +53,10 @@ def _learn(config: JobConfig, prepared: Prepared, key: str, folder: Path, stages
     learner = Learner.of(config, prepared)
     with stages("train") as stage:
         fitted = learner.train_model(config, stage.progress)
-        stage.result = f"{learner.parameters:,} parameters, best at step {fitted.step} of {config.training.steps}"
+        stage.result = (
+            f"{learner.parameters:,} parameters, validation loss {fitted.validation_loss:.4f}, "
+            f"best at step {fitted.step} of {config.training.steps}"
+        )
     with stages("calibrate") as stage:
         graph = learner.calibrate()
         stage.result = f"{len(learner.validation):,} validation windows"

@@ -95,7 +95,7 @@ def test_both_runtimes_agree(exported: Exported, figures: Table, rows: int, miss
 
 
 def test_a_row_alone_is_the_row_in_a_batch(exported: Exported) -> None:
-    inputs = inputs_of(exported.spec, 300, 0.1)  # more than the session sends at once
+    inputs = inputs_of(exported.spec, 300, 0.1)  # more than ONNX Runtime is given in one call
     together = exported.session.run(inputs)
     for row in (0, 1, 2, 255, 256, 299):
         alone = exported.session.run(Inputs(*(part[row : row + 1] for part in vars(inputs).values())))

@@ -228,13 +228,5 @@ def test_no_offset_makes_quantiles_cross_or_power_negative(shifts: list[float]) 
 
 
 def test_temperature_below_zero_is_a_temperature() -> None:
-    spec = ForecastSpec(
-        step_s=3600,
-        context_steps=2,
-        horizon_steps=1,
-        targets=("temperature_c",),
-        past=("temperature_c",),
-        quantile_levels=LEVELS,
-    )
     frost = [-60.0, -20.0, -15.0, -10.0, -5.0]
-    assert run_graph(graph(frost, spec), 88.0)[0].tolist() == [-40.0, -20.0, -15.0, -10.0, -5.0]
+    assert run_graph(graph(frost, HOT), 88.0)[0].tolist() == [-40.0, -20.0, -15.0, -10.0, -5.0]
