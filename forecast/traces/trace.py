@@ -1,7 +1,7 @@
 """What every source gives: telemetry that keeps its contract, the fleet tree, and a key of its content."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import polars as pl
@@ -18,25 +18,49 @@ def silent(_: float) -> None:
     """Tell nobody."""
 
 
+@dataclass(frozen=True)
+class Part:
+    """One piece of a source, so that a run reads again only what is new.
+
+    Attributes:
+        name: a file's path, say.
+        key: changes whenever its content does.
+        first, last: times between which all its samples lie, inclusive; None where it has none.
+    """
+
+    name: str
+    key: str
+    first: datetime | None
+    last: datetime | None
+
+
 @dataclass(frozen=True, eq=False)
 class Trace:
     """Measurements of a fleet.
 
     Attributes:
-        telemetry: long, lazy, contract TELEMETRY.
+        telemetry: long, lazy, contract TELEMETRY. What a reader could make nothing of stays in it, so that it is counted
+            where rows are set aside: a null `time`, an entity that the topology lacks, a NaN where there was text.
         topology: the fleet tree.
         key: changes whenever the content does.
+        parts: the pieces the content lies in, in order; empty when a source cannot tell.
+        jobs: what the scheduler knew, contract JOB_SCHEDULE; None where there is none.
+        weather: observations and forecasts, contract WEATHER; None where there are none.
     """
 
     telemetry: pl.LazyFrame
     topology: Topology
     key: str
+    parts: tuple[Part, ...] = ()
+    jobs: pl.LazyFrame | None = None
+    weather: pl.LazyFrame | None = None
 
     def before(self, until: str | None) -> "Trace":
         """The trace without samples from `until` (an ISO time, UTC unless it says otherwise) on."""
         if until is None:
             return self
-        return Trace(self.telemetry.filter(pl.col("time") < parse_utc(until)), self.topology, f"{self.key}<{until}")
+        kept = self.telemetry.filter(pl.col("time").is_null() | (pl.col("time") < parse_utc(until)))
+        return replace(self, telemetry=kept, key=f"{self.key}<{until}")
 
 
 @dataclass
