@@ -1,4 +1,4 @@
-"""Exporters' names to the contract's signals: what each metric measures, in which unit, and what it says for "nothing"."""
+"""Exporters' names to the contract's signals: what each metric measures, in which unit, and its words for "nothing"."""
 
 from dataclasses import dataclass, field
 

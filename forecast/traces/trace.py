@@ -39,8 +39,8 @@ class Trace:
     """Measurements of a fleet.
 
     Attributes:
-        telemetry: long, lazy, contract TELEMETRY. What a reader could make nothing of stays in it, so that it is counted
-            where rows are set aside: a null `time`, an entity that the topology lacks, a NaN where there was text.
+        telemetry: long, lazy, contract TELEMETRY. What a reader could make nothing of stays in it, to be counted where
+            rows are set aside: a null `time`, an entity that the topology lacks, a NaN where there was text.
         topology: the fleet tree.
         key: changes whenever the content does.
         parts: the pieces the content lies in, in order; empty when a source cannot tell.
