@@ -18,13 +18,7 @@ from forecast.contracts.topology import Topology
 from forecast.contracts.version import code_version, key_of
 from forecast.traces.times import utc
 from forecast.traces.trace import Progress, Source, Trace, checked, parse_utc, silent
-
-#: Per SI unit, the units as written in YAML to (factor, offset) into it: si = raw · factor + offset.
-UNITS = {
-    "W": {"W": (1.0, 0.0), "kW": (1e3, 0.0), "MW": (1e6, 0.0)},
-    "°C": {"degC": (1.0, 0.0), "degF": (5 / 9, -160 / 9), "K": (1.0, -273.15)},
-    "1": {"ratio": (1.0, 0.0), "percent": (0.01, 0.0)},
-}
+from forecast.traces.units import UNITS
 
 #: A share of the entity's own `power_limit_w`, for data whose capacity is confidential.
 FRACTION_OF_LIMIT = "fraction_of_limit"

@@ -113,7 +113,7 @@ def test_a_fraction_of_an_unknown_limit_is_not_observed(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("units", "message"),
     [
-        ({"power_w": "kilowatt"}, "units.power_w='kilowatt'; known are W, kW, MW, fraction_of_limit"),
+        ({"power_w": "kilowatt"}, "units.power_w='kilowatt'; known are W, mW, kW, MW, fraction_of_limit"),
         ({"power_w": "degF"}, "units.power_w='degF'; known are W"),
         ({"inlet_c": "fraction_of_limit"}, "units.inlet_c='fraction_of_limit'; known are degC, degF, K"),
         ({"powr_w": "kW"}, "units names 'powr_w'; the contract has power_w"),
