@@ -12,8 +12,10 @@ from forecast.bundle.session import Outputs
 from forecast.contracts.errors import DataError
 from forecast.contracts.signals import TARGETS
 from forecast.contracts.specs import ForecastSpec
+from forecast.contracts.tables import percentile
 from forecast.contracts.topology import Topology
 from forecast.features.pipeline import build
+from forecast.windows.ahead import Ahead
 from forecast.windows.inputs import Constants, inputs_at
 from forecast.windows.panel import Floats, Panel, dense
 
@@ -83,23 +85,19 @@ class Forecast:
         return columns
 
 
-def percentile(label: str, level: float) -> str:
-    """Column name of a quantile: `percentile("power_w", 0.9)` is `power_w_p90`."""
-    return f"{label}_p{level * 100:g}"
-
-
 class Predictor:
     """Forecasts of one bundle.
 
     Args:
         bundle: verified and open.
+        ahead: schedule and weather for `at`; without them their covariates are unknown.
     """
 
-    def __init__(self, bundle: Bundle) -> None:
+    def __init__(self, bundle: Bundle, ahead: Ahead | None = None) -> None:
         self.bundle = bundle
         self.spec = bundle.manifest.spec
         self.topology = bundle.manifest.topology
-        self._constants = Constants.of(self.topology, bundle.manifest.skus)
+        self._constants = Constants.of(self.topology, bundle.manifest.skus, ahead)
 
     def forecast(self, telemetry: pl.LazyFrame, at: datetime | None = None, where: str = "telemetry") -> Forecast:
         """Forecast every entity from telemetry as it arrives.

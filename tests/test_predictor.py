@@ -14,8 +14,9 @@ from smoke_run import Smoke
 from forecast.bundle.load import load
 from forecast.contracts.errors import DataError
 from forecast.contracts.signals import SIGNALS
+from forecast.contracts.tables import percentile
 from forecast.features.pipeline import build
-from forecast.predictor import Forecast, Predictor, percentile
+from forecast.predictor import Forecast, Predictor
 from forecast.windows.panel import Panel, dense
 
 HOUR = timedelta(hours=1)

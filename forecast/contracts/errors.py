@@ -25,6 +25,14 @@ class FleetcastError(Exception):
 
     exit_code = ExitCode.BUG
 
+    def __init__(self, message: str) -> None:
+        super().__init__(one_line(message))
+
+
+def one_line(text: str) -> str:
+    """`text` with what would break a line or a terminal (names and ids come from files) shown as escapes."""
+    return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)
+
 
 class ConfigError(FleetcastError):
     """A configuration that cannot mean anything: wrong key, type or combination."""

@@ -25,19 +25,22 @@ class Topology:
 
     @classmethod
     def of(cls, table: pl.DataFrame, where: str = "topology") -> "Topology":
-        """Validate `table` as a tree (or a forest of unrelated leaves).
+        """Validate `table` as a forest: one root or several, and no cycle, as each parent is of a higher level.
 
-        A NaN limit is unknown, like a null.
+        A NaN limit is unknown, like a null; so is the country where the column is absent.
 
         Raises:
-            DataError: on a missing or repeated id, an unknown level or time zone, a parent that is absent or not above
-                its child, or a limit that is not positive and finite.
+            DataError: a row that breaks the contract TOPOLOGY (a missing or repeated id, an unknown level, a limit that
+                is not positive and finite), an unknown time zone, or a parent that is absent or not above its child.
         """
         TOPOLOGY.check(table.lazy(), where)
         if table.is_empty():
             raise DataError(f"{where}: no entities.")
-        table = table.select(list(TOPOLOGY.required)).with_columns(pl.col(_LIMITS).cast(pl.Float64).fill_nan(None))
-        _check_rows(table, where)
+        if "country" not in table.columns:
+            table = table.with_columns(country=pl.lit(None, pl.String))
+        columns = [*TOPOLOGY.required, *TOPOLOGY.optional]
+        table = table.select(columns).with_columns(pl.col(_LIMITS).cast(pl.Float64).fill_nan(None))
+        _check_zones(table, where)
         _check_parents(table, where)
         rank = pl.col("level").replace_strict(_RANK, return_dtype=pl.Int32)
         return cls(table.sort(rank, "entity_id"))
@@ -80,23 +83,7 @@ def _path(parent: dict[str, str | None], entity: str | None) -> list[str]:
     return path
 
 
-def _check_rows(table: pl.DataFrame, where: str) -> None:
-    if table["entity_id"].null_count():
-        raise DataError(f"{where}: {table['entity_id'].null_count()} of {len(table)} entities have no entity_id.")
-    repeated = table.filter(pl.col("entity_id").is_duplicated())
-    if not repeated.is_empty():
-        raise DataError(f"{where}: entity {repeated['entity_id'][0]} appears {len(repeated)} times.")
-    unknown = table.filter(~pl.col("level").is_in(LEVELS).fill_null(value=False))
-    if not unknown.is_empty():
-        row = unknown.row(0, named=True)
-        raise DataError(f"{where}: {row['entity_id']} has level {row['level']!r}; levels are {', '.join(LEVELS)}.")
-    limit = pl.col(_LIMITS)
-    bad_limit = table.filter(pl.any_horizontal((limit <= 0) | limit.is_infinite()))
-    if not bad_limit.is_empty():
-        raise DataError(
-            f"{where}: {bad_limit['entity_id'][0]} has a limit that is not positive and finite; leave it null if "
-            f"unknown."
-        )
+def _check_zones(table: pl.DataFrame, where: str) -> None:
     for zone in table["time_zone"].unique():
         if not is_time_zone(zone):
             raise DataError(f"{where}: {zone!r} is not an IANA time zone.")

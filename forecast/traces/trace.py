@@ -89,4 +89,4 @@ def parse_utc(text: str) -> datetime:
 
 def checked(telemetry: pl.LazyFrame, where: str) -> pl.LazyFrame:
     """Telemetry whose schema keeps the contract, as the last step of every source."""
-    return TELEMETRY.check(telemetry, where)
+    return TELEMETRY.check_schema(telemetry, where)

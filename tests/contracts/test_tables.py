@@ -10,18 +10,18 @@ from forecast.contracts.tables import TELEMETRY
 
 def test_telemetry_of_the_contract_passes_untouched() -> None:
     frame = samples(("a", 0, 1.0))
-    assert TELEMETRY.check(frame, "here") is frame
+    assert TELEMETRY.check_schema(frame, "here") is frame
 
 
 def test_a_missing_column_is_named_with_what_was_found_and_where() -> None:
     with pytest.raises(DataError, match=r"^day.csv: telemetry lacks column time; found entity_id, power_w") as refusal:
-        TELEMETRY.check(samples(("a", 0, 1.0)).drop("time"), "day.csv")
+        TELEMETRY.check_schema(samples(("a", 0, 1.0)).drop("time"), "day.csv")
     assert refusal.value.exit_code == ExitCode.DATA_REFUSED
 
 
 def test_two_missing_columns_are_both_named() -> None:
     with pytest.raises(DataError, match="lacks columns time, entity_id"):
-        TELEMETRY.check(pl.LazyFrame({"power_w": [1.0]}), "day.csv")
+        TELEMETRY.check_schema(pl.LazyFrame({"power_w": [1.0]}), "day.csv")
 
 
 @pytest.mark.parametrize(
@@ -37,10 +37,10 @@ def test_two_missing_columns_are_both_named() -> None:
 )
 def test_a_retyped_column_is_named(column: pl.Expr, message: str) -> None:
     with pytest.raises(DataError, match=message):
-        TELEMETRY.check(samples(("a", 0, 1.0)).with_columns(column), "day.csv")
+        TELEMETRY.check_schema(samples(("a", 0, 1.0)).with_columns(column), "day.csv")
 
 
 @pytest.mark.parametrize("dtype", [pl.Float32, pl.Int64, pl.UInt8, pl.Null])
 def test_any_number_serves_as_a_measurement_and_so_does_a_column_of_nothing(dtype: type[pl.DataType]) -> None:
     frame = samples(("a", 0, None)).with_columns(pl.col("power_w").cast(dtype))
-    assert TELEMETRY.check(frame, "day.csv").collect_schema()["power_w"] == dtype
+    assert TELEMETRY.check_schema(frame, "day.csv").collect_schema()["power_w"] == dtype

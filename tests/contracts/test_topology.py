@@ -20,17 +20,21 @@ RACK = node("rack-1", "rack")
     ("nodes", "message"),
     [
         ([], "tree.csv: no entities"),
-        ([node("a"), node("a")], "entity a appears 2 times"),
-        ([node("a"), node(None)], "1 of 2 entities have no entity_id"),
-        ([node("a", "cabinet")], "a has level 'cabinet'; levels are gpu, server, rack"),
-        ([node("a", None)], "a has level None"),
+        ([node("a"), node("a")], "topology with repeated key: 1, the first entity_id=a"),
+        ([node("a"), node(None)], "topology with no entity_id: 1, the first entity_id=None"),
+        ([node("a", "cabinet")], r"unknown level \(levels are gpu, server, rack.*the first entity_id=a level=cabinet"),
+        ([node("a", None)], "unknown level .* the first entity_id=a level=None"),
         ([node("a", parent="rack-9")], "a names parent 'rack-9', which is not in the table"),
         ([RACK, node("a", "hall", "rack-1")], r"a \(hall\) cannot sit under rack-1 \(rack\)"),
         ([RACK, node("a", "rack", "rack-1")], r"a \(rack\) cannot sit under rack-1 \(rack\)"),
         ([node("a", parent="a")], r"a \(server\) cannot sit under a \(server\)"),
-        ([node("a", power_limit_w=0.0)], "a has a limit that is not positive and finite"),
-        ([node("a"), node("b", temperature_limit_c=-5.0)], "b has a limit that is not positive and finite"),
-        ([node("a", power_limit_w=float("inf"))], "a has a limit that is not positive and finite"),
+        ([node("a", power_limit_w=0.0)], "power_limit_w that is not positive and finite.*entity_id=a power_limit_w=0"),
+        (
+            [node("a"), node("b", temperature_limit_c=-5.0)],
+            "temperature_limit_c that is not positive.*entity_id=b temperature_limit_c=-5",
+        ),
+        ([node("a", power_limit_w=float("inf"))], "power_limit_w that is not .*entity_id=a power_limit_w=inf"),
+        ([RACK, node("a", parent="b"), node("b", parent="a")], r"a \(server\) cannot sit under b \(server\)"),
         ([node("a", time_zone="Mars/Base")], "'Mars/Base' is not an IANA time zone"),
         ([node("a", time_zone=None)], "None is not an IANA time zone"),
         ([node("a", time_zone="")], "'' is not an IANA time zone"),
@@ -63,6 +67,24 @@ def test_limits_of_whole_numbers_or_of_none_at_all_are_floats() -> None:
 def test_columns_beyond_the_contract_are_left_out() -> None:
     topology = Topology.of(table_of(RACK).with_columns(colour=pl.lit("red")))
     assert "colour" not in topology.table.columns
+
+
+@pytest.mark.parametrize(("country", "kept"), [("DE", "DE"), (None, None), ("absent", None)])
+def test_a_country_is_kept_and_null_where_the_table_has_none(country: str | None, kept: str | None) -> None:
+    table = table_of(node("a"))
+    table = table if country == "absent" else table.with_columns(country=pl.lit(country, pl.String))
+    assert Topology.of(table).table["country"].to_list() == [kept]
+
+
+@pytest.mark.parametrize("country", ["Germany", "de", "D", "DE ", ""])
+def test_a_country_that_is_no_code_is_refused(country: str) -> None:
+    with pytest.raises(DataError, match="country that is not two capital letters"):
+        Topology.of(table_of(node("a")).with_columns(country=pl.lit(country)))
+
+
+def test_several_roots_are_several_trees() -> None:
+    topology = tree_of(node("s1", "site"), node("s2", "site"), node("a", parent="s1"), node("b", parent="s2"))
+    assert set(topology.ancestors().iter_rows()) == {("a", "s1"), ("b", "s2")}
 
 
 @given(st.randoms(use_true_random=False))
