@@ -13,9 +13,10 @@ from polars.testing import assert_frame_equal
 from trees import at, node, table_of
 
 from forecast.contracts.errors import ConfigError
-from forecast.contracts.tables import TELEMETRY, UTC
+from forecast.contracts.tables import UTC
 from forecast.contracts.topology import Topology
 from forecast.traces.metrics import MetricSpec, limits, resets, widen
+from forecast.traces.trace import checked
 
 SCHEMA = {"time": UTC, "entity_id": pl.String, "metric": pl.String, "series": pl.String, "value": pl.Float64}
 TOPOLOGY = Topology.of(table_of(node("a", power_limit_w=700.0), node("b", temperature_limit_c=None), node("c")))
@@ -32,7 +33,7 @@ def frame(*samples: Sample) -> pl.LazyFrame:
 def wide(samples: pl.LazyFrame | list[Sample], **metrics: MetricSpec) -> list[tuple[Any, ...]]:
     """Rows of (time, entity, signals…) in order; None for null, NAN for a NaN."""
     lazy = frame(*samples) if isinstance(samples, list) else samples
-    table = TELEMETRY.check(widen(lazy, metrics, TOPOLOGY), "widened").collect()
+    table = checked(widen(lazy, metrics, TOPOLOGY), "widened").collect()
     rows = table.sort("entity_id", "time").rows()
     return [tuple(NAN if isinstance(cell, float) and math.isnan(cell) else cell for cell in row) for row in rows]
 

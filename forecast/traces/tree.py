@@ -1,0 +1,191 @@
+"""The fleet tree from what the data says of its entities: the names of hosts, the labels of series."""
+
+import logging
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from string import Formatter
+from typing import Any
+
+import polars as pl
+
+from forecast.contracts.errors import ConfigError, DataError
+from forecast.contracts.signals import LEVELS
+from forecast.contracts.tables import TOPOLOGY
+from forecast.contracts.topology import Topology
+
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass
+class SkuSpec:
+    """The nameplate of one kind of entity; None where unknown."""
+
+    power_limit_w: float | None = None
+    temperature_limit_c: float | None = None
+
+
+@dataclass
+class TreeSpec:
+    """How entities name their place.
+
+    A template is text with fields in braces: `entity_id`, a named group of the pattern that the id matches, or a label
+    column. One that names a field which an entity lacks says nothing of that entity.
+
+    Attributes:
+        patterns: regular expressions; the first that an id matches wholly gives its named groups.
+        level: of the entities themselves.
+        parents: level to the template of the ancestor's id there. An entity sits under its lowest, that one under the
+            next, and the highest under the site, which is always there.
+        sku: template; ancestors have their level as their SKU.
+        site, time_zone: template.
+        country: ISO 3166-1 alpha-2, whose holidays the site keeps.
+        skus: SKU to its limits; what telemetry says of an entity wins.
+    """
+
+    patterns: list[str] = field(default_factory=list)
+    level: str = "server"
+    parents: dict[str, str] = field(default_factory=dict)
+    sku: str = "unknown"
+    site: str = "site-1"
+    time_zone: str = "UTC"
+    country: str | None = None
+    skus: dict[str, SkuSpec] = field(default_factory=dict)
+
+    @property
+    def fields(self) -> set[str]:
+        """The fields that the templates name."""
+        return set().union(*(_fields(text) for text in (*self.parents.values(), self.sku, self.site, self.time_zone)))
+
+
+def tree_of(entities: pl.DataFrame, spec: TreeSpec, where: str, limits: pl.DataFrame | None = None) -> Topology:
+    """The tree that `entities` stand in by `spec`.
+
+    An entity that no pattern matches, or that names no ancestor, hangs under the site; how many do is logged in one
+    line. An entity whose id is another's ancestor takes that place instead of one at `spec.level`.
+
+    Args:
+        entities: `entity_id` and the label columns, one row per entity.
+        spec: how they name their place.
+        where: file or source named in errors.
+        limits: `entity_id`, `power_limit_w`, `temperature_limit_c` as telemetry reports them.
+
+    Raises:
+        ConfigError: an unknown level, a broken pattern, a template with a field that is neither a label nor a group.
+        DataError: an ancestor with two places, or a tree that breaks its contract.
+    """
+    patterns = _compiled(spec)
+    _check_spec(spec, patterns, entities.columns)
+    rows: dict[str, dict[str, Any]] = {}
+    strays = []
+    for labels in entities.drop_nulls("entity_id").iter_rows(named=True):
+        path = _path({**labels, **_groups(labels["entity_id"], patterns)}, spec)
+        if len(path) == 2:
+            strays.append(labels["entity_id"])
+        for row in path:
+            _place(row, rows, spec.level, where)
+    _tell([entity for entity in strays if spec.parents and rows[entity]["level"] == spec.level], where)
+    table = pl.DataFrame(list(rows.values()), schema={**TOPOLOGY.required, **TOPOLOGY.optional})
+    return Topology.of(table if limits is None else _reported(table, limits), where)
+
+
+def _groups(entity: str, patterns: list[re.Pattern[str]]) -> dict[str, str | None]:
+    found = next((found for found in (pattern.fullmatch(entity) for pattern in patterns) if found), None)
+    return found.groupdict() if found else {}
+
+
+def _tell(strays: list[str], where: str) -> None:
+    if strays:
+        first = ", ".join(strays[:3])
+        _LOG.warning("%s: %d entities name no place and hang under their site: %s", where, len(strays), first)
+
+
+def _path(known: Mapping[str, Any], spec: TreeSpec) -> list[dict[str, Any]]:
+    """The rows of an entity and its ancestors, upwards."""
+    site = _filled(spec.site, known) or "site-1"
+    ids = {level: _filled(spec.parents[level], known) for level in LEVELS if level in spec.parents}
+    above = [(level, entity) for level, entity in ids.items() if entity is not None]
+    places = [(spec.level, known["entity_id"]), *above, ("site", site)]
+    parents = [*(entity for _, entity in places[1:]), None]
+    common = {"site": site, "time_zone": _filled(spec.time_zone, known) or "UTC", "country": spec.country}
+    skus = [_filled(spec.sku, known) or "unknown", *(level for level, _ in places[1:])]
+    return [
+        {"entity_id": entity, "level": level, "parent_id": parent, "sku": sku, **_nameplate(spec, sku), **common}
+        for (level, entity), parent, sku in zip(places, parents, skus, strict=True)
+    ]
+
+
+def _nameplate(spec: TreeSpec, sku: str) -> dict[str, float | None]:
+    return asdict(spec.skus.get(sku, SkuSpec()))
+
+
+def _place(row: dict[str, Any], rows: dict[str, dict[str, Any]], leaf: str, where: str) -> None:
+    """Add `row`, unless its entity is there already; the higher place of an entity is its own."""
+    there = rows.setdefault(row["entity_id"], row)
+    if there["level"] == row["level"]:
+        if there["parent_id"] != row["parent_id"]:
+            raise DataError(
+                f"{where}: {row['level']} {row['entity_id']} is under both {there['parent_id']} and "
+                f"{row['parent_id']}; put what tells the two apart in its template."
+            )
+    elif there["level"] == leaf:
+        rows[row["entity_id"]] = row
+    elif row["level"] != leaf:
+        raise DataError(
+            f"{where}: {row['entity_id']} is both a {there['level']} and a {row['level']}; "
+            f"give each level ids of its own."
+        )
+
+
+def _reported(table: pl.DataFrame, limits: pl.DataFrame) -> pl.DataFrame:
+    """The tree with the limits that telemetry reports in place of those of the SKU."""
+    names = ("power_limit_w", "temperature_limit_c")
+    told = limits.select("entity_id", *(pl.col(name).alias(f"{name}_told") for name in names))
+    joined = table.join(told, on="entity_id", how="left", maintain_order="left")
+    return joined.with_columns(pl.coalesce(f"{name}_told", name).alias(name) for name in names).select(table.columns)
+
+
+def _filled(template: str, known: Mapping[str, Any]) -> str | None:
+    """The template with its fields filled in; None where the entity lacks one."""
+    filled = []
+    for text, name in _parts(template):
+        value = known.get(name) if name is not None else ""
+        if value is None or (name is not None and value == ""):
+            return None
+        filled.append(f"{text}{value}")
+    return "".join(filled)
+
+
+def _parts(template: str) -> list[tuple[str, str | None]]:
+    """Runs of text, each with the field after it, if any."""
+    try:
+        return [(text, name) for text, name, _, _ in Formatter().parse(template)]
+    except ValueError as error:
+        raise ConfigError(f"tree: the template {template!r} is not text with fields in braces: {error}.") from error
+
+
+def _fields(template: str) -> set[str]:
+    return {name for _, name in _parts(template) if name is not None}
+
+
+def _compiled(spec: TreeSpec) -> list[re.Pattern[str]]:
+    compiled = []
+    for pattern in spec.patterns:
+        try:
+            compiled.append(re.compile(pattern))
+        except re.error as error:
+            raise ConfigError(f"tree.patterns: {pattern!r} is no regular expression: {error}.") from error
+    return compiled
+
+
+def _check_spec(spec: TreeSpec, patterns: list[re.Pattern[str]], columns: list[str]) -> None:
+    for level in (spec.level, *spec.parents):
+        if level not in LEVELS:
+            raise ConfigError(f"tree: unknown level {level!r}; levels are {', '.join(LEVELS)}.")
+    low = [level for level in spec.parents if not LEVELS.index(spec.level) < LEVELS.index(level) < LEVELS.index("site")]
+    if low:
+        raise ConfigError(f"tree.parents: {low[0]} is not between {spec.level} and site.")
+    known = {*columns, *(group for pattern in patterns for group in pattern.groupindex)}
+    unknown = sorted(spec.fields - known)
+    if unknown:
+        raise ConfigError(f"tree: a template names {unknown[0]!r}; known are {', '.join(sorted(known))}.")
