@@ -21,7 +21,9 @@ class Gridded:
         signals, entities: the names along the first two axes.
         values: `[signal, entity, step]`, the mean over each step; NaN where nothing was observed.
         marks: `[signal, entity, step]`, bits of `Mark`.
-        offset_s: `[entity, step]`, seconds from the step's start to its first sample; NaN where there is none.
+        offset_s: `[entity, step]`, seconds from the step's start to its first sample; NaN where there is none, empty
+            where nobody asked.
+        unknown_rows: rows of entities that the fleet does not have.
     """
 
     start: datetime
@@ -31,3 +33,9 @@ class Gridded:
     values: Floats
     marks: Marks
     offset_s: Floats
+    unknown_rows: int = 0
+
+    @property
+    def seconds(self) -> int:
+        """Length of the stretch."""
+        return self.step_s * int(self.values.shape[2])
