@@ -18,6 +18,7 @@ from forecast.contracts.topology import Topology
 from forecast.contracts.version import code_version, key_of
 from forecast.traces.times import utc
 from forecast.traces.trace import Progress, Source, Trace, checked, parse_utc, silent
+from forecast.traces.tree import TreeSpec, tree_of
 from forecast.traces.units import UNITS
 
 #: A share of the entity's own `power_limit_w`, for data whose capacity is confidential.
@@ -56,8 +57,9 @@ class FileSource(Source):
         columns: contract column to the file's column; empty when the file has the contract's names already.
         units: signal to its unit in the file; signals left out are in SI.
         time_zone: zone of times that carry none; a fixed offset such as Etc/GMT+5 for a clock without daylight saving.
-        topology: a Parquet or CSV file with the topology's columns; None takes `entities`.
-        entities: entity_id to its description, when there is no topology file; others in the file are left out.
+        topology: a Parquet or CSV file with the topology's columns; None takes `tree`, or else `entities`.
+        tree: how the entities' names and label columns tell their place, when there is no topology file.
+        entities: entity_id to its description, when there is neither; others in the file are left out.
     """
 
     path: str = ""
@@ -65,6 +67,7 @@ class FileSource(Source):
     units: dict[str, str] = field(default_factory=dict)
     time_zone: str | None = None
     topology: str | None = None
+    tree: TreeSpec | None = None
     entities: dict[str, EntitySpec] = field(default_factory=dict)
 
     def read(self, progress: Progress = silent) -> Trace:
@@ -85,7 +88,8 @@ class FileSource(Source):
 
     def mapping(self) -> dict[str, Any]:
         """Everything but where the files are and when they end, as plain data: what a bundle keeps to read its like."""
-        return {name: value for name, value in asdict(self).items() if name not in {"path", "until", "topology"}}
+        elsewhere = {"path", "until", "topology", "tree"}
+        return {name: value for name, value in asdict(self).items() if name not in elsewhere}
 
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, Any], path: str) -> "FileSource":
@@ -150,10 +154,25 @@ class FileSource(Source):
                 return Topology.of(table.with_columns(pl.col(limits).cast(pl.Float64)), self.topology)
             except pl.exceptions.InvalidOperationError as error:
                 raise DataError(f"{self.topology}: a limit is not a number; write W and °C without units.") from error
+        if self.tree is not None:
+            return tree_of(self._named(self.tree), self.tree, self.path)
         if not self.entities:
-            raise ConfigError(f"{self.path}: name a `topology` file or list the `entities` of the source.")
+            raise ConfigError(
+                f"{self.path}: name a `topology` file or list the `entities` of the source, or set `tree`."
+            )
         rows = [{"entity_id": name, **asdict(entity)} for name, entity in self.entities.items()]
         return Topology.of(pl.DataFrame(rows, schema=dict(TOPOLOGY.required)), "source.entities")
+
+    def _named(self, tree: TreeSpec) -> pl.DataFrame:
+        """The entities of the files, each with its newest labels, as far as rows stand in time order."""
+        raw = scan(find_files(self.path))
+        columns = raw.collect_schema().names()
+        entity = self.columns.get("entity_id", "entity_id")
+        if entity not in columns:
+            raise DataError(f"{self.path}: no column {entity}; found {', '.join(columns)}.")
+        labels = sorted(tree.fields & set(columns) - {"entity_id"})
+        entities = raw.group_by(pl.col(entity).cast(pl.String).alias("entity_id")).agg(pl.col(labels).last())
+        return entities.sort("entity_id").collect()
 
 
 def find_files(path: str) -> list[Path]:

@@ -85,8 +85,17 @@ def tree_of(entities: pl.DataFrame, spec: TreeSpec, where: str, limits: pl.DataF
         for row in path:
             _place(row, rows, spec.level, where)
     _tell([entity for entity in strays if spec.parents and rows[entity]["level"] == spec.level], where)
-    table = pl.DataFrame(list(rows.values()), schema={**TOPOLOGY.required, **TOPOLOGY.optional})
-    return Topology.of(table if limits is None else _reported(table, limits), where)
+    tree = Topology.of(pl.DataFrame(list(rows.values()), schema={**TOPOLOGY.required, **TOPOLOGY.optional}), where)
+    return tree if limits is None else with_limits(tree, limits, where)
+
+
+def with_limits(topology: Topology, limits: pl.DataFrame, where: str) -> Topology:
+    """The tree with the limits that telemetry reports in place of those that it has; arguments as of `tree_of`."""
+    names = ("power_limit_w", "temperature_limit_c")
+    told = limits.select("entity_id", *(pl.col(name).alias(f"{name}_told") for name in names))
+    joined = topology.table.join(told, on="entity_id", how="left")
+    table = joined.with_columns(pl.coalesce(f"{name}_told", name).alias(name) for name in names)
+    return Topology.of(table.select(topology.table.columns), where)
 
 
 def _groups(entity: str, patterns: list[re.Pattern[str]]) -> dict[str, str | None]:
@@ -135,14 +144,6 @@ def _place(row: dict[str, Any], rows: dict[str, dict[str, Any]], leaf: str, wher
             f"{where}: {row['entity_id']} is both a {there['level']} and a {row['level']}; "
             f"give each level ids of its own."
         )
-
-
-def _reported(table: pl.DataFrame, limits: pl.DataFrame) -> pl.DataFrame:
-    """The tree with the limits that telemetry reports in place of those of the SKU."""
-    names = ("power_limit_w", "temperature_limit_c")
-    told = limits.select("entity_id", *(pl.col(name).alias(f"{name}_told") for name in names))
-    joined = table.join(told, on="entity_id", how="left", maintain_order="left")
-    return joined.with_columns(pl.coalesce(f"{name}_told", name).alias(name) for name in names).select(table.columns)
 
 
 def _filled(template: str, known: Mapping[str, Any]) -> str | None:

@@ -2,15 +2,19 @@
 
 import logging
 import re
+from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from polars.testing import assert_frame_equal
+from trees import at, values_of
 
 from forecast.contracts.errors import ConfigError, DataError
 from forecast.contracts.topology import Topology
+from forecast.traces.files import FileSource
 from forecast.traces.tree import SkuSpec, TreeSpec, tree_of
 
 #: A rack of the computing centre whose IPMI is published: row, rack, chassis, node.
@@ -182,3 +186,25 @@ def test_every_host_is_in_the_tree_once_under_its_own_prefix(hosts: list[str]) -
         bare = re.sub("^holygpu", "holy", host)
         assert pairs[host] == (bare[:-2] if bare.startswith("holy") else "holyoke")
     assert [entity for entity, parent in pairs.items() if parent is None] == ["holyoke"]
+
+
+def test_a_file_source_takes_its_tree_from_names_and_label_columns(tmp_path: Path) -> None:
+    raw = pl.DataFrame(
+        {
+            "time": [at(0), at(0), at(5), at(5)],
+            "entity_id": ["holy8a14101", "holygpu8a14203", "holy8a14101", "holygpu8a14203"],
+            "power_w": [20.0, 30.0, 25.0, 35.0],
+            "model": ["old", "sd650", "sd650", "sd650"],
+        }
+    )
+    raw.write_parquet(tmp_path / "raw.parquet")
+    spec = TreeSpec(patterns=HOSTS.patterns, parents=HOSTS.parents, sku="{model}")
+    source = FileSource(path=str(tmp_path / "raw.parquet"), tree=spec)
+    trace = source.read()
+    assert place(trace.topology, "holygpu8a14203") == ("server", "holy8a142")
+    assert trace.topology.table.filter(pl.col("level") == "server")["sku"].to_list() == ["sd650"] * 2, (
+        "the newest label"
+    )
+    assert values_of(trace.telemetry)["holy8a14101", 5] == 25.0
+    again = FileSource.from_mapping(source.mapping(), source.path)
+    assert_frame_equal(again.telemetry(trace.topology).collect(), trace.telemetry.collect())
