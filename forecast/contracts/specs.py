@@ -8,7 +8,48 @@ from typing import Any
 from forecast.contracts.errors import ConfigError
 from forecast.contracts.signals import SIGNALS, TARGETS
 
-#: Known-ahead covariates, in graph order (`forecast.features.calendar`).
+
+@dataclass(frozen=True)
+class Covariate:
+    """Something known ahead of an entity.
+
+    Attributes:
+        name: its unit is the suffix, but for waves and shares.
+        unit: SI unit as printed.
+        source: what tells it: `clock` (and the calendar of the place), `weather` or `schedule`.
+        optional: whether it can be unknown (NaN); a model then sees it with a mask.
+        centre, typical_scale: a model sees (value - centre) / typical_scale; None is the entity's nameplate.
+        meaning: one line.
+    """
+
+    name: str
+    unit: str
+    source: str
+    optional: bool
+    centre: float
+    typical_scale: float | None
+    meaning: str
+
+
+#: Known-ahead covariates that a forecast may name. 15 °C is a mild day; 10 °C more make a chiller work noticeably.
+FUTURE = {
+    covariate.name: covariate
+    for covariate in (
+        Covariate("day_sin", "1", "clock", False, 0.0, 1.0, "sine of the local time of day"),
+        Covariate("day_cos", "1", "clock", False, 0.0, 1.0, "cosine of the local time of day"),
+        Covariate("week_sin", "1", "clock", False, 0.0, 1.0, "sine of the local time of week"),
+        Covariate("week_cos", "1", "clock", False, 0.0, 1.0, "cosine of the local time of week"),
+        Covariate("holiday", "1", "clock", True, 0.0, 1.0, "1 on a public holiday of the site's country"),
+        Covariate("outdoor_c", "°C", "weather", True, 15.0, 10.0, "outdoor air as forecast at forecast_time"),
+        Covariate("wet_bulb_c", "°C", "weather", True, 15.0, 10.0, "wet bulb as forecast at forecast_time"),
+        Covariate("scheduled_power_w", "W", "schedule", True, 0.0, None, "power of jobs running, queued and reserved"),
+        Covariate("maintenance", "1", "schedule", True, 0.0, 1.0, "share of the entity under maintenance"),
+        Covariate("planned_power_w", "W", "schedule", True, 0.0, None, "a load imposed on the entity"),
+        Covariate("power_cap_w", "W", "schedule", True, 0.0, None, "a cap imposed on the entity"),
+    )
+}
+
+#: What every forecast knows without being told, in graph order (`forecast.features.calendar`).
 CALENDAR = ("day_sin", "day_cos", "week_sin", "week_cos")
 
 #: Static inputs, in graph order: limits in their units, then codes into the level and SKU vocabularies, 0 = unknown.
@@ -26,7 +67,7 @@ class ForecastSpec:
         targets: signals forecast (T), which lead `past`.
         past: observed signals in channel order (C).
         quantile_levels: ascending, symmetric about the median (Q).
-        future: known-ahead covariates in channel order (F).
+        future: known-ahead covariates (`FUTURE`) in channel order (F).
         static: constants per entity (S).
     """
 
@@ -48,6 +89,7 @@ class ForecastSpec:
             )
         _check_names("targets", self.targets, TARGETS)
         _check_names("past", self.past, SIGNALS)
+        _check_names("future", self.future, FUTURE)
         if self.past[: len(self.targets)] != self.targets:
             raise ConfigError(f"past must start with the targets {list(self.targets)}, got {list(self.past)}.")
         _check_levels(self.quantile_levels)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from forecast.contracts.specs import ForecastSpec
+from forecast.models.ahead import AheadScaler, Drivers, has_drivers
 from forecast.models.base import ModelConfig, QuantileModel
 from forecast.models.knots import hats, knots
 from forecast.models.quantiles import normal_steps, spread_out
@@ -23,14 +24,16 @@ class LinearConfig(ModelConfig):
 
 
 class LinearModel(QuantileModel):
-    """The linear skip as the median; quantile distances linear in the window's summary."""
+    """The linear skip as the median, and what drives it if known ahead; quantile distances linear in the summary."""
 
     def __init__(self, spec: ForecastSpec, skus: int) -> None:
         super().__init__()
         self.levels = spec.quantile_levels
         self.scaler = Scaler(spec)
         self.skip = LinearSkip(spec)
-        self.summary = Summary(spec, skus)
+        self.ahead = AheadScaler(spec)
+        self.drivers = Drivers(spec) if has_drivers(spec) else None
+        self.summary = Summary(spec, skus, self.ahead.size)
         self.shape = (len(spec.targets), len(self.levels) - 1, knots(spec.horizon_steps))
         self.hats: Tensor
         self.register_buffer("hats", hats(spec.horizon_steps))
@@ -39,11 +42,15 @@ class LinearModel(QuantileModel):
         with torch.no_grad():
             self.steps.bias.copy_(normal_steps(self.levels, 0.5)[None, :, None].expand(self.shape).reshape(-1))
 
-    def paths(self, scaled: Scaled, summary: Tensor) -> tuple[Tensor, Tensor]:
+    def paths(self, scaled: Scaled, ahead: Tensor, summary: Tensor) -> tuple[Tensor, Tensor]:
         """The normalised median `[B, T, H]` and the steps between quantiles `[B, T, Q - 1, H]`."""
-        return self.skip(scaled.z), torch.matmul(self.steps(summary).unflatten(1, self.shape), self.hats)
+        median = self.skip(scaled.z)
+        if self.drivers is not None:
+            median = median + self.drivers(ahead, scaled)
+        return median, torch.matmul(self.steps(summary).unflatten(1, self.shape), self.hats)
 
     def forward(self, past: Tensor, future: Tensor, static: Tensor) -> Tensor:
         scaled = self.scaler(past, static)
-        centre, steps = self.paths(scaled, self.summary(scaled, future, static))
+        ahead = self.ahead(future, scaled)
+        centre, steps = self.paths(scaled, ahead, self.summary(scaled, ahead, static))
         return self.scaler.restore(spread_out(centre, steps, self.levels), scaled)

@@ -59,19 +59,20 @@ class PatchMixer(QuantileModel):
         channels, length = len(spec.past), spec.context_steps // config.patches
         self.embed = nn.Linear(channels * (length + 1), config.width)
         self.position = nn.Parameter(torch.randn(config.patches, config.width) * 0.02)
-        self.context = nn.Linear(self.linear.summary.size + len(spec.future) * _FUTURE_PATCHES, config.width)
+        self.context = nn.Linear(self.linear.summary.size + self.linear.ahead.size * _FUTURE_PATCHES, config.width)
         self.mixer = nn.Sequential(*(MixerBlock(config) for _ in range(config.blocks)))
         self.squeeze = nn.Linear(config.width, _SQUEEZED)
         self.head = Head(config, spec, config.patches * _SQUEEZED + config.width)
 
     def forward(self, past: Tensor, future: Tensor, static: Tensor) -> Tensor:
         scaled = self.linear.scaler(past, static)
-        summary = self.linear.summary(scaled, future, static)
-        context = torch.relu(self.context(torch.cat([summary, _pooled(future)], dim=1)))
+        ahead = self.linear.ahead(future, scaled)
+        summary = self.linear.summary(scaled, ahead, static)
+        context = torch.relu(self.context(torch.cat([summary, _pooled(ahead)], dim=1)))
         tokens = self.embed(self._tokens(scaled.z, scaled.seen)) + self.position + context[:, None]
         mixed = torch.relu(self.squeeze(self.mixer(tokens)).flatten(1))
         added = self.head(torch.cat([mixed, context], dim=1))
-        centre, steps = self.linear.paths(scaled, summary)
+        centre, steps = self.linear.paths(scaled, ahead, summary)
         quantiles = spread_out(centre + added[:, :, 0], steps + added[:, :, 1:], self.levels)
         return self.linear.scaler.restore(quantiles, scaled)
 
@@ -82,10 +83,10 @@ class PatchMixer(QuantileModel):
         return torch.cat([values, share], dim=3).transpose(1, 2).flatten(2)
 
 
-def _pooled(future: Tensor) -> Tensor:
-    """Known-ahead covariates `[B, F, H]` at evenly spaced steps of the horizon, `[B, F · _FUTURE_PATCHES]`."""
-    steps = torch.linspace(0, future.shape[2] - 1, _FUTURE_PATCHES).long().tolist()
-    return torch.cat([future[:, :, step] for step in steps], dim=1)
+def _pooled(ahead: Tensor) -> Tensor:
+    """Known-ahead channels `[B, F, H]` at evenly spaced steps of the horizon, `[B, F · _FUTURE_PATCHES]`."""
+    steps = torch.linspace(0, ahead.shape[2] - 1, _FUTURE_PATCHES).long().tolist()
+    return torch.cat([ahead[:, :, step] for step in steps], dim=1)
 
 
 class MixerBlock(nn.Module):

@@ -20,6 +20,7 @@ class Scaled(NamedTuple):
         seen: `[B, C, L]`, 1 where observed.
         loc, spread: `[B, C, 1]`, mean and spread in units of `unit`.
         unit: `[B, C, 1]`, the typical scale of the channel: nameplate for power, a constant for the rest.
+        nameplate: `[B, 1, 1]`, W; the largest power seen where the limit is unknown.
     """
 
     z: Tensor
@@ -27,6 +28,7 @@ class Scaled(NamedTuple):
     loc: Tensor
     spread: Tensor
     unit: Tensor
+    nameplate: Tensor
 
 
 class Scaler(nn.Module):
@@ -51,14 +53,17 @@ class Scaler(nn.Module):
         loc = x.sum(-1, keepdim=True) / count
         centred = (x - loc) * seen
         spread = torch.sqrt((centred * centred).sum(-1, keepdim=True) / count + _FLOOR**2)
-        return Scaled(centred / spread, seen, loc, spread, unit)
+        return Scaled(centred / spread, seen, loc, spread, unit, self.nameplate(filled, static))
 
     def units(self, filled: Tensor, static: Tensor) -> Tensor:
-        """Typical scale per channel, `[B, C, 1]`; an unknown nameplate is taken to be the largest power seen."""
+        """Typical scale per channel, `[B, C, 1]`."""
+        return torch.where(self.constant > 0, self.constant, self.nameplate(filled, static))
+
+    def nameplate(self, filled: Tensor, static: Tensor) -> Tensor:
+        """Power limit, `[B, 1, 1]`; one that is unknown is taken to be the largest power seen."""
         limit = static[:, None, self.limit, None]
         largest = filled[:, self.power, None].abs().amax(-1, keepdim=True).clamp(min=1.0)
-        nameplate = torch.where(torch.isnan(limit), largest, limit)
-        return torch.where(self.constant > 0, self.constant, nameplate)
+        return torch.where(torch.isnan(limit), largest, limit)
 
     def restore(self, z: Tensor, scaled: Scaled) -> Tensor:
         """Normalised quantiles `[B, T, Q, H]` of the targets to physical units; power never falls below zero."""

@@ -12,20 +12,20 @@ class Summary(nn.Module):
     """Level, spread, newest state and kind of entity as one vector `[B, self.size]`.
 
     Per channel: mean and log spread in typical units, share observed, mean of the last step, hour and day, wobble of
-    the last hour. Then the temperature limit, the covariates at the forecast time, and learnt embeddings of level and
-    SKU; an unknown limit or code reads 0.
+    the last hour. Then the temperature limit, what is known ahead at the forecast time, and learnt embeddings of level
+    and SKU; an unknown limit or code reads 0.
     """
 
-    def __init__(self, spec: ForecastSpec, skus: int, embedding: int = 8) -> None:
+    def __init__(self, spec: ForecastSpec, skus: int, ahead: int, embedding: int = 8) -> None:
         super().__init__()
         self.spans = [min(max(steps, 1), spec.context_steps) for steps in (1, 3600 // spec.step_s, spec.day_steps)]
         self.level_code, self.sku_code = spec.static.index("level_code"), spec.static.index("sku_code")
         self.temperature_limit = spec.static.index("temperature_limit_c")
         self.level = nn.Embedding(len(LEVELS) + 1, embedding)
         self.sku = nn.Embedding(skus + 1, embedding)
-        self.size = len(spec.past) * (4 + len(self.spans)) + 1 + len(spec.future) + 2 * embedding
+        self.size = len(spec.past) * (4 + len(self.spans)) + 1 + ahead + 2 * embedding
 
-    def forward(self, scaled: Scaled, future: Tensor, static: Tensor) -> Tensor:
+    def forward(self, scaled: Scaled, ahead: Tensor, static: Tensor) -> Tensor:
         z = scaled.z
         recent = [z[:, :, -span:].mean(-1) for span in self.spans]
         hour = z[:, :, -self.spans[1] :]
@@ -34,4 +34,4 @@ class Summary(nn.Module):
         known_limit = torch.where(torch.isnan(limit), torch.zeros_like(limit), limit)
         parts = [scaled.loc[..., 0], scaled.spread[..., 0].log(), scaled.seen.mean(-1), *recent, wobble]
         kind = [self.level(static[:, self.level_code].long()), self.sku(static[:, self.sku_code].long())]
-        return torch.cat([*parts, known_limit, future[:, :, 0], *kind], dim=1)
+        return torch.cat([*parts, known_limit, ahead[:, :, 0], *kind], dim=1)

@@ -11,6 +11,7 @@ from omegaconf import MISSING
 
 import forecast.models
 import forecast.traces
+from forecast.contracts.specs import CALENDAR
 from forecast.evaluation.splits import EvaluationConfig
 from forecast.models.base import ModelConfig
 from forecast.traces.trace import Source
@@ -30,6 +31,7 @@ class WindowConfig:
         horizon_steps: steps forecast.
         targets: signals forecast.
         past: observed signals it looks at; the targets come first.
+        future: what it is told ahead; the names are in `forecast.contracts.specs.FUTURE`.
         quantile_levels: ascending, symmetric about 0.5.
     """
 
@@ -38,6 +40,7 @@ class WindowConfig:
     horizon_steps: int = 288
     targets: list[str] = field(default_factory=lambda: ["power_w", "temperature_c"])
     past: list[str] = field(default_factory=lambda: ["power_w", "temperature_c", "inlet_c", "utilization_ratio"])
+    future: list[str] = field(default_factory=lambda: list(CALENDAR))
     quantile_levels: list[float] = field(default_factory=lambda: list(_LEVELS))
 
 

@@ -36,7 +36,8 @@ class Learner:
         torch.manual_seed(config.seed)
         device = config.trainer.device()
         skus = prepared.trace.topology.skus
-        windows = Windows(prepared.panel, Constants.of(prepared.trace.topology, skus), prepared.spec, device)
+        constants = Constants.of(prepared.trace.topology, skus, prepared.ahead)
+        windows = Windows(prepared.panel, constants, prepared.spec, device)
         first, validation, test = (
             torch.as_tensor(np.asarray(steps), device=device)
             for steps in (np.zeros_like(prepared.split.test), prepared.split.validation, prepared.split.test)

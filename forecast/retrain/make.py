@@ -35,7 +35,7 @@ def make_bundle(config: JobConfig, prepared: Prepared, key: str, out: Path, stag
     folder = out / "bundle"
     folder.mkdir(parents=True)  # fails where another run writes: two would mix
     manifest = _learn(config, prepared, key, folder, stages)
-    predictor = Predictor(Bundle(folder, manifest, Session((folder / MODEL).read_bytes())))
+    predictor = Predictor(Bundle(folder, manifest, Session((folder / MODEL).read_bytes())), prepared.ahead)
     with stages("backtest") as stage:
         tested = backtest(predictor, prepared.panel, prepared.split, config.evaluation, stage.progress)
         stage.result = f"{len(prepared.split.origins)} origins"

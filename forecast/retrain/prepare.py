@@ -13,6 +13,7 @@ from forecast.features.repair import setbacks
 from forecast.retrain.config import JobConfig, WindowConfig
 from forecast.retrain.stages import Stages
 from forecast.traces.trace import Trace
+from forecast.windows.ahead import Ahead
 from forecast.windows.panel import Panel, dense, open_panel, save
 
 
@@ -25,6 +26,7 @@ class Prepared:
     panel: Panel
     split: Split
     code: str
+    ahead: Ahead
 
 
 def prepare(config: JobConfig, stages: Stages) -> Prepared:
@@ -41,7 +43,8 @@ def prepare(config: JobConfig, stages: Stages) -> Prepared:
     with stages("features") as stage:
         panel, stage.result = _panel(trace, spec, Path(config.cache))
         ranges = split(panel, spec.horizon_steps, config.evaluation)
-    return Prepared(trace, spec, panel, ranges, code_version())
+        ahead = Ahead.of(trace.topology, spec, trace.jobs, trace.weather)
+    return Prepared(trace, spec, panel, ranges, code_version(), ahead)
 
 
 def spec_of(window: WindowConfig) -> ForecastSpec:

@@ -6,7 +6,10 @@ import torch
 from torch import Tensor
 
 from forecast.contracts.specs import ForecastSpec
-from forecast.windows.inputs import Constants
+from forecast.features.schedule import SCHEDULE_NAMES
+from forecast.features.weather import WEATHER_NAMES
+from forecast.windows.ahead_on_device import ScheduleOnDevice, WeatherOnDevice
+from forecast.windows.inputs import Constants, told_by_clock
 from forecast.windows.panel import Panel
 
 
@@ -24,7 +27,7 @@ class Windows:
 
     Args:
         panel: observations.
-        constants: static inputs and time zones of its entities.
+        constants: static inputs and places of its entities, and what is known ahead of them.
         spec: window sizes; the panel's channels must be `spec.past`.
         device: where everything lives.
     """
@@ -33,13 +36,17 @@ class Windows:
         self.spec = spec
         self.steps = panel.steps
         values = torch.from_numpy(panel.read(0, panel.steps)).to(device)
-        calendars = torch.from_numpy(constants.calendars(panel.start, panel.steps, spec.step_s)).to(device)
+        clock = torch.from_numpy(constants.clock(panel.start, panel.steps, spec)).to(device)
         #: [N, T, C]-strided views of overlapping windows: element [entity, first step, channel] is a run of time.
         self._past = values.permute(1, 0, 2).unfold(2, spec.context_steps, 1)
         self._ahead = values[: len(spec.targets)].permute(1, 0, 2).unfold(2, spec.horizon_steps, 1)
-        self._future = calendars.unfold(2, spec.horizon_steps, 1)
+        self._clock = clock.unfold(2, spec.horizon_steps, 1)
         self._static = torch.from_numpy(constants.static).to(device)
-        self._zone = torch.from_numpy(constants.zone).to(device)
+        self._place = torch.from_numpy(constants.place).to(device)
+        self._start_s = int(panel.start.timestamp())
+        self._told = _on_device(constants, spec, (self._start_s, int(panel.time(panel.steps).timestamp())), device)
+        told = (*told_by_clock(spec), *WEATHER_NAMES, *SCHEDULE_NAMES)
+        self._order = [told.index(name) for name in spec.future]
         self.level_code = self._static[:, spec.static.index("level_code")].long()
         self._seen = (~torch.isnan(values[: len(spec.targets)])).any(0)
 
@@ -47,10 +54,24 @@ class Windows:
         """Windows of `entity [B]` whose first forecast step is `origin [B]`."""
         return Batch(
             past=self._past[entity, :, origin - self.spec.context_steps],
-            future=self._future[self._zone[entity], :, origin],
+            future=self._future(entity, origin),
             static=self._static[entity],
             target=self._ahead[entity, :, origin],
         )
+
+    def _future(self, entity: Tensor, origin: Tensor) -> Tensor:
+        """What is known ahead, `[B, F, H]`."""
+        clock = self._clock[self._place[entity], :, origin]
+        if clock.shape[1] == len(self._order):
+            return clock
+        origin_s = self._start_s + self.spec.step_s * origin
+        told = [
+            torch.full((len(entity), len(names), self.spec.horizon_steps), torch.nan, device=clock.device)
+            if known is None
+            else known.at(entity, origin_s)
+            for names, known in zip((WEATHER_NAMES, SCHEDULE_NAMES), self._told, strict=True)
+        ]
+        return torch.cat([clock, *told], dim=1)[:, self._order]
 
     def pairs(self, first: Tensor, last: Tensor, stride: int = 1) -> Tensor:
         """Every usable (entity, origin), `[M, 2]`.
@@ -71,3 +92,13 @@ class Windows:
         usable &= (origin >= first[:, None]) & (origin + horizon <= last[:, None])
         entity, column = usable.nonzero(as_tuple=True)
         return torch.stack([entity, origin[column]], dim=1)
+
+
+def _on_device(
+    constants: Constants, spec: ForecastSpec, span_s: tuple[int, int], device: torch.device
+) -> tuple[WeatherOnDevice | None, ScheduleOnDevice | None]:
+    """Weather and schedule on `device`, None where nobody told any; origins lie in `span_s`."""
+    ahead = constants.ahead
+    weather = ahead.weather and ahead.site is not None and WeatherOnDevice(ahead.weather, ahead.site, spec, device)
+    schedule = ahead.schedule and ScheduleOnDevice(ahead.schedule, *span_s, spec, device)
+    return weather or None, schedule or None
