@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from forecast.simulator.arrays import Ints
+from forecast.simulator.config import DAY_S
 from forecast.simulator.sensors import Day
 
 #: What DCGM writes for "blank": 0x7FFFFFF0.
@@ -109,6 +110,18 @@ def _storm(day: Day, episode: Episode) -> Altered:
     return ROWS
 
 
+def _late(day: Day, episode: Episode) -> Altered:
+    """Deliver the rows only with the next day, as a collector does that lost its uplink and buffered."""
+    day.withheld[episode.cells] = True
+    return ROWS
+
+
+def _future(day: Day, episode: Episode) -> Altered:
+    """Stamp the rows a day ahead, as a machine does that came up with a wrong date."""
+    day.time_us[episode.cells] += DAY_S * 1_000_000
+    return ROWS
+
+
 @dataclass(frozen=True)
 class Fault:
     """How a fault strikes.
@@ -117,12 +130,14 @@ class Fault:
         alter: changes the cells of an episode and names the signals it touched; `ROWS` for whole rows.
         least_h, most_h: duration; one sample when both are 0, until midnight when both are 24.
         whole_hall: strikes all servers of a hall at once.
+        until_midnight: lasts to the end of its day.
     """
 
     alter: Callable[[Day, Episode], Altered]
     least_h: float
     most_h: float
     whole_hall: bool = False
+    until_midnight: bool = False
 
 
 EPISODIC = {
@@ -137,9 +152,13 @@ EPISODIC = {
     "fahrenheit": Fault(_fahrenheit, 24, 24, whole_hall=True),
     "gap": Fault(_gap, 0.25, 8),
     "storm": Fault(_storm, 1, 6, whole_hall=True),
+    "late": Fault(_late, 1, 6, whole_hall=True, until_midnight=True),
+    "future": Fault(_future, 0.25, 3),
 }
 #: Faults that last. The rate of `new_entity` is the share of servers that join late, of `removed_entity` the
-#: probability per day that a server leaves for good.
-LASTING = ("new_entity", "removed_entity")
+#: probability per day that a server leaves for good, of `schema_drift` that per day of an exporter's upgrade.
+LASTING = ("new_entity", "removed_entity", "schema_drift")
+#: What the upgrade calls the site's columns from then on.
+RENAMED = {"temperature_c": "gpu_temperature_c"}
 #: Every fault that can be asked for.
 FAULTS = (*EPISODIC, *LASTING)

@@ -13,7 +13,7 @@ from forecast.contracts.tables import FAULTS as FAULT_TABLE
 from forecast.contracts.tables import UTC
 from forecast.simulator.arrays import Floats, Ints
 from forecast.simulator.config import DAY_S
-from forecast.simulator.faults import EPISODIC, FAULTS, ROWS, Altered, Episode, Fault
+from forecast.simulator.faults import EPISODIC, FAULTS, RENAMED, ROWS, Altered, Episode, Fault
 from forecast.simulator.fleet import Fleet
 from forecast.simulator.sensors import Day
 from forecast.simulator.streams import stream
@@ -35,6 +35,7 @@ class FaultInjector:
                 raise ConfigError(f"the rate of fault {name!r} is {rate}; it is a probability per day, from 0 to 1.")
         self._truth: list[tuple[str, str, str, int, int]] = []
         self._joins_s, self._leaves_s = self._draw_joins(), self._draw_leaves()
+        self._drifts_on_day = self._draw_drift()
 
     def inject(self, samples: Day, day: int) -> None:
         """Alter the samples of one day in place."""
@@ -45,6 +46,8 @@ class FaultInjector:
         time_s = day * DAY_S + step_s * np.arange(len(samples.present))[:, None]
         servers = slice(0, len(self._joins_s))
         samples.present[:, servers] &= (time_s >= self._joins_s) & (time_s < self._leaves_s)
+        if day >= self._drifts_on_day:
+            samples.renamed.update(RENAMED)
 
     def truth(self) -> pl.DataFrame:
         """Return every episode, contract FAULTS; an empty `signal` means whole rows."""
@@ -103,11 +106,22 @@ class FaultInjector:
             self._remember("removed_entity", [int(server)], ROWS, leaves_s[server], config.end_s)
         return leaves_s
 
+    def _draw_drift(self) -> float:
+        """Return the first day, from 1 on, with other column names; it strikes the files of the whole site."""
+        config = self._fleet.config
+        after_days = stream(config.seed, "fault", "schema_drift").exponential(1.0)
+        day = 1 + after_days // max(self._rates.get("schema_drift", 0.0), 1e-9)
+        if day < config.days:
+            self._truth += [("schema_drift", config.site, name, int(day) * DAY_S, config.end_s) for name in RENAMED]
+        return float(day)
+
 
 def _span(fault: Fault, rng: np.random.Generator, steps: int, step_s: int) -> tuple[int, int]:
     """Draw the steps `[first, last)` of one episode within its day."""
     length = round(rng.uniform(fault.least_h, fault.most_h) * 3600 / step_s)
     length = min(max(length, 1), steps)
+    if fault.until_midnight:
+        return steps - length, steps
     first = int(rng.integers(0, steps - length + 1)) if fault.least_h < 24 else 0
     return first, first + length
 

@@ -1,6 +1,6 @@
 """What instruments make of the truth: noise, gain, and the resolution of their digits."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 import numpy as np
@@ -37,6 +37,8 @@ class Day:
         repeated: whether it is sent twice.
         disagreeing: whether the second copy has another power.
         held_back: whether it is sent only after the rest of the day.
+        withheld: whether it is sent only with the next day.
+        renamed: signal to the column name that the exporter writes instead.
     """
 
     time_us: Ints
@@ -45,26 +47,35 @@ class Day:
     repeated: Bools
     disagreeing: Bools
     held_back: Bools
+    withheld: Bools
+    renamed: dict[str, str] = field(default_factory=dict)
+
+    def late_table(self, entity_ids: tuple[str, ...]) -> pl.DataFrame:
+        """Return the rows that were withheld, as they arrive with the next day, contract TELEMETRY."""
+        return replace(self, present=self.present & self.withheld, withheld=np.zeros_like(self.withheld)).table(
+            entity_ids
+        )
 
     def table(self, entity_ids: tuple[str, ...]) -> pl.DataFrame:
-        """Return the rows in the order they were sent, contract TELEMETRY."""
+        """Return the rows in the order they were sent, contract TELEMETRY but for columns that were renamed."""
         columns = np.argsort(np.array(entity_ids), kind="stable")
 
         def flat(cells: Flat) -> Flat:
             return cells[:, columns].ravel()
 
-        rows, copy = _sending_order(flat(self.present), flat(self.repeated), flat(self.held_back))
+        rows, copy = _sending_order(flat(self.present & ~self.withheld), flat(self.repeated), flat(self.held_back))
         times = pl.Series("time", flat(self.time_us)[rows])
         signals = {name: flat(cells)[rows] for name, cells in self.signals.items()}
         signals["power_w"][copy & flat(self.disagreeing)[rows]] *= DISAGREEMENT
         ids = np.broadcast_to(columns, self.present.shape).ravel()[rows]
-        return pl.DataFrame(
+        table = pl.DataFrame(
             {
                 "time": times.cast(pl.Datetime("us")).dt.replace_time_zone("UTC"),
                 "entity_id": pl.Series(entity_ids).gather(ids),
                 **signals,
             }
-        ).with_columns(pl.col(list(signals)).fill_nan(None))
+        )
+        return table.with_columns(pl.col(list(signals)).fill_nan(None)).rename(self.renamed)
 
 
 def _sending_order(present: Bools, repeated: Bools, held_back: Bools) -> tuple[Ints, Bools]:
@@ -100,6 +111,7 @@ def measure(fleet: Fleet, units: Units, day: int, truth: dict[str, Floats]) -> D
         repeated=np.zeros(shape, dtype=bool),
         disagreeing=np.zeros(shape, dtype=bool),
         held_back=np.zeros(shape, dtype=bool),
+        withheld=np.zeros(shape, dtype=bool),
     )
 
 

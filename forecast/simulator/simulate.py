@@ -62,11 +62,13 @@ def _write(config: SimulatorConfig, folder: Path, progress: Callable[[float], No
     topology(fleet).write_parquet(folder / "topology.parquet")
     workload.schedule().write_parquet(folder / "jobs.parquet")
     weather.table().write_parquet(folder / "weather.parquet")
+    late = pl.DataFrame()
     for day, samples in _days(fleet, weather, workload):
         if day >= 0:
             injector.inject(samples, day)
             name = (config.origin + timedelta(days=day)).date().isoformat()
-            _write_day(samples.table(fleet.entity_ids), folder / "telemetry" / f"day={name}")
+            _write_day(samples.table(fleet.entity_ids), late, folder / "telemetry" / f"day={name}")
+            late = samples.late_table(fleet.entity_ids)
         progress((day + 1 + _WARM_UP_DAYS) / (config.days + _WARM_UP_DAYS))
     injector.truth().write_parquet(folder / "truth" / "faults.parquet")
 
@@ -80,9 +82,12 @@ def _days(fleet: Fleet, weather: Weather, workload: Workload) -> Iterator[tuple[
         yield day, measure(fleet, units, day, truth)
 
 
-def _write_day(rows: pl.DataFrame, folder: Path) -> None:
+def _write_day(rows: pl.DataFrame, late: pl.DataFrame, folder: Path) -> None:
+    """Write what arrived on one day: its rows, and the `late` ones of the day before in a file of their own."""
     folder.mkdir(parents=True)
     rows.write_parquet(folder / "part-0.parquet")
+    if not late.is_empty():
+        late.write_parquet(folder / "late-0.parquet")
 
 
 def run_day(

@@ -1,7 +1,9 @@
 """A broken day is compared with the same day unbroken: they differ exactly in the cells that the truth names."""
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import time, timedelta
+from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -11,10 +13,11 @@ from polars.testing import assert_frame_equal
 from forecast.contracts.errors import ConfigError
 from forecast.contracts.signals import SIGNALS
 from forecast.simulator.config import RowConfig, SimulatorConfig
-from forecast.simulator.faults import BLANK, FAULTS
+from forecast.simulator.faults import BLANK, FAULTS, RENAMED
 from forecast.simulator.fleet import Fleet
 from forecast.simulator.injector import FaultInjector
 from forecast.simulator.sensors import Day, measure
+from forecast.simulator.simulate import simulate
 from forecast.simulator.units import draw_units
 
 ROWS = [RowConfig("hall-a", "cpu-2s", 2, 5), RowConfig("hall-b", "cpu-2s", 1, 5)]
@@ -113,7 +116,7 @@ def test_a_stuck_sensor_holds_the_first_value_of_its_episode() -> None:
     assert_frame_equal(outside, arrived.join(named(clean, truth, "power_w"), on=KEY, how="anti"))
 
 
-@pytest.mark.parametrize("name", ["gap", "new_entity", "removed_entity"])
+@pytest.mark.parametrize("name", ["gap", "late", "new_entity", "removed_entity"])
 def test_missing_rows_are_exactly_those_named(name: str) -> None:
     clean, arrived, truth = broken(name)
     assert_frame_equal(clean.join(arrived, on=KEY, how="anti").select(KEY).sort(KEY), named(clean, truth))
@@ -170,6 +173,45 @@ def test_a_skewed_clock_runs_ahead_by_less_than_half_a_step() -> None:
     assert ahead_s.is_between(30, 150).all()
     true_keys = moved.with_columns(pl.col("time").dt.truncate("5m")).select(KEY).sort(KEY)
     assert_frame_equal(true_keys, named(clean, truth))
+
+
+def test_future_rows_are_stamped_a_day_ahead() -> None:
+    clean, arrived, truth = broken("future")
+    assert_frame_equal(arrived.drop("time"), clean.drop("time"))
+    ahead = arrived["time"] - clean["time"]
+    assert set(ahead) == {timedelta(), timedelta(days=1)}
+    assert_frame_equal(clean.filter(ahead > timedelta()).select(KEY).sort(KEY), named(clean, truth))
+
+
+def test_late_rows_come_in_a_file_of_the_next_day(tmp_path: Path) -> None:
+    config = SimulatorConfig(days=DAYS, rows=ROWS)
+    simulate(config, tmp_path / "clean")
+    simulate(replace(config, faults={"late": 0.6}), tmp_path / "late")
+    days = sorted((tmp_path / "late" / "telemetry").iterdir())
+    truth = pl.read_parquet(tmp_path / "late" / "truth" / "faults.parquet")
+    assert set(truth["end_time"].dt.time()) == {time(0)}, "an outage lasts to midnight"
+    for yesterday, today in pairwise(days):
+        clean, arrived = (
+            pl.read_parquet(tmp_path / of / "telemetry" / yesterday.name / "part-0.parquet") for of in ("clean", "late")
+        )
+        missing = clean.join(arrived, on=KEY, how="anti")
+        assert_frame_equal(missing.select(KEY).sort(KEY), named(clean, truth))
+        if not missing.is_empty():
+            assert_frame_equal(pl.read_parquet(today / "late-0.parquet"), missing)
+    assert sum((day / "late-0.parquet").exists() for day in days) >= 1
+
+
+def test_an_upgrade_renames_a_column_from_a_day_on(tmp_path: Path) -> None:
+    simulate(SimulatorConfig(days=DAYS, rows=ROWS, faults={"schema_drift": 1.0}), tmp_path / "drift")
+    simulate(SimulatorConfig(days=DAYS, rows=ROWS), tmp_path / "clean")
+    truth = pl.read_parquet(tmp_path / "drift" / "truth" / "faults.parquet")
+    (start,) = truth["start_time"]
+    assert truth.row(0)[:3] == ("schema_drift", "site-1", "temperature_c")
+    for day in sorted((tmp_path / "drift" / "telemetry").iterdir()):
+        drifted = pl.read_parquet(day / "part-0.parquet", hive_partitioning=False)
+        clean = pl.read_parquet(tmp_path / "clean" / "telemetry" / day.name / "part-0.parquet", hive_partitioning=False)
+        late = day.name >= f"day={start.date().isoformat()}"
+        assert_frame_equal(drifted, clean.rename(RENAMED) if late else clean)
 
 
 @pytest.mark.parametrize("name", FAULTS)

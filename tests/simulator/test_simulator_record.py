@@ -12,6 +12,7 @@ from forecast.contracts.errors import ConfigError
 from forecast.contracts.tables import FAULTS, JOB_SCHEDULE, TELEMETRY, TOPOLOGY, WEATHER
 from forecast.contracts.topology import Topology
 from forecast.simulator.config import CapConfig, SimulatorConfig
+from forecast.simulator.faults import FAULTS as FAULT_NAMES
 from forecast.simulator.simulate import simulate
 from forecast.simulator.skus import SKUS
 
@@ -46,6 +47,16 @@ def test_another_seed_changes_weather_jobs_and_telemetry_but_not_the_building(
     changed = {name for name in same if same[name] != other[name]}
     assert {"weather.parquet", "jobs.parquet"} < changed
     assert all(name in changed for name in same if name.startswith("telemetry"))
+
+
+def test_a_longer_record_extends_a_shorter_one_that_has_faults(small: SimulatorConfig, tmp_path: Path) -> None:
+    faulty = replace(small, faults=dict.fromkeys(FAULT_NAMES, 0.3) | {"late": 1.0})
+    simulate(replace(faulty, days=3), tmp_path / "longer")
+    simulate(replace(faulty, days=2), tmp_path / "short")
+    short, longer = hashes(tmp_path / "short"), hashes(tmp_path / "longer")
+    days = [name for name in short if name.startswith("telemetry")]
+    assert any("late" in name for name in days)
+    assert all(short[name] == longer[name] for name in days)
 
 
 def test_a_longer_record_extends_a_shorter_one(small: SimulatorConfig, record: Path, tmp_path: Path) -> None:
