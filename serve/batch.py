@@ -7,7 +7,8 @@ import polars as pl
 
 from forecast.bundle.manifest import Manifest
 from forecast.contracts.errors import ConfigError
-from forecast.traces.files import FileSource, find_files, scan
+from forecast.traces.files import FileSource
+from forecast.traces.readers import find_files, scan
 
 _WRITERS: dict[str, Callable[[pl.DataFrame, Path], None]] = {
     ".parquet": lambda table, path: table.write_parquet(path),

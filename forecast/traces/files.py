@@ -3,9 +3,9 @@
 A public data set is a YAML file that maps its columns, units, time zone, entities and limits; no code.
 """
 
-import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +13,19 @@ import polars as pl
 
 from forecast.contracts.errors import ConfigError, DataError
 from forecast.contracts.signals import SIGNALS, TARGETS
-from forecast.contracts.tables import TOPOLOGY
+from forecast.contracts.tables import TOPOLOGY, listed
 from forecast.contracts.topology import Topology
 from forecast.contracts.version import code_version, key_of
-from forecast.traces.times import utc
-from forecast.traces.trace import Progress, Source, Trace, checked, parse_utc, silent
+from forecast.traces.numbers import check_numbers, number
+from forecast.traces.places import File, local_file, shown
+from forecast.traces.readers import check_expansion, find_files, footer, scan
+from forecast.traces.times import instant, representable, utc
+from forecast.traces.trace import Part, Progress, Source, Trace, checked, parse_utc, silent
 from forecast.traces.tree import TreeSpec, tree_of
 from forecast.traces.units import UNITS
 
 #: A share of the entity's own `power_limit_w`, for data whose capacity is confidential.
 FRACTION_OF_LIMIT = "fraction_of_limit"
-
-_READERS = {".parquet": "parquet", ".csv": ",", ".tsv": "\t", ".txt": "\t"}
 
 
 @dataclass
@@ -53,8 +54,12 @@ class FileSource(Source):
     """Measurements in files, mapped to the telemetry contract.
 
     Attributes:
-        path: a file, a glob, or a folder of Parquet (hive-partitioned or not).
-        columns: contract column to the file's column; empty when the file has the contract's names already.
+        path: a file, a glob, or a folder of Parquet, on this machine or as a URL of an object store (s3://, gs://, az://)
+            or whatever else fsspec opens.
+        storage_options: endpoint, region and credentials of the store, by Polars' names; what is left out comes from
+            the environment, where credentials belong.
+        columns: contract column to the file's column or to a partition key of its folders (`host=a/x.parquet`); empty
+            when the file has the contract's names already.
         units: signal to its unit in the file; signals left out are in SI.
         time_zone: zone of times that carry none; a fixed offset such as Etc/GMT+5 for a clock without daylight saving.
         topology: a Parquet or CSV file with the topology's columns; None takes `tree`, or else `entities`.
@@ -63,6 +68,7 @@ class FileSource(Source):
     """
 
     path: str = ""
+    storage_options: dict[str, str] = field(default_factory=dict, repr=False)
     columns: dict[str, str] = field(default_factory=dict)
     units: dict[str, str] = field(default_factory=dict)
     time_zone: str | None = None
@@ -74,21 +80,30 @@ class FileSource(Source):
         """Map the files to telemetry, lazily.
 
         Raises:
-            DataError: a path without files, a missing or retyped column, a zone-less time without `time_zone`.
+            DataError: a path without files, a missing or retyped column, a zone-less time without `time_zone`, a file
+                that would expand beyond measure.
             ConfigError: an unknown unit or column name in the mapping.
         """
         topology = self._read_topology()
+        telemetry = self.telemetry(topology)
+        parts = self._parts(self._files())
         tree = topology.table.write_json()
-        key = key_of(self.mapping(), tree, content_key(find_files(self.path)), code_version("traces"))
-        return Trace(self.telemetry(topology), topology, key).before(self.until)
+        key = key_of(self.mapping(), tree, [part.key for part in parts], code_version("traces"))
+        return Trace(telemetry, topology, key, parts).before(self.until)
 
     def telemetry(self, topology: Topology) -> pl.LazyFrame:
-        """The files' measurements of the entities of `topology`, in the contract's form; raises as `read`."""
-        return checked(self._mapped(scan(find_files(self.path)), topology), self.path)
+        """The files' measurements in the contract's form, those of strangers to `topology` too; raises as `read`."""
+        files = self._files()
+        raw = scan(files)
+        check_expansion(files, self._needed(raw.collect_schema()))
+        mapped = self._mapped(raw, topology)
+        if not all(self._range(file, raw.collect_schema()) for file in files):
+            mapped = mapped.with_columns(representable(pl.col("time")))
+        return checked(mapped, shown(self.path))
 
     def mapping(self) -> dict[str, Any]:
         """Everything but where the files are and when they end, as plain data: what a bundle keeps to read its like."""
-        elsewhere = {"path", "until", "topology", "tree"}
+        elsewhere = {"path", "storage_options", "until", "jobs", "weather", "topology", "tree"}
         return {name: value for name, value in asdict(self).items() if name not in elsewhere}
 
     @classmethod
@@ -101,14 +116,16 @@ class FileSource(Source):
         columns = self.columns or {name: name for name in ("time", "entity_id", *SIGNALS) if name in found}
         self._check_mapping(columns, found)
         self._check_units()
-        mapped = {name: pl.col(column) for name, column in columns.items()}
-        mapped["time"] = utc(raw, columns["time"], self.time_zone, self.path)
+        signals = {name: column for name, column in columns.items() if name in SIGNALS}
+        check_numbers(raw, list(signals.values()), self.path)
         return (
-            raw.select(**mapped)
-            .with_columns(pl.col("entity_id").cast(pl.String))
-            .filter(pl.col("time").is_not_null(), pl.col("entity_id").is_in(topology.entities))
+            raw.select(
+                time=utc(raw, columns["time"], self.time_zone, self.path),
+                entity_id=pl.col(columns["entity_id"]).cast(pl.String),
+                **{name: number(column, found[column]) for name, column in signals.items()},
+            )
             .filter(self._in_service())
-            .with_columns(self._si(name, topology) for name in columns if name in SIGNALS)
+            .with_columns(self._si(name, topology) for name in signals)
         )
 
     def _check_mapping(self, columns: Mapping[str, str], found: pl.Schema) -> None:
@@ -117,10 +134,16 @@ class FileSource(Source):
             raise ConfigError(f"columns maps {unknown[0]!r}; the contract has time, entity_id, {', '.join(SIGNALS)}.")
         for name in ("time", "entity_id"):
             if name not in columns:
-                raise DataError(f"{self.path}: no column for {name}; found {', '.join(found)}. Map it in `columns`.")
+                raise DataError(f"{self.path}: no column for {name}; found {listed(found)}. Map it in `columns`.")
         absent = [column for column in columns.values() if column not in found]
         if absent:
-            raise DataError(f"{self.path}: no column {', '.join(absent)}; found {', '.join(found)}.")
+            raise DataError(f"{self.path}: no column {', '.join(absent)}; found {listed(found)}.")
+        twice = [column for column in columns.values() if f"{column}_duplicated_0" in found]
+        if twice:
+            raise DataError(f"{self.path}: two columns are called {twice[0]}; rename one.")
+        entity = found[columns["entity_id"]]
+        if entity.is_nested() or entity == pl.Binary:
+            raise DataError(f"{self.path}: column {columns['entity_id']} is {entity}, expected names.")
 
     def _check_units(self) -> None:
         for name, unit in self.units.items():
@@ -131,24 +154,68 @@ class FileSource(Source):
                 raise ConfigError(f"units.{name}={unit!r}; known are {', '.join(known)}.")
 
     def _si(self, name: str, topology: Topology) -> pl.Expr:
-        raw = pl.col(name).cast(pl.Float64, strict=False)
+        raw = pl.col(name)
         unit = self.units.get(name)
         if unit is None:
             return raw
         if unit == FRACTION_OF_LIMIT:
             limits = dict(topology.table.select("entity_id", TARGETS[name].limit).iter_rows())
-            return raw * pl.col("entity_id").replace_strict(limits, return_dtype=pl.Float64)
+            return raw * pl.col("entity_id").replace_strict(limits, default=None, return_dtype=pl.Float64)
         factor, offset = UNITS[SIGNALS[name].unit][unit]
         return raw * factor + offset
 
     def _in_service(self) -> pl.Expr:
         since = {name: parse_utc(entity.since) for name, entity in self.entities.items() if entity.since}
-        started = [(pl.col("entity_id") != name) | (pl.col("time") >= start) for name, start in since.items()]
-        return pl.all_horizontal(pl.lit(True), *started)
+        early = [(pl.col("entity_id") == name) & (pl.col("time") < start) for name, start in since.items()]
+        return ~pl.any_horizontal(pl.lit(value=False), *early).fill_null(value=False)
+
+    def _files(self) -> list[File]:
+        return find_files(self.path, self.storage_options)
+
+    def _needed(self, found: pl.Schema) -> dict[str, pl.DataType]:
+        """The columns that are read, and their types."""
+        names = set(self.columns.values() or ("time", "entity_id", *SIGNALS))
+        return {name: dtype for name, dtype in found.items() if name in names}
+
+    def _parts(self, files: list[File]) -> tuple[Part, ...]:
+        """One part per file; its times come from the footer, or else from one pass over that column."""
+        found = scan(files).collect_schema()
+        parts = []
+        for file in files:
+            first, last = self._range(file, found) or self._scanned_range(file, found)
+            keys = {key: value for key, value in file.hive.items() if key in self.columns.values()}
+            parts.append(Part(file.name, key_of(file.key, keys), first, last))
+        return tuple(parts)
+
+    def _range(self, file: File, found: pl.Schema) -> tuple[datetime, datetime] | None:
+        """First and last time by the footer's statistics; None where they don't say, or not in years of four digits."""
+        column = self.columns.get("time", "time")
+        dtype = found.get(column)
+        if file.suffix != ".parquet" or not isinstance(dtype, pl.Datetime):
+            return None
+        chunks = [group.chunks.get(column) for group in footer(file) if group.rows]
+        ends = [end for chunk in chunks for end in ((chunk.low, chunk.high) if chunk else (None,))]
+        known = [end for end in ends if end is not None]
+        if not known or len(known) < len(ends):
+            return None
+        raw = pl.LazyFrame({column: pl.Series([min(known), max(known)], dtype=pl.Int64).cast(dtype)})
+        time = representable(instant(column, dtype, self.time_zone, self.path))
+        first, last = raw.select(time.alias("time")).collect()["time"]
+        return None if first is None or last is None else (first, last)
+
+    def _scanned_range(self, file: File, found: pl.Schema) -> tuple[datetime | None, datetime | None]:
+        column, entity = self.columns.get("time", "time"), self.columns.get("entity_id", "entity_id")
+        time = representable(instant(column, found[column], self.time_zone, self.path))
+        other = pl.col(entity).cast(pl.String).str.contains("\ufffd", literal=True).any()
+        columns = (time.min().alias("first"), time.max().alias("last"), other.alias("other"))
+        first, last, lost = scan([file]).select(columns).collect(engine="streaming").row(0)
+        if lost:
+            raise DataError(f"{file.name}: {entity} is not in UTF-8; convert it, e.g. iconv -f LATIN1 -t UTF-8.")
+        return first, last
 
     def _read_topology(self) -> Topology:
         if self.topology is not None:
-            table = scan(find_files(self.topology)).collect()
+            table = scan(find_files(self.topology, self.storage_options)).collect()
             limits = [name for name in ("power_limit_w", "temperature_limit_c") if name in table.columns]
             try:
                 return Topology.of(table.with_columns(pl.col(limits).cast(pl.Float64)), self.topology)
@@ -165,78 +232,16 @@ class FileSource(Source):
 
     def _named(self, tree: TreeSpec) -> pl.DataFrame:
         """The entities of the files, each with its newest labels, as far as rows stand in time order."""
-        raw = scan(find_files(self.path))
+        raw = scan(self._files())
         columns = raw.collect_schema().names()
         entity = self.columns.get("entity_id", "entity_id")
         if entity not in columns:
-            raise DataError(f"{self.path}: no column {entity}; found {', '.join(columns)}.")
+            raise DataError(f"{self.path}: no column {entity}; found {listed(columns)}.")
         labels = sorted(tree.fields & set(columns) - {"entity_id"})
         entities = raw.group_by(pl.col(entity).cast(pl.String).alias("entity_id")).agg(pl.col(labels).last())
         return entities.sort("entity_id").collect()
 
 
-def find_files(path: str) -> list[Path]:
-    """The files a path, folder or glob stands for, sorted.
-
-    Raises:
-        DataError: none found, or a kind that is not read.
-    """
-    place = Path(path)
-    if not path:
-        files = []
-    elif place.is_dir():
-        files = sorted(place.rglob("*.parquet"))
-    elif place.is_file():
-        files = [place]
-    else:
-        files = sorted(Path(place.anchor or ".").glob(str(place.relative_to(place.anchor))))
-    if not files:
-        raise DataError(f"{path or 'source.path'}: no such file or folder of Parquet; check the path.")
-    kinds = {file.suffix.lower() for file in files}
-    if len(kinds) > 1 or not kinds <= set(_READERS):
-        raise DataError(f"{path}: cannot read {', '.join(sorted(kinds))}; one kind of {', '.join(_READERS)} is read.")
-    return files
-
-
-def scan(files: list[Path]) -> pl.LazyFrame:
-    """The files as one lazy table with the columns of the first.
-
-    Text stays text: types are the mapping's business, and a trailer line is no number.
-
-    Raises:
-        DataError: a file that is empty, not what its name says, or without a column of the first one.
-    """
-    first, *others = (_opened(file) for file in files)
-    expected = first.collect_schema()
-    for file, other in zip(files[1:], others, strict=True):
-        found = other.collect_schema()
-        for name, dtype in expected.items():
-            if found.get(name) != dtype:
-                raise DataError(f"{file}: column {name} is {found.get(name, 'absent')}, but {dtype} in {files[0]}.")
-    if files[0].suffix.lower() == ".parquet":  # one scan of many files is faster than many scans
-        return pl.scan_parquet(files, hive_partitioning=False, extra_columns="ignore")
-    return pl.concat([first, *(other.select(expected.names()) for other in others)])
-
-
-def _opened(file: Path) -> pl.LazyFrame:
-    separator = _READERS[file.suffix.lower()]
-    try:
-        if separator == "parquet":
-            frame = pl.scan_parquet(file, hive_partitioning=False)
-        else:
-            frame = pl.scan_csv(
-                file, separator=separator, infer_schema=False, truncate_ragged_lines=True, encoding="utf8-lossy"
-            )
-        frame.collect_schema()
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise DataError(f"{file}: cannot be read as {file.suffix[1:]}: {str(error).splitlines()[0]}") from error
-    return frame
-
-
-def content_key(files: list[Path]) -> str:
-    """Changes whenever a byte of the files does."""
-    digest = hashlib.sha256()
-    for path in files:
-        with path.open("rb") as stream:
-            digest.update(hashlib.file_digest(stream, "sha256").digest())
-    return digest.hexdigest()[:16]
+def content_key(files: Sequence[File | Path]) -> str:
+    """Changes whenever the content of these files does."""
+    return key_of([(local_file(file) if isinstance(file, Path) else file).key for file in files])

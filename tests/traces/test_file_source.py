@@ -7,13 +7,14 @@ import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from polars.testing import assert_frame_equal
+from polars.testing import assert_frame_equal, assert_series_equal
 from trees import at, node, table_of, values_of
 
 from forecast.contracts.errors import ConfigError, DataError
 from forecast.traces.files import EntitySpec, FileSource
 from forecast.traces.trace import Trace
 
+NAN = float("nan")
 ENTITIES = {"a": EntitySpec(power_limit_w=300, temperature_limit_c=90), "b": EntitySpec(power_limit_w=700)}
 RAW = pl.DataFrame(
     {
@@ -61,7 +62,8 @@ def test_every_kind_of_file_gives_the_same_telemetry(tmp_path: Path, name: str) 
         (at(0), "a", 100.5, 40.0),
         (at(5), "a", 101.0, None),
         (at(5), "b", 200.0, 50.0),
-    ], "entities that the source does not list are left out"
+        (at(10), "stranger", 999.0, 99.0),
+    ], "a stranger's rows stay, to be counted"
     assert trace.topology.entities == ("a", "b")
 
 
@@ -73,11 +75,10 @@ def test_the_names_of_the_contract_need_no_mapping_and_others_are_ignored(tmp_pa
 def test_entities_may_be_numbers_or_categories(tmp_path: Path) -> None:
     frame = pl.DataFrame({"time": [at(0), at(5)], "entity_id": [7, 8], "power_w": [1, 2]})
     numbers = read(write(frame, tmp_path / "n.parquet"), entities={"7": EntitySpec()})
-    assert values_of(numbers.telemetry) == {("7", 0): 1.0}
+    assert values_of(numbers.telemetry) == {("7", 0): 1.0, ("8", 5): 2.0}
     categories = frame.with_columns(pl.col("entity_id").cast(pl.String).cast(pl.Categorical))
-    assert values_of(read(write(categories, tmp_path / "c.parquet"), entities={"8": EntitySpec()}).telemetry) == {
-        ("8", 5): 2.0
-    }
+    read_back = read(write(categories, tmp_path / "c.parquet"), entities={"8": EntitySpec()})
+    assert values_of(read_back.telemetry) == {("7", 0): 1.0, ("8", 5): 2.0}
 
 
 @pytest.mark.parametrize(
@@ -141,9 +142,26 @@ def test_a_mapping_that_does_not_fit_is_refused(
         read(write(RAW, tmp_path / "x.csv"), columns=columns)
 
 
-def test_text_that_is_no_number_is_not_observed(tmp_path: Path) -> None:
-    (tmp_path / "x.csv").write_text("time,entity_id,power_w\n2026-03-02T00:00Z,a,n/a\n2026-03-02T00:05Z,a,7\n")
-    assert values_of(read(tmp_path / "x.csv").telemetry) == {("a", 0): None, ("a", 5): 7.0}
+@pytest.mark.parametrize("name", ["x.csv", "x.parquet"])
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        *[(blank, None) for blank in (None, "", "NA", "NaN", "nan", "null", "NULL", "N/A", "n/a", "-", " - ")],
+        *[(garbage, NAN) for garbage in ("ERROR", "12 W", "--", "0x10", "1.2.3", "N/A N/A")],
+        *[(number, 7.0) for number in ("7", "7.0", " 7 ", "+7", "7e0", "70e-1")],
+    ],
+)
+def test_blanks_are_not_observed_and_what_cannot_be_read_is_kept_to_be_counted(
+    tmp_path: Path, name: str, text: str | None, value: float | None
+) -> None:
+    frame = pl.DataFrame({"time": ["2026-03-02T00:00Z"] * 2, "entity_id": ["a", "b"], "power_w": [text, "5"]})
+    found = read(write(frame, tmp_path / name)).telemetry.collect()["power_w"]
+    assert_series_equal(found, pl.Series("power_w", [value, 5.0], dtype=pl.Float64))
+
+
+def test_a_nan_among_numbers_is_its_writers_nothing(tmp_path: Path) -> None:
+    frame = pl.DataFrame({"time": [at(0)], "entity_id": ["a"], "power_w": [NAN]})
+    assert values_of(read(write(frame, tmp_path / "x.parquet")).telemetry) == {("a", 0): None}
 
 
 def test_until_is_exclusive_and_utc_unless_it_says_otherwise(tmp_path: Path) -> None:
@@ -157,7 +175,11 @@ def test_until_is_exclusive_and_utc_unless_it_says_otherwise(tmp_path: Path) -> 
 def test_since_is_inclusive_and_each_entity_has_its_own(tmp_path: Path) -> None:
     path = write(RAW, tmp_path / "x.csv")
     entities = {"a": EntitySpec(since="2026-03-02T01:05+01:00"), "b": EntitySpec()}
-    assert values_of(read(path, columns=COLUMNS, entities=entities).telemetry) == {("a", 5): 101.0, ("b", 5): 200.0}
+    assert values_of(read(path, columns=COLUMNS, entities=entities).telemetry) == {
+        ("a", 5): 101.0,
+        ("b", 5): 200.0,
+        ("stranger", 10): 999.0,
+    }
 
 
 def test_a_glob_a_folder_and_hive_folders_read_all_their_files(tmp_path: Path) -> None:
@@ -175,8 +197,8 @@ def test_a_glob_a_folder_and_hive_folders_read_all_their_files(tmp_path: Path) -
 def test_a_relative_path_and_glob_start_where_the_command_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(RAW, tmp_path / "raw" / "x.csv")
     monkeypatch.chdir(tmp_path)
-    assert len(read("raw/*.csv", columns=COLUMNS).telemetry.collect()) == 3
-    assert len(read("raw/x.csv", columns=COLUMNS).telemetry.collect()) == 3
+    assert len(read("raw/*.csv", columns=COLUMNS).telemetry.collect()) == len(RAW)
+    assert len(read("raw/x.csv", columns=COLUMNS).telemetry.collect()) == len(RAW)
 
 
 @pytest.mark.parametrize("ending", ["csv", "parquet"])
@@ -194,8 +216,8 @@ def test_columns_may_change_places_and_new_ones_are_ignored(tmp_path: Path, endi
 def test_a_topology_file_stands_in_for_the_list_of_entities(tmp_path: Path, name: str) -> None:
     tree = table_of(node("rack", "rack", power_limit_w=None), node("b", parent="rack", power_limit_w=250.5))
     trace = read(write(RAW, tmp_path / "x.csv"), columns=COLUMNS, topology=str(write(tree, tmp_path / name)))
-    assert_frame_equal(trace.topology.table, tree.sort("level", descending=True))
-    assert values_of(trace.telemetry) == {("b", 5): 200.0}
+    assert_frame_equal(trace.topology.table.drop("country"), tree.sort("level", descending=True))
+    assert trace.topology.entities == ("b", "rack")
 
 
 def test_a_source_without_topology_and_entities_is_refused(tmp_path: Path) -> None:

@@ -1,0 +1,206 @@
+"""Files to one lazy table: Parquet in place, text as text, and a clear no to what would end badly."""
+
+import codecs
+from collections.abc import Mapping, Sequence
+
+import polars as pl
+
+from forecast.contracts.errors import DataError
+from forecast.traces.footer import FooterError, Group, read_footer
+from forecast.traces.places import File, find, shown, temporary_folder
+
+READERS = {".parquet": "parquet", ".csv": ",", ".tsv": "\t", ".txt": "\t"}
+
+#: What a reader decodes at once must fit: a row group of a million rows with thirty numbers takes 240 MB.
+LARGEST_GROUP = 2 << 30
+
+#: Beyond this size a table must have some content: telemetry shrinks 5 to 50 times in Parquet, never a thousandfold.
+LARGEST_BLANK = 4 << 30
+_DENSEST = 1000
+
+_HEAD_BYTES = 1 << 16
+_CONTENTS = {
+    b"PAR1": "is Parquet by its content; let its name end in .parquet",
+    b"PK\x03\x04": "is a spreadsheet or zip archive by its content; export it as CSV",
+    b"\x1f\x8b": "is compressed (gzip) by its content; unpack it",
+    b"\x28\xb5\x2f\xfd": "is compressed (zstd) by its content; unpack it",
+    codecs.BOM_UTF32_LE: "is UTF-32 by its byte-order mark; convert it, e.g. iconv -f UTF-32 -t UTF-8",
+    codecs.BOM_UTF32_BE: "is UTF-32 by its byte-order mark; convert it, e.g. iconv -f UTF-32 -t UTF-8",
+}
+_UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+
+
+def find_files(path: str, options: Mapping[str, str] | None = None) -> list[File]:
+    """The files a path, folder, glob or URL stands for, sorted by it.
+
+    Args:
+        path, options: as of `forecast.traces.places.find`.
+
+    Raises:
+        DataError: none found, several kinds, or a kind that is not read.
+        ConfigError: a kind of URL that needs a package which is not installed.
+    """
+    files = find(path, options)
+    kinds = {file.suffix for file in files}
+    if len(kinds) > 1 or not kinds <= set(READERS):
+        raise DataError(
+            f"{shown(path)}: cannot read {', '.join(sorted(kinds))}; one kind of {', '.join(READERS)} is read."
+        )
+    return files
+
+
+def scan(files: Sequence[File]) -> pl.LazyFrame:
+    """The files as one lazy table with the columns of the first, and the partition keys of their folders as text.
+
+    Text stays text: types are the mapping's business, and a trailer line is no number. Of a key that is a column too,
+    the column counts.
+
+    Raises:
+        DataError: a file that is empty, not what its name says, or without a column of the first one.
+    """
+    first, *others = (_opened(file) for file in files)
+    expected = first.collect_schema()
+    for file, other in zip(files[1:], others, strict=True):
+        found = other.collect_schema()
+        for name, dtype in expected.items():
+            if found.get(name) != dtype:
+                what = found.get(name, "absent")
+                raise DataError(f"{file.name}: column {name} is {what}, but {dtype} in {files[0].name}.")
+    if files[0].suffix == ".parquet":  # one scan of many files is faster than many scans
+        return _scan_parquet(files, expected)
+    keys = _partitions(files, expected)
+    frames = zip(files, [first, *others], strict=True)
+    return pl.concat(
+        frame.select(expected.names()).with_columns(pl.lit(file.hive[key]).alias(key) for key in keys)
+        for file, frame in frames
+    )
+
+
+def check_expansion(files: Sequence[File], columns: Mapping[str, pl.DataType]) -> None:
+    """Refuse Parquet that would take more memory than a table of its size can mean, told from footers alone.
+
+    Runs and dictionaries hide how far a page expands, so rows times the width of what is needed counts too.
+
+    Args:
+        files: opened before.
+        columns: those that will be read, with their types.
+
+    Raises:
+        DataError: naming the file and how far it expands.
+    """
+    widths = {name: _width(dtype) for name, dtype in columns.items()}
+    for file in files if files[0].suffix == ".parquet" else []:
+        sizes = [_decoded(group, widths) for group in footer(file)]
+        if max(sizes, default=0) > LARGEST_GROUP:
+            raise DataError(
+                f"{file.name}: a row group of {max(sizes) / 1e9:,.1f} GB when decoded, in a file of "
+                f"{file.size / 1e6:,.3f} MB; rewrite it in row groups of a million rows."
+            )
+        if sum(sizes) > max(LARGEST_BLANK, _DENSEST * file.size):
+            raise DataError(
+                f"{file.name}: {sum(sizes) / 1e9:,.1f} GB when decoded, in a file of {file.size / 1e6:,.3f} MB: "
+                f"no telemetry is that empty."
+            )
+
+
+def footer(file: File) -> list[Group]:
+    """The row groups of a Parquet file.
+
+    Raises:
+        DataError: a footer that is none.
+    """
+    try:
+        return read_footer(file)
+    except FooterError as error:
+        raise DataError(f"{file.name}: cannot be read as parquet: {error}.") from error
+
+
+def _decoded(group: Group, widths: dict[str, int]) -> int:
+    """Bytes of memory for the columns of `widths`; nested ones go by their first name."""
+    pages = sum(chunk.size for name, chunk in group.chunks.items() if name.split(".")[0] in widths)
+    return max(pages, group.rows * sum(widths.values()))
+
+
+def _width(dtype: pl.DataType) -> int:
+    """Bytes per value in memory, where numbers become 64-bit floats; of text the view, as pages hold its letters."""
+    return 8 if dtype.is_numeric() or dtype.is_temporal() else 16
+
+
+def _opened(file: File) -> pl.LazyFrame:
+    """One file without its partition keys."""
+    if file.size == 0 and file.remote is None:
+        raise DataError(f"{file.name}: cannot be read as {file.suffix[1:]}: it is empty.")
+    try:
+        frame = _scan_parquet([file], None) if file.suffix == ".parquet" else _scan_text(file)
+        frame.collect_schema()
+    except (pl.exceptions.PolarsError, OSError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise DataError(f"{file.name}: cannot be read as {file.suffix[1:]}: {reason}") from error
+    return frame
+
+
+def _scan_parquet(files: Sequence[File], expected: pl.Schema | None) -> pl.LazyFrame:
+    """The files, with partition keys if `expected`, their schema, is known."""
+    keys = [] if expected is None else _partitions(files, expected)
+    known = {} if expected is None else expected
+    return pl.scan_parquet(
+        [file.in_place for file in files],
+        glob=False,
+        hive_partitioning=bool(keys),
+        hive_schema={key: known.get(key, pl.String()) for key in files[0].hive} if keys else None,
+        extra_columns="ignore",
+        storage_options=dict(files[0].remote.options) if files[0].remote and files[0].remote.polars else None,
+    )
+
+
+def _partitions(files: Sequence[File], expected: pl.Schema) -> list[str]:
+    """Partition keys that are no columns, where every file has the same ones."""
+    alike = all(file.hive.keys() == files[0].hive.keys() for file in files)
+    return [key for key in files[0].hive if key not in expected] if alike else []
+
+
+def _scan_text(file: File) -> pl.LazyFrame:
+    separator = READERS[file.suffix]
+    head = file.read(0, _HEAD_BYTES)
+    _check_head(file, head, separator)
+    return pl.scan_csv(
+        _decoded_text(file) if head.startswith(_UTF16) else file.local,
+        separator=separator,
+        infer_schema=False,
+        truncate_ragged_lines=True,
+        encoding="utf8-lossy",
+        glob=False,
+    )
+
+
+def _check_head(file: File, head: bytes, separator: str) -> None:
+    for magic, what in _CONTENTS.items():
+        if head.startswith(magic):
+            raise DataError(f"{file.name}: {what}.")
+    if head.startswith(_UTF16):
+        return
+    if b"\0" in head:
+        raise DataError(
+            f"{file.name}: holds zero bytes, so it is no UTF-8 text; if it is UTF-16 without a byte-order mark, "
+            f"convert it, e.g. iconv -f UTF-16LE -t UTF-8."
+        )
+    header = head.split(b"\n", 1)[0].decode("utf-8", "replace")
+    for other, name in ((";", "semicolons"), (",", "commas"), ("\t", "tabs")):
+        if separator not in header and other in header:
+            wanted = "commas" if separator == "," else "tabs"
+            raise DataError(f"{file.name}: its columns are separated by {name}; {file.suffix} takes {wanted}.")
+
+
+def _decoded_text(file: File) -> str:
+    """A copy in UTF-8 of text whose byte-order mark says UTF-16."""
+    copy = temporary_folder() / f"{file.key}{file.suffix}"
+    try:
+        with (
+            file.local.open(encoding="utf-16", newline="") as text,
+            copy.open("w", encoding="utf-8", newline="") as out,
+        ):
+            while block := text.read(1 << 20):
+                out.write(block)
+    except UnicodeError as error:
+        raise DataError(f"{file.name}: is UTF-16 by its byte-order mark but not in its content.") from error
+    return str(copy)
