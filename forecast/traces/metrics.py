@@ -127,6 +127,20 @@ def resets(samples: pl.LazyFrame, metrics: Mapping[str, MetricSpec]) -> pl.DataF
     return fell.select("entity_id", "series", "time").sort("entity_id", "series", "time").collect()
 
 
+def blanks(samples: pl.LazyFrame, metrics: Mapping[str, MetricSpec]) -> pl.DataFrame:
+    """How often each series said "not available": `entity_id`, `metric`, `series`, `count`.
+
+    More than the NaN of `widen`, where a good series of the entity stands in for a blank one.
+
+    Args:
+        samples, metrics: as of `widen`.
+    """
+    check_metrics(metrics)
+    blank = _in_si(samples, metrics).filter(pl.col("value").is_nan())
+    counted = blank.group_by(*_SERIES).agg(pl.len().alias("count"))
+    return counted.sort(*_SERIES).collect()
+
+
 def check_metrics(metrics: Mapping[str, MetricSpec]) -> None:
     """Refuse metrics that cannot mean anything.
 
