@@ -7,7 +7,9 @@ import polars as pl
 
 from forecast.bundle.manifest import Manifest
 from forecast.contracts.errors import ConfigError
+from forecast.contracts.signals import SIGNALS
 from forecast.traces.files import FileSource
+from forecast.traces.long import source_of
 from forecast.traces.readers import find_files, scan
 
 _WRITERS: dict[str, Callable[[pl.DataFrame, Path], None]] = {
@@ -24,11 +26,11 @@ def read_telemetry(path: str, manifest: Manifest) -> pl.LazyFrame:
     Raises:
         DataError: no such file, or neither form fits.
     """
-    columns = scan(find_files(path)).collect_schema().names()
-    if {"time", "entity_id"} <= set(columns) or manifest.source is None:
+    columns = set(scan(find_files(path)).collect_schema().names())
+    if manifest.source is None or ({"time", "entity_id"} <= columns and columns & SIGNALS.keys()):
         source = FileSource(path=path)
     else:
-        source = FileSource.from_mapping(manifest.source, path)
+        source = source_of(manifest.source, path)
     return source.telemetry(manifest.topology)
 
 
