@@ -1,8 +1,10 @@
 """The embedded simulated fleet as a source: simulated once per configuration, then read like any other files."""
 
 import shutil
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+
+import polars as pl
 
 from forecast.contracts.errors import ConfigError
 from forecast.contracts.version import code_version, key_of
@@ -42,7 +44,8 @@ class SimulatedSource(Source):
             simulate(self.fleet, out, progress)
             (out / _KEY).write_text(key)
         files = FileSource(path=str(out / "telemetry"), topology=str(out / "topology.parquet"), until=self.until)
-        return files.read()
+        jobs, weather = (pl.scan_parquet(out / f"{name}.parquet") for name in ("jobs", "weather"))
+        return replace(files.read(), jobs=jobs, weather=weather)
 
 
 def _holds(out: Path, key: str) -> bool:

@@ -9,6 +9,7 @@ import polars as pl
 from forecast.contracts.errors import ConfigError
 from forecast.contracts.tables import TELEMETRY
 from forecast.contracts.topology import Topology
+from forecast.traces.settings import JobsSpec, WeatherSpec
 
 #: Told the share of the work done, 0 to 1.
 Progress = Callable[[float], None]
@@ -69,9 +70,13 @@ class Source:
 
     Attributes:
         until: ignore samples from this ISO time on (UTC unless it says otherwise); None takes all.
+        jobs, weather: where the schedule and the weather lie, read by `forecast.traces.read`; None for none, or for
+            what the source has of its own.
     """
 
     until: str | None = None
+    jobs: JobsSpec | None = None
+    weather: WeatherSpec | None = None
 
     def read(self, progress: Progress = silent) -> Trace:
         """Read the source, telling `progress` how far it is where that takes long."""

@@ -4,12 +4,13 @@ Both compute in whole seconds and milliwatts, so that sums do not depend on thei
 values are divided or joined by a line: the two agree to the bit.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import polars as pl
 
 from forecast.contracts.specs import FUTURE, ForecastSpec
+from forecast.contracts.tables import JOB_SCHEDULE, WEATHER
 from forecast.contracts.topology import Topology
 from forecast.features.schedule import MILLI, SCHEDULE_NAMES, Ints, Promises, promises
 from forecast.features.weather import HOUR_S, WEATHER_NAMES, Doubles, Versions, versions
@@ -24,11 +25,13 @@ class Ahead:
         weather: by site.
         site: `[N]`, index of each entity's site.
         schedule: by entity.
+        set_aside: rows that break their contract, with `reason` and `count`.
     """
 
     weather: Versions | None = None
     site: Ints | None = None
     schedule: Promises | None = None
+    set_aside: pl.DataFrame = field(default_factory=pl.DataFrame)
 
     @classmethod
     def of(
@@ -38,13 +41,22 @@ class Ahead:
 
         Args:
             jobs, weather: contracts JOB_SCHEDULE and WEATHER; None where there is none.
+
+        Raises:
+            DataError: a column that is missing or of another type.
         """
         sources = {FUTURE[name].source for name in spec.future}
+        told = {
+            table: table.sift(frame, table.name)
+            for table, frame, source in ((JOB_SCHEDULE, jobs, "schedule"), (WEATHER, weather, "weather"))
+            if frame is not None and source in sources
+        }
         sites = tuple(topology.table["site"].unique().sort())
         return cls(
-            None if weather is None or "weather" not in sources else versions(weather, sites),
+            versions(told[WEATHER].good, sites) if WEATHER in told else None,
             np.array([sites.index(name) for name in topology.table["site"]]),
-            None if jobs is None or "schedule" not in sources else promises(jobs, topology),
+            promises(told[JOB_SCHEDULE].good, topology) if JOB_SCHEDULE in told else None,
+            pl.concat(sifted.report for sifted in told.values()) if told else pl.DataFrame(),
         )
 
     def at(self, origin_s: int, spec: ForecastSpec, entities: int) -> dict[str, Floats]:

@@ -1,0 +1,47 @@
+"""Job schedules in files: a table with a mapping, or what Slurm prints."""
+
+import polars as pl
+
+from forecast.contracts.errors import DataError
+from forecast.contracts.tables import JOB_SCHEDULE
+from forecast.contracts.version import key_of
+from forecast.traces.readers import find_files, scan
+from forecast.traces.settings import JobsSpec
+from forecast.traces.slurm import accounting, reservations
+from forecast.traces.tables import mapped
+
+
+def read_jobs(spec: JobsSpec) -> pl.LazyFrame:
+    """Contract JOB_SCHEDULE from files.
+
+    Raises:
+        DataError: no such file, or a column that is missing.
+        ConfigError: a setting that names what does not exist.
+    """
+    if spec.slurm is not None:
+        parts = [accounting(_printed(spec.path), spec.slurm, spec.time_zone, spec.path)]
+        if spec.slurm.reservations is not None:
+            for file in find_files(spec.slurm.reservations):
+                printed = file.local.read_text(errors="replace")
+                parts.append(reservations(printed, spec.slurm, spec.time_zone, file.name))
+        return JOB_SCHEDULE.check_schema(pl.concat(parts), spec.path)
+    raw = scan(find_files(spec.path))
+    table = mapped(raw, JOB_SCHEDULE.required, spec.columns, spec.units, spec.time_zone, spec.path)
+    return JOB_SCHEDULE.check_schema(table, spec.path)
+
+
+def jobs_key(spec: JobsSpec) -> str:
+    """Changes whenever the files do."""
+    reserved = spec.slurm.reservations if spec.slurm is not None else None
+    files = [*find_files(spec.path), *(find_files(reserved) if reserved else [])]
+    return key_of([file.key for file in files])
+
+
+def _printed(path: str) -> pl.LazyFrame:
+    """What `--parsable2` printed: text between upright lines, a header first."""
+    upright = {"separator": "|", "infer_schema": False, "quote_char": None, "truncate_ragged_lines": True}
+    try:
+        tables = [pl.scan_csv(file.local, encoding="utf8-lossy", **upright) for file in find_files(path)]
+        return pl.concat(tables)
+    except pl.exceptions.PolarsError as error:
+        raise DataError(f"{path}: is not what sacct --parsable2 prints: {str(error).splitlines()[0]}") from error
