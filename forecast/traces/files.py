@@ -99,7 +99,7 @@ class FileSource(Source):
         mapped = self._mapped(raw, topology)
         if not all(self._range(file, raw.collect_schema()) for file in files):
             mapped = mapped.with_columns(representable(pl.col("time")))
-        return checked(mapped, shown(self.path))
+        return checked(mapped, self.where)
 
     def mapping(self) -> dict[str, Any]:
         """Everything but where the files are and when they end, as plain data: what a bundle keeps to read its like."""
@@ -111,20 +111,25 @@ class FileSource(Source):
         entities = {name: EntitySpec(**entity) for name, entity in mapping.get("entities", {}).items()}
         return cls(path=path, **{**mapping, "entities": entities})
 
+    @property
+    def where(self) -> str:
+        """What errors call it."""
+        return shown(self.path)
+
     def _mapped(self, raw: pl.LazyFrame, topology: Topology) -> pl.LazyFrame:
         found = raw.collect_schema()
         columns = self.columns or {name: name for name in ("time", "entity_id", *SIGNALS) if name in found}
         self._check_mapping(columns, found)
         self._check_units()
         signals = {name: column for name, column in columns.items() if name in SIGNALS}
-        check_numbers(raw, list(signals.values()), self.path)
+        check_numbers(raw, list(signals.values()), self.where)
         return (
             raw.select(
-                time=utc(raw, columns["time"], self.time_zone, self.path),
+                time=utc(raw, columns["time"], self.time_zone, self.where),
                 entity_id=pl.col(columns["entity_id"]).cast(pl.String),
                 **{name: number(column, found[column]) for name, column in signals.items()},
             )
-            .filter(self._in_service())
+            .filter(*self._in_service())
             .with_columns(self._si(name, topology) for name in signals)
         )
 
@@ -134,16 +139,16 @@ class FileSource(Source):
             raise ConfigError(f"columns maps {unknown[0]!r}; the contract has time, entity_id, {', '.join(SIGNALS)}.")
         for name in ("time", "entity_id"):
             if name not in columns:
-                raise DataError(f"{self.path}: no column for {name}; found {listed(found)}. Map it in `columns`.")
+                raise DataError(f"{self.where}: no column for {name}; found {listed(found)}. Map it in `columns`.")
         absent = [column for column in columns.values() if column not in found]
         if absent:
-            raise DataError(f"{self.path}: no column {', '.join(absent)}; found {listed(found)}.")
+            raise DataError(f"{self.where}: no column {', '.join(absent)}; found {listed(found)}.")
         twice = [column for column in columns.values() if f"{column}_duplicated_0" in found]
         if twice:
-            raise DataError(f"{self.path}: two columns are called {twice[0]}; rename one.")
+            raise DataError(f"{self.where}: two columns are called {twice[0]}; rename one.")
         entity = found[columns["entity_id"]]
         if entity.is_nested() or entity == pl.Binary:
-            raise DataError(f"{self.path}: column {columns['entity_id']} is {entity}, expected names.")
+            raise DataError(f"{self.where}: column {columns['entity_id']} is {entity}, expected names.")
 
     def _check_units(self) -> None:
         for name, unit in self.units.items():
@@ -164,10 +169,11 @@ class FileSource(Source):
         factor, offset = UNITS[SIGNALS[name].unit][unit]
         return raw * factor + offset
 
-    def _in_service(self) -> pl.Expr:
+    def _in_service(self) -> list[pl.Expr]:
+        """Rows that are not from before their entity's `since`; one without a time or an entity is not."""
         since = {name: parse_utc(entity.since) for name, entity in self.entities.items() if entity.since}
         early = [(pl.col("entity_id") == name) & (pl.col("time") < start) for name, start in since.items()]
-        return ~pl.any_horizontal(pl.lit(value=False), *early).fill_null(value=False)
+        return [~one.fill_null(value=False) for one in early]
 
     def _files(self) -> list[File]:
         return find_files(self.path, self.storage_options)
@@ -199,13 +205,13 @@ class FileSource(Source):
         if not known or len(known) < len(ends):
             return None
         raw = pl.LazyFrame({column: pl.Series([min(known), max(known)], dtype=pl.Int64).cast(dtype)})
-        time = representable(instant(column, dtype, self.time_zone, self.path))
+        time = representable(instant(column, dtype, self.time_zone, self.where))
         first, last = raw.select(time.alias("time")).collect()["time"]
         return None if first is None or last is None else (first, last)
 
     def _scanned_range(self, file: File, found: pl.Schema) -> tuple[datetime | None, datetime | None]:
         column, entity = self.columns.get("time", "time"), self.columns.get("entity_id", "entity_id")
-        time = representable(instant(column, found[column], self.time_zone, self.path))
+        time = representable(instant(column, found[column], self.time_zone, self.where))
         other = pl.col(entity).cast(pl.String).str.contains("\ufffd", literal=True).any()
         columns = (time.min().alias("first"), time.max().alias("last"), other.alias("other"))
         first, last, lost = scan([file]).select(columns).collect(engine="streaming").row(0)
@@ -222,10 +228,10 @@ class FileSource(Source):
             except pl.exceptions.InvalidOperationError as error:
                 raise DataError(f"{self.topology}: a limit is not a number; write W and °C without units.") from error
         if self.tree is not None:
-            return tree_of(self._named(self.tree), self.tree, self.path)
+            return tree_of(self._named(self.tree), self.tree, self.where)
         if not self.entities:
             raise ConfigError(
-                f"{self.path}: name a `topology` file or list the `entities` of the source, or set `tree`."
+                f"{self.where}: name a `topology` file or list the `entities` of the source, or set `tree`."
             )
         rows = [{"entity_id": name, **asdict(entity)} for name, entity in self.entities.items()]
         return Topology.of(pl.DataFrame(rows, schema=dict(TOPOLOGY.required)), "source.entities")
@@ -236,7 +242,7 @@ class FileSource(Source):
         columns = raw.collect_schema().names()
         entity = self.columns.get("entity_id", "entity_id")
         if entity not in columns:
-            raise DataError(f"{self.path}: no column {entity}; found {listed(columns)}.")
+            raise DataError(f"{self.where}: no column {entity}; found {listed(columns)}.")
         labels = sorted(tree.fields & set(columns) - {"entity_id"})
         entities = raw.group_by(pl.col(entity).cast(pl.String).alias("entity_id")).agg(pl.col(labels).last())
         return entities.sort("entity_id").collect()

@@ -11,7 +11,6 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
 from functools import cache, cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -49,7 +48,7 @@ class File:
     url: str = field(repr=False)
     size: int
     stamp: str
-    remote: "Remote | None" = None
+    remote: "Remote | None" = field(default=None, compare=False)
 
     @property
     def suffix(self) -> str:
@@ -68,11 +67,13 @@ class File:
 
     @cached_property
     def local(self) -> Path:
-        """The file, or a copy of it, on this machine."""
+        """The file, or a copy of it in folders of the same partition keys, on this machine."""
         if self.remote is None:
             return Path(self.url)
-        copy = temporary_folder() / f"{key_of(self.url, self.stamp)}{self.suffix}"
+        folders = [f"{key}={value}" for key, value in self.hive.items()]
+        copy = temporary_folder().joinpath(key_of(self.url, self.stamp), *folders, f"copy{self.suffix}")
         if not copy.exists():
+            copy.parent.mkdir(parents=True, exist_ok=True)
             part = copy.with_suffix(".part")
             with reaching(self.name, self.remote.options):
                 self.remote.fetch(part)
@@ -232,11 +233,19 @@ def _prefix(key: str) -> str:
 def _matches(found: str, key: str) -> bool:
     """Whether `found` is the file, in the folder, or fits the glob `key`."""
     if _GLOB.search(key):
-        return any(fnmatchcase(found, pattern) for pattern in {key, key.replace("/**/", "/")})
+        return re.fullmatch(_pattern(key), found) is not None
     folder = key.rstrip("/") + "/" if key else ""
     inside = PurePosixPath(found.removeprefix(folder)).parts
     parquet = found.startswith(folder) and found.lower().endswith(".parquet") and not any(map(_hidden, inside))
     return found == key or parquet
+
+
+def _pattern(glob: str) -> str:
+    """A regular expression of a glob: `*` and `?` stay within a folder, `**/` is any number of folders."""
+    words = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
+    pieces = re.split(r"(\*\*/|\*\*|\*|\?|\[[^]]+\])", glob)
+    kept = (piece.replace("[!", "[^") if piece.startswith("[") else re.escape(piece) for piece in pieces)
+    return "".join(words.get(piece, other) for piece, other in zip(pieces, kept, strict=True))
 
 
 def _stream(answer: Any, target: Path) -> None:
