@@ -39,9 +39,17 @@ def jobs_key(spec: JobsSpec) -> str:
 
 def _printed(path: str) -> pl.LazyFrame:
     """What `--parsable2` printed: text between upright lines, a header first."""
-    upright = {"separator": "|", "infer_schema": False, "quote_char": None, "truncate_ragged_lines": True}
     try:
-        tables = [pl.scan_csv(file.local, encoding="utf8-lossy", **upright) for file in find_files(path)]
-        return pl.concat(tables)
+        return pl.concat(
+            pl.scan_csv(
+                file.local,
+                separator="|",
+                quote_char=None,
+                infer_schema=False,
+                truncate_ragged_lines=True,
+                encoding="utf8-lossy",
+            )
+            for file in find_files(path)
+        )
     except pl.exceptions.PolarsError as error:
         raise DataError(f"{path}: is not what sacct --parsable2 prints: {str(error).splitlines()[0]}") from error

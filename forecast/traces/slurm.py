@@ -96,7 +96,12 @@ def reservations(text: str, slurm: SlurmSpec, time_zone: str | None, where: str)
         raise ConfigError("slurm.reservations needs slurm.reservations_known_at: the time at which they were printed.")
     blocks = [dict(re.findall(r"(\w+)=(\S+)", block)) for block in re.split(r"(?=ReservationName=)", text)]
     windows = [block for block in blocks if "MAINT" in block.get("Flags", "").split(",")]
-    schema = {"name": pl.String, "start": pl.String, "end": pl.String, "nodes": pl.List(pl.String)}
+    schema: dict[str, pl.DataType | type[pl.DataType]] = {
+        "name": pl.String,
+        "start": pl.String,
+        "end": pl.String,
+        "nodes": pl.List(pl.String),
+    }
     rows = [
         (block["ReservationName"], block.get("StartTime"), block.get("EndTime"), expand_hosts(block["Nodes"], where))
         for block in windows
