@@ -27,14 +27,15 @@ class Signal:
     typical_scale: float | None
 
 
-#: Ranges: -40 °C is the coldest storage rating, 150 °C is above any silicon shutdown limit (DOMAIN.md §2: 94-96 °C);
+#: Ranges: -40 °C is the coldest storage rating. Temperatures reach as far as °F of what is possible in °C (100 °C above
+#: any silicon's shutdown, DOMAIN.md §2; 50 °C in air), so that a wrong unit can still be seen and named;
 #: 2 GW exceeds the largest announced campus; utilisation allows 2 % of sensor overshoot.
 SIGNALS = {
     signal.name: signal
     for signal in (
         Signal("power_w", "W", 0.0, 2e9, None),
-        Signal("temperature_c", "°C", -40.0, 150.0, 10.0),
-        Signal("inlet_c", "°C", -40.0, 80.0, 5.0),
+        Signal("temperature_c", "°C", -40.0, 212.0, 10.0),
+        Signal("inlet_c", "°C", -40.0, 122.0, 5.0),
         Signal("utilization_ratio", "1", 0.0, 1.02, 0.5),
         Signal("cooling_power_w", "W", 0.0, 2e9, None),
     )

@@ -18,7 +18,7 @@ from forecast.features.limits import Limits, limits_of
 from forecast.features.marks import ROW_MARKS, UNUSABLE, Mark, Marks
 from forecast.features.spikes import mark_impossible_power, mark_inlet_spikes, mark_temperature_spikes
 from forecast.features.stuck import mark_companion, mark_stuck_power, mark_stuck_temperature
-from forecast.features.wrong_units import mark_fahrenheit, mark_kilowatt
+from forecast.features.wrong_units import mark_fahrenheit_air, mark_fahrenheit_dies, mark_kilowatt
 
 #: What the detectors look at.
 _SIGNALS = ("power_w", "temperature_c", "inlet_c", "utilization_ratio")
@@ -55,17 +55,16 @@ def _mark_values(gridded: Gridded, where: Limits, marks: Marks) -> None:
     on = {name: _plane(gridded, marks, name) for name in _SIGNALS}
     power_w, temperature_c, inlet_c, use = (values[name] for name in _SIGNALS)
     step_s = gridded.step_s
-    mark_fahrenheit(
-        temperature_c, inlet_c, where.temperature_limit_c, where.hall, step_s, on["temperature_c"], on["inlet_c"]
-    )
+    if inlet_c.size:
+        mark_fahrenheit_air(inlet_c, step_s, on["inlet_c"])
+        mark_inlet_spikes(inlet_c, _has(on["inlet_c"], Mark.FAHRENHEIT), step_s, on["inlet_c"])
     if power_w.size:
-        mark_kilowatt(power_w, use, temperature_c, inlet_c, where.power_limit_w, where.hall, step_s, on["power_w"])
+        mark_kilowatt(power_w, use, temperature_c, inlet_c, where, step_s, on["power_w"])
         mark_impossible_power(power_w, where.power_limit_w, on["power_w"])
         mark_stuck_power(power_w, use, step_s, on["power_w"])
     load_w = _without(power_w, on["power_w"], Mark.KILOWATT | Mark.SPIKE)
-    if inlet_c.size:
-        mark_inlet_spikes(inlet_c, _has(on["inlet_c"], Mark.FAHRENHEIT), step_s, on["inlet_c"])
     if temperature_c.size:
+        mark_fahrenheit_dies(temperature_c, inlet_c, where, step_s, on["temperature_c"], on["inlet_c"])
         foreign = _has(on["temperature_c"], Mark.FAHRENHEIT)
         mark_temperature_spikes(temperature_c, load_w, use, where, foreign, step_s, on["temperature_c"])
         mark_stuck_temperature(temperature_c, load_w, where, step_s, on["temperature_c"])

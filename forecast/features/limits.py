@@ -29,9 +29,14 @@ class Limits:
     temperature_limit_c: NDArray[np.float64]
 
     @property
+    def die_limit_c(self) -> NDArray[np.float64]:
+        """The operating limit of each die, `[N]`, or the hottest there is."""
+        return np.where(np.isnan(self.temperature_limit_c), _ANY_LIMIT_C, self.temperature_limit_c)
+
+    @property
     def swing_k(self) -> NDArray[np.float64]:
         """How far load can move temperature, `[N]`, in K."""
-        return np.where(np.isnan(self.temperature_limit_c), _ANY_LIMIT_C, self.temperature_limit_c) - _SUPPLY_C
+        return self.die_limit_c - _SUPPLY_C
 
     @property
     def kelvin_per_w(self) -> NDArray[np.float64]:

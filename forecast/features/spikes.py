@@ -23,8 +23,9 @@ UNEXPLAINED_JUMP_K = 50.0
 INLET_JUMP_K = 15.0
 #: Dies of one kind differ in thermal resistance, and fans follow late: allow this much more than the nominal swing.
 _SLACK = 1.4
-#: Silicon shuts down 5 to 9 °C above its operating limit (DOMAIN.md §2); 40 °C above it there is none to measure.
-_IMPOSSIBLE_OVER_K = 40.0
+#: Silicon shuts down 5 to 9 °C above its operating limit (DOMAIN.md §2). A jump to well beyond needs no other witness;
+#: 40 °C above it there is none to measure.
+_BEYOND_OVER_K, _IMPOSSIBLE_OVER_K = 12.0, 40.0
 #: A supply cannot give three times what its label says.
 _IMPOSSIBLE_RATIO = 3.0
 #: How many earlier samples count as before, and how old they may be.
@@ -48,10 +49,10 @@ def mark_temperature_spikes(
         power_w, utilization: the load, `[N, T]`, or `[0, 0]` where it is not measured.
         skipped: `[N, T]` samples in another unit, neither judged nor compared with.
     """
-    ceiling = limits.temperature_limit_c + _IMPOSSIBLE_OVER_K
+    ceilings = limits.die_limit_c + _BEYOND_OVER_K, limits.die_limit_c + _IMPOSSIBLE_OVER_K
     jumps = DIE_JUMP_K, UNEXPLAINED_JUMP_K
     slopes = _SLACK * limits.kelvin_per_w, _SLACK * limits.swing_k
-    _mark(temperature_c, power_w, utilization, *slopes, ceiling, *jumps, skipped, _reach(step_s), _BIT, marks)
+    _mark(temperature_c, power_w, utilization, *slopes, *ceilings, *jumps, skipped, _reach(step_s), _BIT, marks)
 
 
 def mark_inlet_spikes(inlet_c: Floats, skipped: NDArray[np.bool_], step_s: int, marks: Marks) -> None:
@@ -59,7 +60,7 @@ def mark_inlet_spikes(inlet_c: Floats, skipped: NDArray[np.bool_], step_s: int, 
     unknown, unmeasured = np.full(len(inlet_c), np.nan), np.empty((0, 0), np.float32)
     jumps = INLET_JUMP_K, INLET_JUMP_K
     load = unmeasured, unmeasured, unknown, unknown
-    _mark(inlet_c, *load, unknown, *jumps, skipped, _reach(step_s), _BIT, marks)
+    _mark(inlet_c, *load, unknown, unknown, *jumps, skipped, _reach(step_s), _BIT, marks)
 
 
 def mark_impossible_power(power_w: Floats, limit_w: NDArray[np.float64], marks: Marks) -> None:
@@ -80,7 +81,7 @@ def _median(values, count):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _mark(values, power, use, per_power, per_use, ceiling, jump, unexplained_jump, skipped, reach, bit, marks):  # type: ignore[no-untyped-def]
+def _mark(values, power, use, per_power, per_use, beyond, ceiling, jump, unexplained_jump, skipped, reach, bit, marks):  # type: ignore[no-untyped-def]
     entities, steps = values.shape
     before, when = np.empty(_BEFORE, np.float64), np.empty(_BEFORE, np.int64)
     for entity in range(entities):
@@ -91,12 +92,14 @@ def _mark(values, power, use, per_power, per_use, ceiling, jump, unexplained_jum
                 continue
             while known > 0 and when[known - 1] < step - reach:
                 known -= 1
-            if value > ceiling[entity]:
+            if value > ceiling[entity] or (known == 0 and value > beyond[entity]):
                 marks[entity, step] |= bit
             elif known >= 2:
                 middle = _median(before, known)
                 low, high = min(before[0], middle), max(before[0], middle)
-                if value > high + jump or value < low - jump:
+                if value > max(high + jump, beyond[entity]):
+                    marks[entity, step] |= bit
+                elif value > high + jump or value < low - jump:
                     first = when[known - 1]
                     knows_power, rise, fall = _swing(power, entity, first, step, per_power[entity])
                     knows_use, rise_of_use, fall_of_use = _swing(use, entity, first, step, per_use[entity])

@@ -17,16 +17,21 @@ from forecast.features.marks import Mark, Marks
 LEAST_SAMPLES, LEAST_S = 6, 1200
 #: Samples count as equal within this share of their size: room for the rounding of a mean of equal samples.
 _SAME = 1e-6
-#: Use that moved this much must have moved power: 0.15 of the swing between idle and full is several per cent of it.
-UTILIZATION_MOVED = 0.15
+#: Use that moved this much must have moved power: by a tenth of the swing between idle and full.
+UTILIZATION_MOVED = 0.1
 #: Power that moved enough to shift temperature this far must have moved a sensor of whole degrees.
 TEMPERATURE_MOVED_K = 10.0
 #: A sensor's habit is how often it repeated over this many earlier pairs of samples within 3 % of the held value.
-_HABIT_PAIRS, _AT_LEVEL = 32, 0.03
+_HABIT_PAIRS, _AT_LEVEL = 16, 0.03
 #: A run this improbable under the sensor's own habit is none of its own making; a fleet of 10,000 sees 1e7 a day.
 _CHANCE = 1e-9
+#: What drives a signal counts from this many samples after the run began to the sample before the last: a value that
+#: was passed on the way, or is left in a moment, is no run.
+_SETTLED = 2
 #: A companion of a stuck sensor may have frozen this many samples later: the first repeat can be honest.
 _COMPANION_LATE = 2
+
+_BIT = np.uint16(Mark.STUCK_SENSOR)
 
 
 def mark_stuck_power(power_w: Floats, utilization: Floats, step_s: int, marks: Marks) -> None:
@@ -38,7 +43,7 @@ def mark_stuck_power(power_w: Floats, utilization: Floats, step_s: int, marks: M
     """
     needed = np.full(len(power_w), UTILIZATION_MOVED)
     nothing = np.full(len(power_w), np.inf)
-    _mark(power_w, utilization, needed, nothing, _least(step_s), 86_400 // step_s, np.uint16(Mark.STUCK_SENSOR), marks)
+    _mark(power_w, utilization, needed, nothing, _least(step_s), 86_400 // step_s, True, _BIT, marks)
 
 
 def mark_stuck_temperature(
@@ -50,19 +55,19 @@ def mark_stuck_temperature(
 ) -> None:
     """Mark temperature `[N, T]` that stands still while power moves; a governed die, near its limit, may do so.
 
+    Its habit says nothing: it drifts slowly and has few digits.
+
     Args:
         power_w: `[N, T]`, or `[0, 0]` where it is not measured.
     """
     needed = TEMPERATURE_MOVED_K / limits.kelvin_per_w
     governed = np.where(np.isnan(limits.temperature_limit_c), np.inf, limits.temperature_limit_c - 1.0)
-    _mark(
-        temperature_c, power_w, needed, governed, _least(step_s), 86_400 // step_s, np.uint16(Mark.STUCK_SENSOR), marks
-    )
+    _mark(temperature_c, power_w, needed, governed, _least(step_s), 86_400 // step_s, False, _BIT, marks)
 
 
 def mark_companion(values: Floats, other: Floats, step_s: int, marks: Marks, other_marks: Marks) -> None:
     """Mark `values` `[N, T]` that froze together with a stuck sensor `other` of its machine: one agent reads both."""
-    _mark_companion(values, other, _least(step_s), 86_400 // step_s, np.uint16(Mark.STUCK_SENSOR), marks, other_marks)
+    _mark_companion(values, other, _least(step_s), 86_400 // step_s, _BIT, marks, other_marks)
 
 
 def _least(step_s: int) -> int:
@@ -116,7 +121,7 @@ def _habit(values, first, after):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _mark(values, driver, needed, governed, least, day, bit, marks):  # type: ignore[no-untyped-def]
+def _mark(values, driver, needed, governed, least, day, by_habit, bit, marks):  # type: ignore[no-untyped-def]
     entities, steps = values.shape
     start, count = np.empty(steps, np.int64), np.empty(steps, np.int64)
     highs, lows = np.empty(steps, np.int64), np.empty(steps, np.int64)
@@ -126,19 +131,20 @@ def _mark(values, driver, needed, governed, least, day, bit, marks):  # type: ig
         _runs(row, day, start, count)
         high_head, high_tail, low_head, low_tail = 0, 0, 0, 0
         habit_of, enough, oldest = -1, np.inf, -1
-        run_of = -1
+        run_of, before = -1, -1
         for step in range(steps):
             if start[step] < 0:
                 continue
             if count[step] == 1:
                 high_head, high_tail, low_head, low_tail, run_of = 0, 0, 0, 0, step
-            if driven and run_of >= 0:
+            if driven and count[step] > _SETTLED + 1:
                 high_head, high_tail, low_head, low_tail = _push(
-                    driver[entity], step, start[step], highs, high_head, high_tail, lows, low_head, low_tail
+                    driver[entity], before, start[step], highs, high_head, high_tail, lows, low_head, low_tail
                 )
+            before = step
             if count[step] < least:
                 continue
-            if count[step] == least and start[step] == run_of:
+            if by_habit and count[step] == least and start[step] == run_of:
                 habit_of = run_of
                 enough, oldest = _habit(row, run_of, max(step - day, -1))
             moved = (

@@ -9,6 +9,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from forecast.features.gridded import Floats
+from forecast.features.limits import Limits
 from forecast.features.marks import Mark, Marks
 
 #: Power in kW reads as a thousandth; machines draw at most their nameplate, and 20 % over for meters and bad labels.
@@ -25,8 +26,8 @@ _COLDEST_INLET_F = 59.0
 _FITS_K, _LEAST_JUMP_K = 4.0, 25.0
 #: How long a room's heat that came gradually is believed; then only °F explains it.
 _BELIEVED_S = 21_600
-#: Silicon has shut down 8 °C above its operating limit (DOMAIN.md §2: 5 to 9 °C); the hottest limit there is 88 °C.
-_SHUT_DOWN_OVER_K, _ANY_LIMIT_C = 8.0, 88.0
+#: Silicon has shut down this far above its operating limit (DOMAIN.md §2: 5 to 8 °C on A100, H100, GH200 and B200).
+_SHUT_DOWN_OVER_K = 8.0
 #: A collector's mistake, when this share of a hall's readings say so.
 _MAJORITY = 0.5
 
@@ -36,8 +37,7 @@ def mark_kilowatt(
     utilization: Floats,
     temperature_c: Floats,
     inlet_c: Floats,
-    limit_w: NDArray[np.float64],
-    hall: NDArray[np.int64],
+    limits: Limits,
     step_s: int,
     marks: Marks,
 ) -> None:
@@ -46,42 +46,36 @@ def mark_kilowatt(
     A machine that is off draws little too. It is not in use and no warmer than its air, and then is not marked; where
     no temperature says whether it is on, the majority of its hall decides.
     """
-    candidate = _kilowatt_candidates(power_w, limit_w, 86_400 // step_s)
+    candidate = _kilowatt_candidates(power_w, limits.power_limit_w, 86_400 // step_s)
     if not candidate.any():
         return
-    crowd = _majority(candidate, ~np.isnan(power_w), hall)
-    _mark_kilowatt(candidate, crowd, hall, utilization, temperature_c, inlet_c, np.uint16(Mark.KILOWATT), marks)
+    crowd = _majority(candidate, ~np.isnan(power_w), limits.hall)
+    bit = np.uint16(Mark.KILOWATT)
+    _mark_kilowatt(candidate, crowd, limits.hall, utilization, temperature_c, inlet_c, bit, marks)
 
 
-def mark_fahrenheit(
-    temperature_c: Floats,
-    inlet_c: Floats,
-    limit_c: NDArray[np.float64],
-    hall: NDArray[np.int64],
-    step_s: int,
-    temperature_marks: Marks,
-    inlet_marks: Marks,
+def mark_fahrenheit_air(inlet_c: Floats, step_s: int, marks: Marks) -> None:
+    """Mark `inlet_c` `[N, T]` in place: hot since a jump that fits the change of unit, or hot for too long."""
+    _mark_air(inlet_c, _BELIEVED_S // step_s, np.uint16(Mark.FAHRENHEIT), marks)
+
+
+def mark_fahrenheit_dies(
+    temperature_c: Floats, inlet_c: Floats, limits: Limits, step_s: int, marks: Marks, inlet_marks: Marks
 ) -> None:
-    """Mark both temperatures `[N, T]` in place; either is `[0, 0]` where it is not measured.
+    """Mark `temperature_c` `[N, T]` in place, once the air was; `inlet_c` is `[0, 0]` where it is not measured.
 
     The inlet decides for its row, as one exporter writes both; without one its hall's inlets do, and without any the
     die itself, once two samples in a row were beyond what silicon survives.
     """
+    if not len(inlet_c):
+        inlet_c = np.full(temperature_c.shape, np.nan, np.float32)
+        inlet_marks = np.zeros(temperature_c.shape, np.uint16)
     bit = np.uint16(Mark.FAHRENHEIT)
-    believed = _BELIEVED_S // step_s
-    mistaken = _fahrenheit_inlets(inlet_c, believed) if len(inlet_c) else np.zeros((0, 0), np.bool_)
-    if len(inlet_c):
-        inlet_marks[mistaken] |= bit
-    if not len(temperature_c):
-        return
-    survived_c = np.where(np.isnan(limit_c), _ANY_LIMIT_C, limit_c) + _SHUT_DOWN_OVER_K
-    if len(inlet_c):
-        seen = ~np.isnan(inlet_c)
-        crowd, any_inlet = _majority(mistaken, seen, hall), _counts(seen, hall) > 0
-    else:
-        seen, mistaken = np.zeros(temperature_c.shape, np.bool_), np.zeros(temperature_c.shape, np.bool_)
-        crowd = any_inlet = np.zeros((int(hall.max()) + 1, temperature_c.shape[1]), np.bool_)
-    _mark_dies(temperature_c, mistaken, seen, crowd, any_inlet, survived_c, hall, believed, bit, temperature_marks)
+    asked, mistaken = ~np.isnan(inlet_c), np.asarray((inlet_marks & bit) > 0)
+    crowd, told = _majority(mistaken, asked, limits.hall), _counts(asked, limits.hall) > 0
+    survived_c = limits.die_limit_c + _SHUT_DOWN_OVER_K
+    within = _BELIEVED_S // step_s
+    _mark_dies(temperature_c, asked, mistaken, crowd, told, survived_c, limits.hall, within, bit, marks)
 
 
 def _majority(said: NDArray[np.bool_], asked: NDArray[np.bool_], hall: NDArray[np.int64]) -> NDArray[np.bool_]:
@@ -147,13 +141,11 @@ def _celsius(value):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _fahrenheit_inlets(inlet_c, believed):  # type: ignore[no-untyped-def]
-    """Which samples `[N, T]` are °F: those hot since a jump that fits the change of unit, or hot for too long."""
+def _mark_air(inlet_c, believed, bit, marks):  # type: ignore[no-untyped-def]
     entities, steps = inlet_c.shape
-    mistaken = np.zeros((entities, steps), np.bool_)
     for entity in range(entities):
-        cool_at, cool = -1, np.nan
-        hot_at, fits = -1, False
+        cool_at, cool = -believed, np.nan
+        hot_at, known, fits = -1, False, False
         for step in range(steps):
             value = inlet_c[entity, step]
             if np.isnan(value):
@@ -162,38 +154,30 @@ def _fahrenheit_inlets(inlet_c, believed):  # type: ignore[no-untyped-def]
                 cool_at, cool, hot_at = step, value, -1
                 continue
             if hot_at < 0:
-                hot_at = step
-                fits = (
-                    cool_at > step - believed
-                    and abs(_celsius(value) - cool) <= _FITS_K
-                    and value - cool >= _LEAST_JUMP_K
-                )
-                came = cool_at > step - believed and cool_at >= 0
-            recent = hot_at > step - believed
-            if recent and came:
-                mistaken[entity, step] = fits
-            else:
-                mistaken[entity, step] = value >= _COLDEST_INLET_F
-    return mistaken
+                hot_at, known = step, cool_at > step - believed
+                fits = abs(_celsius(value) - cool) <= _FITS_K and value - cool >= _LEAST_JUMP_K
+            wrong = fits if known and hot_at > step - believed else value >= _COLDEST_INLET_F
+            if wrong:
+                marks[entity, step] |= bit
 
 
 @njit(cache=True, nogil=True)
-def _mark_dies(values, mistaken, seen, crowd, any_inlet, survived_c, hall, believed, bit, marks):  # type: ignore[no-untyped-def]
+def _mark_dies(values, asked, mistaken, crowd, told, survived_c, hall, within, bit, marks):  # type: ignore[no-untyped-def]
     entities, steps = values.shape
     for entity in range(entities):
-        beyond_at = -1
+        place = hall[entity]
+        beyond_at = -within
         for step in range(steps):
             value = values[entity, step]
             if np.isnan(value):
                 continue
-            place = hall[entity]
             beyond = value > survived_c[entity]
-            if seen[entity, step]:
+            if asked[entity, step]:
                 wrong = mistaken[entity, step]
-            elif any_inlet[place, step]:
+            elif told[place, step]:
                 wrong = crowd[place, step]
             else:
-                wrong = beyond and beyond_at >= 0 and beyond_at > step - believed
+                wrong = beyond and beyond_at > step - within
             if wrong:
                 marks[entity, step] |= bit
-            beyond_at = step if beyond else -1
+            beyond_at = step if beyond else -within
