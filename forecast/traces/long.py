@@ -76,7 +76,7 @@ class LongSource(FileSource):
             pl.col("_metric").is_in(series["_metric"].unique().implode())
         )  # before the join: it is cheap
         return (
-            mapped.join(series.lazy(), on=labels, how="inner", nulls_equal=True)
+            mapped.join(series.lazy(), on=labels, how="inner", nulls_equal=True, maintain_order="left")
             .with_columns(self._reported(pl.col("_entity_id").cast(pl.String), topology))
             .select("time", "entity_id", "metric", "series", "value")
         )

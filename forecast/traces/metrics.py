@@ -13,6 +13,9 @@ from forecast.traces.units import UNITS
 #: What a metric may measure besides a signal: a column of the topology, with its SI unit.
 LIMITS = {"power_limit_w": "W", "temperature_limit_c": "°C"}
 
+#: The place of a sample in its source.
+_ROW = "row"
+
 _KINDS = ("gauge", "margin", "counter")
 _COMBINES = ("max", "mean", "sum", "min")
 _SERIES = ("entity_id", "metric", "series")
@@ -74,15 +77,15 @@ def widen(samples: pl.LazyFrame, metrics: Mapping[str, MetricSpec], topology: To
         topology: of the limits that margins are left below.
 
     Returns:
-        The contract's telemetry, with the signals that `metrics` yields: one row per entity and time. Rows without a
-        time stay apart, one per sample.
+        The contract's telemetry, with the signals that `metrics` yields: one row per entity and time, in the order of
+        the samples, so that late ones are still seen to be late. Rows without a time stay apart, one per sample.
 
     Raises:
         ConfigError: a metric that cannot mean anything.
     """
     check_metrics(metrics)
     chosen = {name: spec for name, spec in metrics.items() if spec.signal in SIGNALS}
-    rows = _in_si(samples, chosen)
+    rows = _in_si(samples.with_row_index(_ROW), chosen)
     if any(spec.kind == "counter" for spec in chosen.values()):
         counted = pl.col("metric").is_in([name for name, spec in chosen.items() if spec.kind == "counter"])
         rows = pl.concat([rows.filter(~counted), _powers(rows.filter(counted))])
@@ -92,9 +95,9 @@ def widen(samples: pl.LazyFrame, metrics: Mapping[str, MetricSpec], topology: To
             [rows.filter(~pl.col("metric").is_in(added)), _once(rows.filter(pl.col("metric").is_in(added)))]
         )
     rows = rows.with_columns(value=_below_limits(chosen, topology))
-    untimed = pl.when(pl.col("time").is_null()).then(pl.int_range(pl.len(), dtype=pl.UInt32))
-    keys = ["time", "entity_id", "untimed"]
-    return _combined(rows.with_columns(untimed=untimed), chosen, keys).drop("untimed")
+    untimed = pl.when(pl.col("time").is_null()).then(_ROW)
+    wide = _combined(rows.with_columns(untimed=untimed), chosen, ["time", "entity_id", "untimed"], pl.col(_ROW).min())
+    return wide.sort(_ROW).drop("untimed", _ROW)
 
 
 def limits(samples: pl.LazyFrame, metrics: Mapping[str, MetricSpec]) -> pl.DataFrame:
@@ -208,7 +211,8 @@ def _once(rows: pl.LazyFrame) -> pl.LazyFrame:
     """One row per series and time, so that a repeated sample adds nothing; NaN where repetitions differ."""
     low, high = pl.col("value").min(), pl.col("value").max()
     agreed = pl.when(low.eq_missing(high)).then(high).otherwise(float("nan"))
-    return rows.group_by("time", *_SERIES).agg(agreed.alias("value")).select(rows.collect_schema().names())
+    once = rows.group_by("time", *_SERIES).agg(agreed.alias("value"), pl.col(_ROW).min())
+    return once.select(rows.collect_schema().names())
 
 
 def _below_limits(metrics: Mapping[str, MetricSpec], topology: Topology) -> pl.Expr:
@@ -223,8 +227,8 @@ def _below_limits(metrics: Mapping[str, MetricSpec], topology: Topology) -> pl.E
     return value
 
 
-def _combined(rows: pl.LazyFrame, metrics: Mapping[str, MetricSpec], keys: list[str]) -> pl.LazyFrame:
-    """One row per `keys`, one column per signal: series combined, then the metrics' ranks."""
+def _combined(rows: pl.LazyFrame, metrics: Mapping[str, MetricSpec], keys: list[str], *others: pl.Expr) -> pl.LazyFrame:
+    """One row per `keys`, a column per signal (series combined, then the metrics' ranks), and `others` of the rows."""
     slots: dict[tuple[str, int], list[str]] = {}
     for name, spec in metrics.items():
         slots.setdefault((spec.signal, spec.rank), []).append(name)
@@ -237,8 +241,9 @@ def _combined(rows: pl.LazyFrame, metrics: Mapping[str, MetricSpec], keys: list[
         signal: [f"{signal}.{rank}" for rank in sorted(rank for other, rank in slots if other == signal)]
         for signal in dict.fromkeys(signal for signal, _ in slots)
     }
-    wide = rows.select(*keys, *spread).group_by(keys).agg(combined)
-    return wide.select(*keys, *(_first_known(columns).alias(signal) for signal, columns in ranks.items()))
+    carried = [other.meta.output_name() for other in others]
+    wide = rows.select(*keys, *carried, *spread).group_by(keys).agg(*combined, *others)
+    return wide.select(*keys, *carried, *(_first_known(columns).alias(signal) for signal, columns in ranks.items()))
 
 
 def _over_series(column: str, combine: str) -> pl.Expr:

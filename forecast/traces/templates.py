@@ -24,6 +24,11 @@ def check_template(template: str, where: str) -> None:
             raise ConfigError(f"{where}={template!r}: {pattern!r} is no regular expression ({error}).") from error
 
 
+def fields(template: str) -> set[str]:
+    """The labels that a template names."""
+    return {name for name, _ in _FIELD.findall(template)}
+
+
 def fill(template: str, labels: Mapping[str, str]) -> str | None:
     """The template with the labels' values; None where a label is absent or empty, or a pattern finds nothing."""
     values = []

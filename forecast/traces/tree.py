@@ -4,7 +4,6 @@ import logging
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from string import Formatter
 from typing import Any
 
 import polars as pl
@@ -13,6 +12,7 @@ from forecast.contracts.errors import ConfigError, DataError
 from forecast.contracts.signals import LEVELS
 from forecast.contracts.tables import TOPOLOGY
 from forecast.contracts.topology import Topology
+from forecast.traces.templates import check_template, fields, fill
 
 _LOG = logging.getLogger(__name__)
 
@@ -30,7 +30,8 @@ class TreeSpec:
     """How entities name their place.
 
     A template is text with fields in braces: `entity_id`, a named group of the pattern that the id matches, or a label
-    column. One that names a field which an entity lacks says nothing of that entity.
+    column; `{label:pattern}` takes what the pattern finds in it. One that names a field which an entity lacks says
+    nothing of that entity.
 
     Attributes:
         patterns: regular expressions; the first that an id matches wholly gives its named groups.
@@ -55,7 +56,13 @@ class TreeSpec:
     @property
     def fields(self) -> set[str]:
         """The fields that the templates name."""
-        return set().union(*(_fields(text) for text in (*self.parents.values(), self.sku, self.site, self.time_zone)))
+        return set().union(*(fields(text) for text in self.templates.values()))
+
+    @property
+    def templates(self) -> dict[str, str]:
+        """Every template by its place in the settings."""
+        parents = {f"parents.{level}": text for level, text in self.parents.items()}
+        return {**parents, "sku": self.sku, "site": self.site, "time_zone": self.time_zone}
 
 
 def tree_of(entities: pl.DataFrame, spec: TreeSpec, where: str, limits: pl.DataFrame | None = None) -> Topology:
@@ -79,7 +86,8 @@ def tree_of(entities: pl.DataFrame, spec: TreeSpec, where: str, limits: pl.DataF
     rows: dict[str, dict[str, Any]] = {}
     strays = []
     for labels in entities.drop_nulls("entity_id").iter_rows(named=True):
-        path = _path({**labels, **_groups(labels["entity_id"], patterns)}, spec)
+        known = {**labels, **_groups(labels["entity_id"], patterns)}
+        path = _path({name: str(value) for name, value in known.items() if value is not None}, spec)
         if len(path) == 2:
             strays.append(labels["entity_id"])
         for row in path:
@@ -109,15 +117,15 @@ def _tell(strays: list[str], where: str) -> None:
         _LOG.warning("%s: %d entities name no place and hang under their site: %s", where, len(strays), first)
 
 
-def _path(known: Mapping[str, Any], spec: TreeSpec) -> list[dict[str, Any]]:
+def _path(known: Mapping[str, str], spec: TreeSpec) -> list[dict[str, Any]]:
     """The rows of an entity and its ancestors, upwards."""
-    site = _filled(spec.site, known) or "site-1"
-    ids = {level: _filled(spec.parents[level], known) for level in LEVELS if level in spec.parents}
+    site = fill(spec.site, known) or "site-1"
+    ids = {level: fill(spec.parents[level], known) for level in LEVELS if level in spec.parents}
     above = [(level, entity) for level, entity in ids.items() if entity is not None]
     places = [(spec.level, known["entity_id"]), *above, ("site", site)]
     parents = [*(entity for _, entity in places[1:]), None]
-    common = {"site": site, "time_zone": _filled(spec.time_zone, known) or "UTC", "country": spec.country}
-    skus = [_filled(spec.sku, known) or "unknown", *(level for level, _ in places[1:])]
+    common = {"site": site, "time_zone": fill(spec.time_zone, known) or "UTC", "country": spec.country}
+    skus = [fill(spec.sku, known) or "unknown", *(level for level, _ in places[1:])]
     return [
         {"entity_id": entity, "level": level, "parent_id": parent, "sku": sku, **_nameplate(spec, sku), **common}
         for (level, entity), parent, sku in zip(places, parents, skus, strict=True)
@@ -146,29 +154,6 @@ def _place(row: dict[str, Any], rows: dict[str, dict[str, Any]], leaf: str, wher
         )
 
 
-def _filled(template: str, known: Mapping[str, Any]) -> str | None:
-    """The template with its fields filled in; None where the entity lacks one."""
-    filled = []
-    for text, name in _parts(template):
-        value = known.get(name) if name is not None else ""
-        if value is None or (name is not None and value == ""):
-            return None
-        filled.append(f"{text}{value}")
-    return "".join(filled)
-
-
-def _parts(template: str) -> list[tuple[str, str | None]]:
-    """Runs of text, each with the field after it, if any."""
-    try:
-        return [(text, name) for text, name, _, _ in Formatter().parse(template)]
-    except ValueError as error:
-        raise ConfigError(f"tree: the template {template!r} is not text with fields in braces: {error}.") from error
-
-
-def _fields(template: str) -> set[str]:
-    return {name for _, name in _parts(template) if name is not None}
-
-
 def _compiled(spec: TreeSpec) -> list[re.Pattern[str]]:
     compiled = []
     for pattern in spec.patterns:
@@ -186,6 +171,9 @@ def _check_spec(spec: TreeSpec, patterns: list[re.Pattern[str]], columns: list[s
     low = [level for level in spec.parents if not LEVELS.index(spec.level) < LEVELS.index(level) < LEVELS.index("site")]
     if low:
         raise ConfigError(f"tree.parents: {low[0]} is not between {spec.level} and site.")
+    for place, template in spec.templates.items():
+        if "{" in template or "}" in template:
+            check_template(template, f"tree.{place}")
     known = {*columns, *(group for pattern in patterns for group in pattern.groupindex)}
     unknown = sorted(spec.fields - known)
     if unknown:

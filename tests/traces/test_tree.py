@@ -130,6 +130,13 @@ def test_an_entity_that_is_an_ancestor_takes_that_place(
     assert not caplog.messages
 
 
+def test_a_template_may_take_a_part_of_a_label() -> None:
+    spec = TreeSpec(parents={"rack": r"{instance:^r\d+}"})
+    entities = pl.DataFrame({"entity_id": ["a", "b"], "instance": ["r12-n3:9100", "login:9100"]})
+    tree = tree_of(entities, spec, "prometheus")
+    assert (place(tree, "a"), place(tree, "b")) == (("server", "r12"), ("server", "site-1"))
+
+
 def test_an_ancestor_with_two_places_is_refused() -> None:
     spec = TreeSpec(parents={"rack": "{rack}", "hall": "{hall}"})
     entities = pl.DataFrame({"entity_id": ["a", "b"], "rack": ["r1", "r1"], "hall": ["east", "west"]})
@@ -149,8 +156,8 @@ def test_an_ancestor_with_two_places_is_refused() -> None:
         (TreeSpec(parents={"gpu": "{entity_id}"}), "tree.parents: gpu is not between server and site"),
         (TreeSpec(parents={"site": "{entity_id}"}), "tree.parents: site is not between server and site"),
         (TreeSpec(parents={"rack": "{rack}"}), "a template names 'rack'; known are entity_id."),
-        (TreeSpec(parents={"rack": "{entity_id.upper}"}), "a template names 'entity_id.upper'"),
-        (TreeSpec(parents={"rack": "{rack"}), "the template '{rack' is not text with fields in braces"),
+        (TreeSpec(parents={"rack": "{entity_id.upper}"}), "tree.parents.rack='{entity_id.upper}' must have {label}"),
+        (TreeSpec(parents={"rack": "{rack"}), "tree.parents.rack='{rack' must have {label}"),
     ],
 )
 def test_a_tree_that_means_nothing_is_refused(spec: TreeSpec, told: str) -> None:

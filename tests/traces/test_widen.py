@@ -193,6 +193,20 @@ def test_samples_without_a_time_stay_apart_to_be_counted() -> None:
     assert wide(samples, m=MetricSpec()) == [(None, "a", 1.0), (None, "a", 1.0), (at(0), "a", 2.0)]
 
 
+def test_rows_come_in_the_order_of_the_samples_so_that_late_ones_are_seen() -> None:
+    metrics = {
+        "watts": MetricSpec(rank=1),
+        "psu": MetricSpec(combine="sum"),
+        "energy": MetricSpec(kind="counter", rank=2),
+        "heat": MetricSpec("temperature_c"),
+    }
+    names = list(metrics)
+    order = [minute for minute in range(200) if minute != 50] + [50]
+    samples: list[Sample] = [(at(m), entity, names[m % 4], None, 1.0 + m) for m in order for entity in ("a", "b")]
+    rows = widen(frame(*samples), metrics, TOPOLOGY).collect()
+    assert rows.select("time", "entity_id").rows() == [(at(m), entity) for m in order for entity in ("a", "b")]
+
+
 def test_limits_that_entities_report() -> None:
     metrics = {
         "cap": MetricSpec(signal="power_limit_w", unit="mW"),
