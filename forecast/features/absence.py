@@ -16,10 +16,8 @@ STORM_RATIO = 0.2
 _STORM_ENTITIES, _STORM_WINDOW_S = 4, 1800
 #: Only who spoke this recently is lost to a storm; a longer silence is a gap of its own.
 _RECENT_S = 3600
-#: A sensor's usual interval is the median of those within this time: with the storm's window it stays within a day.
+#: A sensor's usual interval is what it kept to for this time: with the storm's window that stays within a day.
 _HABIT_S = 79_200
-#: Intervals of more steps are counted as this long.
-_SLOWEST = 288
 
 
 def mark_gaps(present: Flags, step_s: int, marks: Marks) -> None:
@@ -60,32 +58,42 @@ def _ratio(part: NDArray[np.int64], whole: NDArray[np.int64]) -> NDArray[np.floa
 
 
 @njit(cache=True, nogil=True)
-def _usual(intervals, total):  # type: ignore[no-untyped-def]
-    """The lower median of `total` counted intervals, in steps; 1 where there are none."""
-    below = 0
-    for interval in range(1, len(intervals)):
-        below += intervals[interval]
-        if 2 * below >= total:
-            return interval
-    return 1
+def _usual(came, step, window, samples, pairs):  # type: ignore[no-untyped-def]
+    """The usual interval in steps: 1 where most of the window's intervals are, else their mean."""
+    if 2 * pairs >= samples - 1:
+        return 1
+    first, last = max(step - window + 1, 0), step
+    while not came[first]:
+        first += 1
+    while not came[last]:
+        last -= 1
+    return int(np.round((last - first) / (samples - 1)))
+
+
+@njit(cache=True, nogil=True)
+def _count(came, step, window, samples, pairs):  # type: ignore[no-untyped-def]
+    """Move the counts of samples, and of samples one step apart, to the window that ends with `step`."""
+    samples += came[step]
+    pairs += step > 0 and came[step] and came[step - 1] and window > 1
+    gone = step - window
+    if gone >= 0:
+        samples -= came[gone]
+        pairs -= came[gone] and came[gone + 1] and window > 1
+    return samples, pairs
 
 
 @njit(cache=True, nogil=True)
 def _mark_gaps(present, left, window, bit, marks):  # type: ignore[no-untyped-def]
     entities, steps = present.shape
-    seen = np.empty(steps, np.int64)
-    intervals = np.zeros(_SLOWEST + 1, np.int64)
     for entity in range(entities):
-        head, tail = 0, 0
-        intervals[:] = 0
+        came = present[entity]
+        last, samples, pairs = -left, 0, 0
         for step in range(steps):
-            head = _forget(seen, head, tail, step - window, intervals)
-            if present[entity, step]:
-                tail = _note(seen, head, tail, step, intervals)
-            elif tail > 0 and step - seen[tail - 1] < left:
-                usual = _usual(intervals, max(tail - head - 1, 0))
-                if step - seen[tail - 1] > usual:
-                    marks[entity, step] |= bit
+            samples, pairs = _count(came, step, window, samples, pairs)
+            if came[step]:
+                last = step
+            elif step - last < left and step - last > _usual(came, step, window, samples, pairs):
+                marks[entity, step] |= bit
 
 
 @njit(cache=True, nogil=True)
@@ -95,39 +103,17 @@ def _lost(present, hall, recent_steps, window):  # type: ignore[no-untyped-def]
     lost = np.zeros((hall.max() + 1, steps), np.int64)
     expected = np.zeros((hall.max() + 1, steps), np.int64)
     recent = np.zeros((entities, steps), np.bool_)
-    seen = np.empty(steps, np.int64)
-    intervals = np.zeros(_SLOWEST + 1, np.int64)
     for entity in range(entities):
-        head, tail = 0, 0
-        intervals[:] = 0
-        place = hall[entity]
+        came, place = present[entity], hall[entity]
+        last, samples, pairs = -recent_steps - 1, 0, 0
         for step in range(steps):
-            head = _forget(seen, head, tail, step - window, intervals)
-            if present[entity, step]:
-                tail = _note(seen, head, tail, step, intervals)
-            elif tail == 0 or step - seen[tail - 1] > recent_steps:
+            samples, pairs = _count(came, step, window, samples, pairs)
+            if came[step]:
+                last = step
+            elif step - last > recent_steps:
                 continue
             else:
-                lost[place, step] += step - seen[tail - 1] >= _usual(intervals, max(tail - head - 1, 0))
+                lost[place, step] += step - last >= _usual(came, step, window, samples, pairs)
             expected[place, step] += 1
             recent[entity, step] = True
     return lost, expected, recent
-
-
-@njit(cache=True, nogil=True)
-def _note(seen, head, tail, step, intervals):  # type: ignore[no-untyped-def]
-    """Remember a sample and the interval that it ends."""
-    if tail > head:
-        intervals[min(step - seen[tail - 1], _SLOWEST)] += 1
-    seen[tail] = step
-    return tail + 1
-
-
-@njit(cache=True, nogil=True)
-def _forget(seen, head, tail, horizon, intervals):  # type: ignore[no-untyped-def]
-    """Forget the samples up to `horizon`, and the intervals that they begin."""
-    while head < tail and seen[head] <= horizon:
-        if head + 1 < tail:
-            intervals[min(seen[head + 1] - seen[head], _SLOWEST)] -= 1
-        head += 1
-    return head
