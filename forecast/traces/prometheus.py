@@ -92,6 +92,10 @@ class PrometheusSource(Source):
     def _check(self) -> None:
         if not self.url:
             raise ConfigError("source.url is not set; give the root of a Prometheus, such as http://localhost:9090.")
+        if not self.url.startswith(("http://", "https://")):
+            raise ConfigError(f"source.url={self.url!r} must begin with http:// or https://.")
+        if "@" in self.url:  # the URL is told in errors
+            raise ConfigError("source.url holds a user or password; put them into source.headers_env.Authorization.")
         if not self.metrics:
             raise ConfigError(
                 "source.metrics is empty; choose of configs/metrics as in configs/source/prometheus.yaml."

@@ -14,7 +14,9 @@ from forecast.retrain.prepare import spec_of
 from forecast.traces.trace import Source
 
 OPTIONS = sorted(
-    f"{path.parent.name}={path.stem}" for path in (ROOT / "configs").glob("*/*.yaml") if path.parent.name not in {"hydra", "metrics"}
+    f"{path.parent.name}={path.stem}"
+    for path in (ROOT / "configs").glob("*/*.yaml")
+    if path.parent.name not in {"hydra", "metrics"}
 )
 
 

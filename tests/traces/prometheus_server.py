@@ -12,6 +12,7 @@ import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import pytest
 
@@ -33,7 +34,7 @@ def wait_until(holds: Check, what: str, most_s: float = 60.0) -> None:
         tick.wait(0.05)
 
 
-def ask(url: str) -> object:
+def ask(url: str) -> Any:
     """The data of an API answer; None where there is no good answer yet."""
     try:
         with urllib.request.urlopen(url, timeout=10) as answer:  # noqa: S310
@@ -139,6 +140,6 @@ class _Passing(http.server.BaseHTTPRequestHandler):
 @contextlib.contextmanager
 def proxy(target: str, *faults: str) -> Iterator[Proxy]:
     with Proxy(target, list(faults)) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         yield server
         server.shutdown()

@@ -22,11 +22,11 @@ DAYS = 2
 #: One series with more points a day than a range query may give, and many slow ones, each at milliseconds of its own.
 FAST_S = 5
 SLOW_S = 60
-RACKS = 60
+RACKS = 30
 
 
 def exposed() -> pl.DataFrame:
-    """What the server is given: rack power in kW each 5 s, and inlets of 60 racks in °C each minute, jittered."""
+    """What the server is given: rack power in kW each 5 s, and inlets of 30 racks in °C each minute, jittered."""
     start = MIDNIGHT.timestamp()
     fast = [
         ("pdu_power_kilowatts", "rack-0", start + i * FAST_S, 20 + i % 97 / 8) for i in range(DAYS * 86_400 // FAST_S)
