@@ -5,7 +5,6 @@ A public data set is a YAML file that maps its columns, units, time zone, entiti
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +16,11 @@ from forecast.contracts.tables import TOPOLOGY, listed
 from forecast.contracts.topology import Topology
 from forecast.contracts.version import code_version, key_of
 from forecast.traces.numbers import check_numbers, number
+from forecast.traces.parts import TimeColumn, parts_of, range_by_footer
 from forecast.traces.places import File, local_file, shown
-from forecast.traces.readers import check_expansion, find_files, footer, scan
-from forecast.traces.times import instant, representable, utc
-from forecast.traces.trace import Part, Progress, Source, Trace, checked, parse_utc, silent
+from forecast.traces.readers import check_expansion, find_files, scan
+from forecast.traces.times import representable, utc
+from forecast.traces.trace import Progress, Source, Trace, checked, parse_utc, silent
 from forecast.traces.tree import TreeSpec, tree_of
 from forecast.traces.units import UNITS
 
@@ -86,7 +86,9 @@ class FileSource(Source):
         """
         topology = self._read_topology()
         telemetry = self.telemetry(topology)
-        parts = self._parts(self._files())
+        files = self._files()
+        entity = self.columns.get("entity_id", "entity_id")
+        parts = parts_of(files, self._times(scan(files).collect_schema()), entity, list(self.columns.values()))
         tree = topology.table.write_json()
         key = key_of(self.mapping(), tree, [part.key for part in parts], code_version("traces"))
         return Trace(telemetry, topology, key, parts).before(self.until)
@@ -97,7 +99,8 @@ class FileSource(Source):
         raw = scan(files)
         check_expansion(files, self._needed(raw.collect_schema()))
         mapped = self._mapped(raw, topology)
-        if not all(self._range(file, raw.collect_schema()) for file in files):
+        times = self._times(raw.collect_schema())
+        if not all(range_by_footer(file, times) for file in files):
             mapped = mapped.with_columns(representable(pl.col("time")))
         return checked(mapped, self.where)
 
@@ -183,41 +186,9 @@ class FileSource(Source):
         names = set(self.columns.values() or ("time", "entity_id", *SIGNALS))
         return {name: dtype for name, dtype in found.items() if name in names}
 
-    def _parts(self, files: list[File]) -> tuple[Part, ...]:
-        """One part per file; its times come from the footer, or else from one pass over that column."""
-        found = scan(files).collect_schema()
-        parts = []
-        for file in files:
-            first, last = self._range(file, found) or self._scanned_range(file, found)
-            keys = {key: value for key, value in file.hive.items() if key in self.columns.values()}
-            parts.append(Part(file.name, key_of(file.key, keys), first, last))
-        return tuple(parts)
-
-    def _range(self, file: File, found: pl.Schema) -> tuple[datetime, datetime] | None:
-        """First and last time by the footer's statistics; None where they don't say, or not in years of four digits."""
+    def _times(self, found: pl.Schema) -> TimeColumn:
         column = self.columns.get("time", "time")
-        dtype = found.get(column)
-        if file.suffix != ".parquet" or not isinstance(dtype, pl.Datetime):
-            return None
-        chunks = [group.chunks.get(column) for group in footer(file) if group.rows]
-        ends = [end for chunk in chunks for end in ((chunk.low, chunk.high) if chunk else (None,))]
-        known = [end for end in ends if end is not None]
-        if not known or len(known) < len(ends):
-            return None
-        raw = pl.LazyFrame({column: pl.Series([min(known), max(known)], dtype=pl.Int64).cast(dtype)})
-        time = representable(instant(column, dtype, self.time_zone, self.where))
-        first, last = raw.select(time.alias("time")).collect()["time"]
-        return None if first is None or last is None else (first, last)
-
-    def _scanned_range(self, file: File, found: pl.Schema) -> tuple[datetime | None, datetime | None]:
-        column, entity = self.columns.get("time", "time"), self.columns.get("entity_id", "entity_id")
-        time = representable(instant(column, found[column], self.time_zone, self.where))
-        other = pl.col(entity).cast(pl.String).str.contains("\ufffd", literal=True).any()
-        columns = (time.min().alias("first"), time.max().alias("last"), other.alias("other"))
-        first, last, lost = scan([file]).select(columns).collect(engine="streaming").row(0)
-        if lost:
-            raise DataError(f"{file.name}: {entity} is not in UTF-8; convert it, e.g. iconv -f LATIN1 -t UTF-8.")
-        return first, last
+        return TimeColumn(column, found[column], self.time_zone, self.where)
 
     def _read_topology(self) -> Topology:
         if self.topology is not None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import polars as pl
 
@@ -26,13 +26,23 @@ class Part:
     Attributes:
         name: a file's path, say.
         key: changes whenever its content does.
-        first, last: times between which all its samples lie, inclusive; None where it has none.
+        first, last: times between which all its samples lie, inclusive, but for those of absurd times; None where it
+            has none.
     """
 
     name: str
     key: str
     first: datetime | None
     last: datetime | None
+
+    def before(self, end: datetime) -> "Part":
+        """The part without samples from `end` on; as it is when it has none of them."""
+        if self.first is None or self.last is None or self.last < end:
+            return self
+        key = f"{self.key}<{end.isoformat()}"
+        if self.first >= end:
+            return Part(self.name, key, None, None)
+        return Part(self.name, key, self.first, end - timedelta(microseconds=1))
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,8 +70,10 @@ class Trace:
         """The trace without samples from `until` (an ISO time, UTC unless it says otherwise) on."""
         if until is None:
             return self
-        kept = self.telemetry.filter(pl.col("time").is_null() | (pl.col("time") < parse_utc(until)))
-        return replace(self, telemetry=kept, key=f"{self.key}<{until}")
+        end = parse_utc(until)
+        kept = self.telemetry.filter(pl.col("time").is_null() | (pl.col("time") < end))
+        parts = tuple(part.before(end) for part in self.parts)
+        return replace(self, telemetry=kept, key=f"{self.key}<{until}", parts=parts)
 
 
 @dataclass
