@@ -57,7 +57,13 @@ class LongSource(FileSource):
         return self._samples(scan(self._files()), topology)
 
     def _mapped(self, raw: pl.LazyFrame, topology: Topology) -> pl.LazyFrame:
-        return widen(self._samples(raw, topology), self.metrics, topology).filter(*self._in_service())
+        wide = widen(self._samples(raw, topology), self.metrics, topology).filter(*self._in_service())
+        if not self.measured_at:
+            return wide
+        # An ancestor's readings come from several reporters, whose order in the file says nothing of lateness.
+        shared = topology.table.filter(pl.col("level").is_in(list(self.measured_at.values())))["entity_id"]
+        of_many = pl.when(pl.col("entity_id").is_in(shared.implode())).then("time")
+        return wide.sort(of_many, maintain_order=True)
 
     def _samples(self, raw: pl.LazyFrame, topology: Topology) -> pl.LazyFrame:
         found = raw.collect_schema()

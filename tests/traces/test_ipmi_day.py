@@ -162,6 +162,12 @@ def test_glitches_come_out_as_no_number_and_are_counted(
     assert hosts == {"holy7c22508": 280, "holy7c12202": 158, "holygpu2c0923": 278, "holygpu2c1121": 278}
 
 
+def test_nothing_seems_late_that_is_not(telemetry: pl.DataFrame) -> None:
+    """The file goes through the day host by host; a chassis hears of it from each of its nodes."""
+    late = telemetry.select((pl.col("time") < pl.col("time").cum_max().shift(1)).over("entity_id").sum())
+    assert late.item() == 0
+
+
 def test_what_is_left_is_possible(telemetry: pl.DataFrame) -> None:
     ranges = telemetry.fill_nan(None)
     assert (ranges["power_w"].min(), ranges["inlet_c"].min(), ranges["temperature_c"].min()) == (10.0, 19.0, 22.0)
