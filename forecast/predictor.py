@@ -99,6 +99,10 @@ class Predictor:
         self.topology = bundle.manifest.topology
         self._constants = Constants.of(self.topology, bundle.manifest.skus, ahead)
 
+    def told(self, jobs: pl.LazyFrame | None = None, weather: pl.LazyFrame | None = None) -> "Predictor":
+        """The same predictor, told a schedule (contract JOB_SCHEDULE) and weather (contract WEATHER)."""
+        return Predictor(self.bundle, Ahead.of(self.topology, self.spec, jobs, weather))
+
     def forecast(self, telemetry: pl.LazyFrame, at: datetime | None = None, where: str = "telemetry") -> Forecast:
         """Forecast every entity from telemetry as it arrives.
 

@@ -7,8 +7,9 @@ from pathlib import Path
 from polars.exceptions import PolarsError
 
 from forecast.contracts.errors import DataError, ExitCode, FleetcastError
+from forecast.contracts.specs import FUTURE
 from forecast.traces.trace import parse_utc
-from serve.batch import check_out, read_telemetry, write_forecast
+from serve.batch import check_out, read_known_ahead, read_telemetry, write_forecast
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -35,7 +36,12 @@ def _forecast(options: argparse.Namespace) -> int:
     bundle = load(options.bundle)
     telemetry = read_telemetry(options.telemetry, bundle.manifest)
     at = parse_utc(options.at) if options.at else None
-    forecast = Predictor(bundle).forecast(telemetry, at, options.telemetry)
+    jobs, weather = read_known_ahead(options.jobs, options.weather, bundle.manifest)
+    for option, source, table in (("--jobs", "schedule", jobs), ("--weather", "weather", weather)):
+        missing = [name for name in bundle.manifest.spec.future if FUTURE[name].source == source and table is None]
+        if missing:
+            print(f"note: without {option} the forecast knows no {', '.join(missing)}", file=sys.stderr)
+    forecast = Predictor(bundle).told(jobs, weather).forecast(telemetry, at, options.telemetry)
     if set(forecast.status) == {"no_data"}:
         raise DataError(
             f"{options.telemetry}: nothing was observed in the context before {forecast.time:%Y-%m-%d %H:%M} UTC."
@@ -63,6 +69,12 @@ def _parser() -> argparse.ArgumentParser:
         help="Parquet (file, folder or glob), CSV or TSV (file or glob) with columns time, entity_id and the signals; "
         "or in the form of the files the bundle was trained on",
     )
+    for what, columns in (("jobs", "job schedule"), ("weather", "weather")):
+        forecast.add_argument(
+            f"--{what}",
+            help=f"for a bundle that looks at it: the {columns} with the columns of its contract, or in the form of the "
+            f"files the bundle was trained on",
+        )
     forecast.add_argument("--out", type=Path, required=True, help="where to write: .parquet or .csv")
     forecast.add_argument(
         "--at",

@@ -7,10 +7,14 @@ import polars as pl
 
 from forecast.bundle.manifest import Manifest
 from forecast.contracts.errors import ConfigError
+from forecast.contracts.tables import JOB_SCHEDULE, WEATHER, Table
 from forecast.contracts.signals import SIGNALS
 from forecast.traces.files import FileSource
 from forecast.traces.long import source_of
 from forecast.traces.readers import find_files, scan
+from forecast.traces.jobs import read_jobs
+from forecast.traces.settings import jobs_like, weather_like
+from forecast.traces.weather import read_weather
 
 _WRITERS: dict[str, Callable[[pl.DataFrame, Path], None]] = {
     ".parquet": lambda table, path: table.write_parquet(path),
@@ -32,6 +36,29 @@ def read_telemetry(path: str, manifest: Manifest) -> pl.LazyFrame:
     else:
         source = source_of(manifest.source, path)
     return source.telemetry(manifest.topology)
+
+
+def read_known_ahead(
+    jobs: str | None, weather: str | None, manifest: Manifest
+) -> tuple[pl.LazyFrame | None, pl.LazyFrame | None]:
+    """Schedule and weather; files that lack the contract's columns are read as those the bundle was trained with.
+
+    Raises:
+        DataError: no such file, or neither form fits.
+    """
+    schedule = forecast = None
+    if jobs is not None:
+        kept = None if _is(jobs, JOB_SCHEDULE) else manifest.training.get("jobs")
+        schedule = read_jobs(jobs_like(kept, jobs))
+    if weather is not None:
+        kept = None if _is(weather, WEATHER) else manifest.training.get("weather")
+        forecast = read_weather(weather_like(kept, weather))
+    return schedule, forecast
+
+
+def _is(path: str, table: Table) -> bool:
+    """Whether the files have the contract's columns already."""
+    return set(table.required) <= set(scan(find_files(path)).collect_schema().names())
 
 
 def check_out(path: Path) -> None:

@@ -102,7 +102,9 @@ class Manifest:
         for name, kind in _KINDS.items():
             if not isinstance(data[name], kind):
                 raise TypeError(f"{name} is {type(data[name]).__name__}")
-        table = pl.DataFrame(data["topology"], schema=dict(TOPOLOGY.required))
+        columns = {**TOPOLOGY.required, **TOPOLOGY.optional}
+        known = {name: kind for name, kind in columns.items() if name in TOPOLOGY.required or name in data["topology"]}
+        table = pl.DataFrame(data["topology"], schema=known)
         return cls(
             spec=ForecastSpec.from_dict(data["spec"]),
             topology=Topology.of(table, NAME),

@@ -20,6 +20,7 @@ from forecast.retrain.learn import Learner
 from forecast.retrain.prepare import Prepared
 from forecast.retrain.stages import Stages
 from forecast.traces.files import FileSource
+from forecast.traces.settings import beside
 
 #: Stages that `make_bundle` goes through.
 STAGES = 5
@@ -84,6 +85,7 @@ def _facts(config: JobConfig, prepared: Prepared, learner: Learner) -> dict[str,
         "watermark": panel.time(panel.watermark()).isoformat(),
         "code_version": prepared.code,
         "model": {"name": type(learner.model).__name__, "parameters": learner.parameters, **asdict(config.model)},
+        **{name: beside(spec) for name in ("jobs", "weather") if (spec := getattr(config.source, name)) is not None},
         "seed": config.seed,
         "opset": OPSET,
     }

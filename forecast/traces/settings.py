@@ -1,6 +1,7 @@
 """Where a fleet's schedule and weather lie, beside its telemetry: settings that any source can carry."""
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 
 @dataclass
@@ -71,3 +72,24 @@ class WeatherSpec:
     sites: dict[str, str] = field(default_factory=dict)
     delay_s: float | None = None
     perfect_forecast_h: float = 0.0
+
+
+def beside(spec: JobsSpec | WeatherSpec) -> dict[str, Any]:
+    """Everything but where the files are, as plain data: what a bundle keeps to read their like."""
+    kept = {name: value for name, value in asdict(spec).items() if name != "path"}
+    if kept.get("slurm"):
+        kept["slurm"] |= {"reservations": None, "reservations_known_at": None}
+    return kept
+
+
+def jobs_like(kept: dict[str, Any] | None, path: str) -> JobsSpec:
+    """Settings for files at `path` that are like those of which `beside` kept the rest; None keeps the contract."""
+    spec = JobsSpec(**{**(kept or {}), "path": path})
+    if isinstance(spec.slurm, dict):
+        spec.slurm = SlurmSpec(**spec.slurm)
+    return spec
+
+
+def weather_like(kept: dict[str, Any] | None, path: str) -> WeatherSpec:
+    """As `jobs_like`, for weather. What was observed is not known ahead, whatever an experiment assumed."""
+    return WeatherSpec(**{**(kept or {}), "path": path, "perfect_forecast_h": 0.0})

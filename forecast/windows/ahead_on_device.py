@@ -29,17 +29,20 @@ class WeatherOnDevice:
         self.site = torch.from_numpy(site).to(device)
         steps = torch.arange(spec.horizon_steps, device=device)
         self._twice_in = spec.step_s * (2 * steps + 1)
+        self._hours = torch.arange(spec.horizon_steps * spec.step_s // HOUR_S + 3, device=device)
 
     def at(self, entity: Tensor, origin_s: Tensor) -> Tensor:
         """Covariates `[B, WEATHER_NAMES, H]` of `entity [B]` as known at `origin_s [B]` (seconds since 1970)."""
         twice = 2 * origin_s[:, None] + self._twice_in
         hour, share = twice // (2 * HOUR_S), (twice % (2 * HOUR_S)).double() / (2 * HOUR_S)
-        site = self.site[entity][:, None]
-        before, after = (self._hour_at(site, hour + offset, origin_s) for offset in (0, 1))
+        first = origin_s[:, None] // HOUR_S
+        known = self._hours_at(self.site[entity][:, None], first + self._hours, origin_s)
+        row = torch.arange(len(entity), device=entity.device)[:, None]
+        before, after = (known[row, hour - first + offset] for offset in (0, 1))
         rise = (after - before) * share[..., None]
         return (before + rise).float().transpose(1, 2)
 
-    def _hour_at(self, site: Tensor, hour: Tensor, origin_s: Tensor) -> Tensor:
+    def _hours_at(self, site: Tensor, hour: Tensor, origin_s: Tensor) -> Tensor:
         """What each origin knew of its hours, `[B, H, 2]`."""
         hours = self.known_from.shape[1]
         at = hour - self.first_hour
@@ -96,12 +99,11 @@ class ScheduleOnDevice:
         slot = torch.repeat_interleave(length)
         row = self._row[torch.arange(len(slot), device=slot.device) + (begin - length.cumsum(0) + length)[slot]]
         now = origin_s.repeat_interleave(kinds)[slot]
-        part = {name: values[row] for name, values in self._known.items() if name != "leaves"}
-        held = (part["known_from_s"] <= now) & (part["known_until_s"] > now)
-        ahead_s = self.steps * self.step_s
-        edges = [(part[name] - now).clamp(0, ahead_s) for name in ("start_s", "end_s")]
+        held = (self._known["known_from_s"][row] <= now) & (self._known["known_until_s"][row] > now)
+        slot, row, now = slot[held], row[held], now[held]
+        edges = [(self._known[name][row] - now).clamp(0, self.steps * self.step_s) for name in ("start_s", "end_s")]
         amount, count = (
-            self._overlap(slot, edges, part[name] * held, len(place)).view(len(entity), kinds, self.steps)
+            self._overlap(slot, edges, self._known[name][row], len(place)).view(len(entity), kinds, self.steps)
             for name in ("amount", "count")
         )
         return self._values(amount, count, self._known["leaves"][entity], origin_s).float()

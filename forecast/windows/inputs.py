@@ -8,10 +8,11 @@ import numpy as np
 from forecast.contracts.specs import CALENDAR, FUTURE, ForecastSpec
 from forecast.contracts.topology import Topology
 from forecast.features.calendar import calendar
+from forecast.features.gridded import Floats
 from forecast.features.holidays import holiday
 from forecast.features.static import static
 from forecast.windows.ahead import Ahead
-from forecast.windows.panel import Floats, Panel
+from forecast.windows.panel import Panel
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +43,7 @@ class Constants:
     @classmethod
     def of(cls, topology: Topology, skus: tuple[str, ...], ahead: Ahead | None = None) -> "Constants":
         names = topology.table["time_zone"]
-        countries = topology.table["country"] if "country" in topology.table.columns else [None] * len(names)
+        countries = topology.table["country"]
         pairs = list(zip(names, countries, strict=True))
         places = tuple(sorted(set(pairs), key=lambda pair: (pair[0], pair[1] or "")))
         return cls(
