@@ -69,10 +69,10 @@ def _parser() -> argparse.ArgumentParser:
         help="Parquet (file, folder or glob), CSV or TSV (file or glob) with columns time, entity_id and the signals; "
         "or in the form of the files the bundle was trained on",
     )
-    for what, columns in (("jobs", "job schedule"), ("weather", "weather")):
+    for option, table in (("--jobs", "job schedule"), ("--weather", "weather")):
         forecast.add_argument(
-            f"--{what}",
-            help=f"for a bundle that looks at it: the {columns} with the columns of its contract, or in the form of the "
+            option,
+            help=f"for a bundle that looks at it: the {table}, with the columns of its contract or in the form of the "
             f"files the bundle was trained on",
         )
     forecast.add_argument("--out", type=Path, required=True, help="where to write: .parquet or .csv")

@@ -7,12 +7,12 @@ import polars as pl
 
 from forecast.bundle.manifest import Manifest
 from forecast.contracts.errors import ConfigError
-from forecast.contracts.tables import JOB_SCHEDULE, WEATHER, Table
 from forecast.contracts.signals import SIGNALS
+from forecast.contracts.tables import JOB_SCHEDULE, WEATHER, Table
 from forecast.traces.files import FileSource
+from forecast.traces.jobs import read_jobs
 from forecast.traces.long import source_of
 from forecast.traces.readers import find_files, scan
-from forecast.traces.jobs import read_jobs
 from forecast.traces.settings import jobs_like, weather_like
 from forecast.traces.weather import read_weather
 
