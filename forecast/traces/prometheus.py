@@ -85,9 +85,10 @@ class PrometheusSource(Source):
         names = self._named(found)
         topology = self._topology(lake, days, names, found)
         parts = [self._part(lake, day, names, topology) for day in days]
-        telemetry = checked(pl.scan_parquet([part.name for part in parts]), self.url)
+        measured = [name for name in SIGNALS if name in {spec.signal for spec in self.metrics.values()}]
+        telemetry = pl.scan_parquet([part.name for part in parts]).select("time", "entity_id", *measured)
         key = key_of(topology.table.write_json(), [part.key for part in parts])
-        return Trace(telemetry, topology, key, tuple(parts)).before(self.until)
+        return Trace(checked(telemetry, self.url), topology, key, tuple(parts)).before(self.until)
 
     def _check(self) -> None:
         if not self.url:

@@ -54,8 +54,11 @@ class SampleLake:
         """Fetch what is not there yet of `days`, up to `stop`; a file is replaced whole or not at all.
 
         Raises:
+            ConfigError: a name that no metric or label can have.
             DataError: the server refuses or is not there.
         """
+        for name, spec in self.metrics.items():
+            selector(name, spec)
         for done, day in enumerate(days):
             wanted = self._floor(min(day + DAY, stop))
             missing = [name for name in self.metrics if self.covered(name, day) < wanted]
@@ -86,9 +89,9 @@ class SampleLake:
             tell((done + 1) / len(metrics))
 
     def _series(self, metrics: list[str], start: datetime, end: datetime) -> dict[str, int]:
-        """How many series each metric has about then, in one request instead of many in vain."""
-        selectors = sorted({selector(name, self.metrics[name]) for name in metrics})
-        found = Counter(labels.get("__name__") for labels in self.api.series(selectors, start, end))
+        """How many series each metric's name has about then, in one request instead of many in vain."""
+        names = "|".join(sorted({exposed_name(name) for name in metrics}))
+        found = Counter(labels.get("__name__") for labels in self.api.series(f'{{__name__=~"{names}"}}', start, end))
         return {name: found[exposed_name(name)] for name in metrics}
 
     def _floor(self, moment: datetime) -> datetime:

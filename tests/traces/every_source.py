@@ -3,16 +3,24 @@
 The rows are two servers' hourly power and temperature over a day, one row of a stranger, and one without a time.
 """
 
+import atexit
+import shutil
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 import fsspec
 import polars as pl
+from prometheus_server import prometheus
 from trees import at
 
 from forecast.simulator.config import RowConfig, SimulatorConfig
 from forecast.traces.files import EntitySpec, FileSource
+from forecast.traces.long import LongSource
+from forecast.traces.metrics import MetricSpec
+from forecast.traces.prometheus import PrometheusSource
 from forecast.traces.simulated import SimulatedSource
 from forecast.traces.trace import Source
 
@@ -137,6 +145,23 @@ def elsewhere(folder: Path) -> Case:
     return Case(write(all_rows()), lambda: write(all_rows().with_columns(pl.col("power_w") + 1)))
 
 
+def long(folder: Path) -> Case:
+    """A row per sensor, in kW and °F, with a sensor that nobody asked for; a row without a time is one per sensor."""
+    path = folder / "long.parquet"
+
+    def write(rows: pl.DataFrame) -> Source:
+        sensors = rows.select(
+            "time", "entity_id", power=pl.col("power_w") / 1000, cpu=pl.col("temperature_c") * 9 / 5 + 32
+        )
+        sensors.with_columns(fan=4000.0).unpivot(
+            index=["time", "entity_id"], variable_name="sensor", value_name="value"
+        ).write_parquet(path)
+        metrics = {"power": MetricSpec(unit="kW"), "cpu|gpu": MetricSpec("temperature_c", unit="degF")}
+        return LongSource(path=str(path), columns={"metric": "sensor"}, entities=FLEET, metrics=metrics)
+
+    return Case(write(all_rows()), lambda: write(all_rows().with_columns(pl.col("power_w") + 1)), stray=1 + 2)
+
+
 def simulated(folder: Path) -> Case:
     """The embedded fleet, for a day; its record tells what it should give."""
     fleet = SimulatorConfig(days=1, step_s=3600, rows=[RowConfig("hall-a", "cpu-2s", racks=1, servers_per_rack=2)])
@@ -151,4 +176,50 @@ def simulated(folder: Path) -> Case:
     )
 
 
-SOURCES: tuple[Callable[[Path], Case], ...] = (hive, local_csv, spreadsheet_tsv, elsewhere, simulated)
+def scraped(folder: Path) -> Case:
+    """A real Prometheus, gone after the first read: what was fetched is in files."""
+
+    def source(name: str, rows: pl.DataFrame) -> Source:
+        url, kept = fetched(rows.write_json())
+        shutil.copytree(kept, folder / name)
+        return scraped_source(url, folder / name)
+
+    return Case(
+        source("as it was", ROWS),
+        change=lambda: source("changed", ROWS.with_columns(pl.col("power_w") + 1)),
+        stray=0,
+    )
+
+
+@cache
+def fetched(rows: str) -> tuple[str, Path]:
+    """The URL that a Prometheus with `rows`, JSON, had, and the cache of a source that has read it."""
+    folder = Path(tempfile.mkdtemp(prefix="scraped-"))
+    atexit.register(shutil.rmtree, folder)
+    metrics = {"power_w": "node_power_watts", "temperature_c": "node_heat_celsius"}
+    lines = [
+        f'{metric}{{instance="{entity}:9100"}} {value} {time.timestamp()}'
+        for signal, metric in metrics.items()
+        for time, entity, value in pl.read_json(rows.encode(), schema=ROWS.schema)
+        .select("time", "entity_id", signal)
+        .drop_nulls()
+        .iter_rows()
+    ]
+    with prometheus(folder / "server", history="\n".join([*lines, "# EOF", ""])) as url:
+        scraped_source(url, folder / "cache").read()
+    return url, folder / "cache"
+
+
+def scraped_source(url: str, cache_folder: Path) -> PrometheusSource:
+    return PrometheusSource(
+        url=url,
+        cache=str(cache_folder),
+        start=at(0).isoformat(),
+        until=at(24 * 60).isoformat(),
+        metrics={"node_power_watts": MetricSpec(), "node_heat_celsius": MetricSpec(signal="temperature_c")},
+        entity={"node_": "{instance:[^:]+}"},
+        attempts=1,
+    )
+
+
+SOURCES: tuple[Callable[[Path], Case], ...] = (hive, local_csv, spreadsheet_tsv, elsewhere, long, simulated, scraped)

@@ -101,10 +101,9 @@ def test_what_an_exporter_shows_becomes_si_by_entity(server: str, exposition: st
         spec.labels["of"] = exposition
     trace = one.read()
     first = trace.telemetry.fill_nan(None).collect().filter(time=START)
-    rows = first.select("entity_id", "power_w", "temperature_c", "inlet_c", "utilization_ratio").rows()
-    assert {entity: values for entity, *values in rows} == {
-        entity: pytest.approx(list(values), abs=1e-9) for entity, values in measured.items()
-    }
+    signals = ("power_w", "temperature_c", "inlet_c", "utilization_ratio")
+    found = {row["entity_id"]: [row.get(signal) for signal in signals] for row in first.iter_rows(named=True)}
+    assert found == {entity: pytest.approx(list(values), abs=1e-9) for entity, values in measured.items()}
     table = trace.topology.table.select("entity_id", "power_limit_w", "temperature_limit_c")
     limits = {entity: (power, temperature) for entity, power, temperature in table.iter_rows()}
     assert {entity: limits[entity] for entity in reported} == reported

@@ -90,6 +90,10 @@ def refusal(one: PrometheusSource, kind: type[Exception] = DataError) -> str:
             ),
             'refused with status 400: invalid parameter "start": nope',
         ),
+        (
+            (200, {}, b'{"status": "success", "data": [], "warnings": ["store b: connection refused"]}', 0),
+            "gave a part only: store b: connection refused",
+        ),
         ((401, {}, b"Unauthorized", 0), "refused with status 401 (check source.headers_env)"),
         ((404, {}, b"404 page not found", 0), "refused with status 404 (check source.url)"),
         ((503, {}, b"Service Unavailable", 0), "refused with status 503"),
