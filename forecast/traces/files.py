@@ -16,7 +16,7 @@ from forecast.contracts.tables import TOPOLOGY, listed
 from forecast.contracts.topology import Topology
 from forecast.contracts.version import code_version, key_of
 from forecast.traces.numbers import check_numbers, number
-from forecast.traces.parts import TimeColumn, parts_of, range_by_footer
+from forecast.traces.parts import TimeColumn, parts_of, ranges_by_footer
 from forecast.traces.places import File, local_file, shown
 from forecast.traces.readers import check_expansion, find_files, scan
 from forecast.traces.times import representable, utc
@@ -85,10 +85,11 @@ class FileSource(Source):
             ConfigError: an unknown unit or column name in the mapping.
         """
         topology = self._read_topology()
-        telemetry = self.telemetry(topology)
         files = self._files()
+        raw = scan(files)
+        telemetry = self._checked(files, raw, topology)
         entity = self.columns.get("entity_id", "entity_id")
-        parts = parts_of(files, self._times(scan(files).collect_schema()), entity, list(self.columns.values()))
+        parts = parts_of(files, self._times(raw.collect_schema()), entity, list(self.columns.values()))
         tree = topology.table.write_json()
         key = key_of(self.mapping(), tree, [part.key for part in parts], code_version("traces"))
         return Trace(telemetry, topology, key, parts).before(self.until)
@@ -96,11 +97,13 @@ class FileSource(Source):
     def telemetry(self, topology: Topology) -> pl.LazyFrame:
         """The files' measurements in the contract's form, those of strangers to `topology` too; raises as `read`."""
         files = self._files()
-        raw = scan(files)
-        check_expansion(files, self._needed(raw.collect_schema()))
+        return self._checked(files, scan(files), topology)
+
+    def _checked(self, files: list[File], raw: pl.LazyFrame, topology: Topology) -> pl.LazyFrame:
+        found = raw.collect_schema()
+        check_expansion(files, self._needed(found))
         mapped = self._mapped(raw, topology)
-        times = self._times(raw.collect_schema())
-        if not all(range_by_footer(file, times) for file in files):
+        if not all(ranges_by_footer(files, self._times(found))):
             mapped = mapped.with_columns(representable(pl.col("time")))
         return checked(mapped, self.where)
 
@@ -192,7 +195,9 @@ class FileSource(Source):
 
     def _read_topology(self) -> Topology:
         if self.topology is not None:
-            table = scan(find_files(self.topology, self.storage_options)).collect()
+            files = find_files(self.topology, self.storage_options)
+            check_expansion(files, scan(files).collect_schema())
+            table = scan(files).collect()
             limits = [name for name in ("power_limit_w", "temperature_limit_c") if name in table.columns]
             try:
                 return Topology.of(table.with_columns(pl.col(limits).cast(pl.Float64)), self.topology)

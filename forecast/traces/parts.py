@@ -36,7 +36,7 @@ class TimeColumn:
     def credible(self) -> pl.Expr:
         """The times, null where the contract sets them aside as absurd: one wild clock must not stretch a part."""
         time = instant(self.name, self.dtype, self.time_zone, self.where)
-        return pl.when(time.is_between(OLDEST, LATEST)).then(time)
+        return pl.when(time.is_between(OLDEST, LATEST)).then(time).alias(self.name)
 
 
 def parts_of(files: Sequence[File], times: TimeColumn, entity: str, partitions: Sequence[str]) -> tuple[Part, ...]:
@@ -52,25 +52,33 @@ def parts_of(files: Sequence[File], times: TimeColumn, entity: str, partitions: 
         DataError: ids that were not in UTF-8.
     """
     parts = []
-    for file in files:
-        first, last = range_by_footer(file, times) or _range_by_scan(file, times, entity)
+    for file, told in zip(files, ranges_by_footer(files, times), strict=True):
+        first, last = told or _range_by_scan(file, times, entity)
         keys = {key: value for key, value in file.hive.items() if key in partitions}
         parts.append(Part(file.name, key_of(file.key, keys), first, last))
     return tuple(parts)
 
 
-def range_by_footer(file: File, times: TimeColumn) -> Range | None:
-    """First and last time, if the writer of the Parquet file kept them and both are credible."""
-    if file.suffix != ".parquet" or not isinstance(times.dtype, pl.Datetime):
-        return None
-    chunks = [group.chunks.get(times.name) for group in footer(file) if group.rows]
-    ends = [end for chunk in chunks for end in ((chunk.low, chunk.high) if chunk else (None,))]
-    known = [end for end in ends if end is not None]
-    if not known or len(known) < len(ends):
-        return None
-    raw = pl.LazyFrame({times.name: pl.Series([min(known), max(known)], dtype=pl.Int64).cast(times.dtype)})
-    first, last = raw.select(times.credible.alias("time")).collect()["time"]
-    return None if first is None or last is None else (first, last)
+def ranges_by_footer(files: Sequence[File], times: TimeColumn) -> list[Range | None]:
+    """First and last time of each file, where the writer of Parquet kept them and both are credible, else None."""
+    if files[0].suffix != ".parquet" or not isinstance(times.dtype, pl.Datetime):
+        return [None] * len(files)
+    ends = [_ends(file, times.name) for file in files]
+    low, high = (pl.Series([end[at] for end in ends], dtype=pl.Int64).cast(times.dtype) for at in (0, 1))
+    firsts, lasts = (
+        pl.LazyFrame({times.name: end}).select(times.credible).collect().to_series() for end in (low, high)
+    )
+    return [None if first is None or last is None else (first, last) for first, last in zip(firsts, lasts, strict=True)]
+
+
+def _ends(file: File, column: str) -> tuple[int | None, int | None]:
+    """Least and greatest value of a column by the statistics of all row groups; None where one has none."""
+    chunks = [group.chunks.get(column) for group in footer(file) if group.rows]
+    lows = [chunk.low for chunk in chunks if chunk is not None and chunk.low is not None]
+    highs = [chunk.high for chunk in chunks if chunk is not None and chunk.high is not None]
+    if not chunks or len(lows) < len(chunks) or len(highs) < len(chunks):
+        return None, None
+    return min(lows), max(highs)
 
 
 def _range_by_scan(file: File, times: TimeColumn, entity: str) -> tuple[datetime | None, datetime | None]:

@@ -1,13 +1,17 @@
 """Files to one lazy table: Parquet in place, text as text, and a clear no to what would end badly."""
 
 import codecs
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 import polars as pl
 
 from forecast.contracts.errors import DataError
 from forecast.traces.footer import FooterError, Group, read_footer
 from forecast.traces.places import File, find, shown, temporary_folder
+
+T = TypeVar("T")
 
 READERS = {".parquet": "parquet", ".csv": ",", ".tsv": "\t", ".txt": "\t"}
 
@@ -19,6 +23,7 @@ LARGEST_BLANK = 4 << 30
 _DENSEST = 1000
 
 _HEAD_BYTES = 1 << 16
+_AT_ONCE = 16
 _CONTENTS = {
     b"PAR1": "is Parquet by its content; let its name end in .parquet",
     b"PK\x03\x04": "is a spreadsheet or zip archive by its content; export it as CSV",
@@ -58,7 +63,7 @@ def scan(files: Sequence[File]) -> pl.LazyFrame:
     Raises:
         DataError: a file that is empty, not what its name says, or without a column of the first one.
     """
-    first, *others = (_opened(file) for file in files)
+    first, *others = _each(_opened, files)
     expected = first.collect_schema()
     for file, other in zip(files[1:], others, strict=True):
         found = other.collect_schema()
@@ -89,8 +94,10 @@ def check_expansion(files: Sequence[File], columns: Mapping[str, pl.DataType]) -
         DataError: naming the file and how far it expands.
     """
     widths = {name: _width(dtype) for name, dtype in columns.items()}
-    for file in files if files[0].suffix == ".parquet" else []:
-        sizes = [_decoded(group, widths) for group in footer(file)]
+    if files[0].suffix != ".parquet":
+        return
+    for file, groups in zip(files, _each(footer, files), strict=True):
+        sizes = [_decoded(group, widths) for group in groups]
         if max(sizes, default=0) > LARGEST_GROUP:
             raise DataError(
                 f"{file.name}: a row group of {max(sizes) / 1e9:,.1f} GB when decoded, in a file of "
@@ -113,6 +120,14 @@ def footer(file: File) -> list[Group]:
         return read_footer(file)
     except FooterError as error:
         raise DataError(f"{file.name}: cannot be read as parquet: {error}.") from error
+
+
+def _each(look: Callable[[File], T], files: Sequence[File]) -> list[T]:
+    """What `look` finds in each file; in several remote ones at once, as each is a wait for an answer."""
+    if files[0].remote is None:
+        return [look(file) for file in files]
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        return list(pool.map(look, files))
 
 
 def _decoded(group: Group, widths: dict[str, int]) -> int:
