@@ -69,20 +69,19 @@ class LongSource(FileSource):
         found = raw.collect_schema()
         self._check(found)
         columns = self.columns
-        check_numbers(raw, [columns["value"]], self.path)
+        check_numbers(raw, [columns["value"]], self.where)
         sensor = {f"_{name}": pl.col(column) for name, column in columns.items() if name not in {"time", "value"}}
         named = raw.select(
-            time=utc(raw, columns["time"], self.time_zone, self.path),
+            time=utc(raw, columns["time"], self.time_zone, self.where),
             value=number(columns["value"], found[columns["value"]]),
             **sensor,
         )
         labels = [name for name in sensor if name != "_entity_id"]
         series = self._series(named.select(labels).unique().collect())
-        mapped = named.filter(
-            pl.col("_metric").is_in(series["_metric"].unique().implode())
-        )  # before the join: it is cheap
+        wanted = pl.col("_metric").is_in(series["_metric"].unique().implode())  # in the scan already, unlike the join
         return (
-            mapped.join(series.lazy(), on=labels, how="inner", nulls_equal=True, maintain_order="left")
+            named.filter(wanted)
+            .join(series.lazy(), on=labels, how="inner", nulls_equal=True, maintain_order="left")
             .with_columns(self._reported(pl.col("_entity_id").cast(pl.String), topology))
             .select("time", "entity_id", "metric", "series", "value")
         )
@@ -93,7 +92,7 @@ class LongSource(FileSource):
             raise ConfigError("units: long files have theirs in `metrics`; move them there.")
         absent = [column for column in self.columns.values() if column not in found]
         if absent:
-            raise DataError(f"{self.path}: no column {', '.join(absent)}; found {listed(found)}.")
+            raise DataError(f"{self.where}: no column {', '.join(absent)}; found {listed(found)}.")
         unknown = [label for spec in self.metrics.values() for label in spec.labels if label not in self.columns]
         if unknown:
             raise ConfigError(f"metrics tell sensors apart by {unknown[0]!r}, which `columns` does not map.")
@@ -118,7 +117,7 @@ class LongSource(FileSource):
         if matched.is_empty():
             there = listed(sensors["_metric"].cast(pl.String).drop_nulls().unique().sort())
             raise DataError(
-                f"{self.path}: no sensor in column {self.columns['metric']} is in `metrics`; found {there}."
+                f"{self.where}: no sensor in column {self.columns['metric']} is in `metrics`; found {there}."
             )
         return matched
 
@@ -130,24 +129,24 @@ class LongSource(FileSource):
             if name.fullmatch(sensor) and all(_fits(labels[f"_{label}"], text) for label, text in wanted.items())
         ]
         if len(found) > 1:
-            raise ConfigError(f"{self.path}: metrics {found[0]!r} and {found[1]!r} both match the sensor {sensor!r}.")
+            raise ConfigError(f"{self.where}: metrics {found[0]!r} and {found[1]!r} both match the sensor {sensor!r}.")
         return found[0] if found else None
 
     def _reported(self, reporter: pl.Expr, topology: Topology) -> list[pl.Expr]:
         """The entity and series of a sample: an ancestor has a series for each who reports it."""
         entity, series = reporter, pl.col("series")
         for metric, level in self.measured_at.items():
-            shared = pl.col("metric") == metric
-            ancestor = reporter.replace_strict(_ancestors(topology, level), default=None, return_dtype=pl.String)
-            entity = pl.when(shared).then(ancestor).otherwise(entity)
-            series = pl.when(shared).then(pl.format("{}|{}", reporter, "series")).otherwise(series)
+            by = pl.when(pl.col("metric") == metric).then(reporter)
+            of = by.replace_strict(_ancestors(topology, level), default=None, return_dtype=pl.String)
+            entity = pl.when(pl.col("metric") == metric).then(of).otherwise(entity)
+            series = pl.coalesce(pl.concat_str(by, "series", separator="|"), series)
         return [entity.alias("entity_id"), series.alias("series")]
 
     def _read_topology(self) -> Topology:
         topology = super()._read_topology()
         if not any(spec.signal in LIMITS for spec in self.metrics.values()):
             return topology
-        return with_limits(topology, limits(self.samples(topology), self.metrics), self.path)
+        return with_limits(topology, limits(self.samples(topology), self.metrics), self.where)
 
 
 def source_of(mapping: Mapping[str, Any], path: str) -> FileSource:

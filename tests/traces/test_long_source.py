@@ -1,5 +1,6 @@
 """Long files through a mapping of sensors: names, labels, ancestors that are reported for, and what is refused."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -172,3 +173,8 @@ def test_a_mapping_that_does_not_fit_is_refused(
         source(path, **fields).read()
     assert told in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+def test_nobody_may_report_of_a_level_that_the_tree_lacks(chassis: LongSource) -> None:
+    halls = replace(chassis, measured_at={"Chassis Power": "hall"}).read().telemetry.collect()
+    assert set(halls["entity_id"]) == {"c1a", None}
