@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from forecast.features.gridded import Floats
 from forecast.features.limits import Limits
 from forecast.features.marks import Mark, Marks
+from forecast.features.wrong_units import celsius
 
 #: A die's jump beyond what power explains [D]: simulated sensors and thermal lag stay under 14 K at 1 and at 5 min.
 DIE_JUMP_K = 20.0
@@ -39,7 +40,7 @@ def mark_temperature_spikes(
     power_w: Floats,
     utilization: Floats,
     limits: Limits,
-    skipped: NDArray[np.bool_],
+    fahrenheit: NDArray[np.bool_],
     step_s: int,
     marks: Marks,
 ) -> None:
@@ -47,20 +48,20 @@ def mark_temperature_spikes(
 
     Args:
         power_w, utilization: the load, `[N, T]`, or `[0, 0]` where it is not measured.
-        skipped: `[N, T]` samples in another unit, neither judged nor compared with.
+        fahrenheit: `[N, T]`, which samples are in °F.
     """
     ceilings = limits.die_limit_c + _BEYOND_OVER_K, limits.die_limit_c + _IMPOSSIBLE_OVER_K
     jumps = DIE_JUMP_K, UNEXPLAINED_JUMP_K
     slopes = _SLACK * limits.kelvin_per_w, _SLACK * limits.swing_k
-    _mark(temperature_c, power_w, utilization, *slopes, *ceilings, *jumps, skipped, _reach(step_s), _BIT, marks)
+    _mark(temperature_c, power_w, utilization, *slopes, *ceilings, *jumps, fahrenheit, _reach(step_s), _BIT, marks)
 
 
-def mark_inlet_spikes(inlet_c: Floats, skipped: NDArray[np.bool_], step_s: int, marks: Marks) -> None:
+def mark_inlet_spikes(inlet_c: Floats, fahrenheit: NDArray[np.bool_], step_s: int, marks: Marks) -> None:
     """Mark `inlet_c` `[N, T]` in place; no load explains a jump of the room."""
     unknown, unmeasured = np.full(len(inlet_c), np.nan), np.empty((0, 0), np.float32)
     jumps = INLET_JUMP_K, INLET_JUMP_K
     load = unmeasured, unmeasured, unknown, unknown
-    _mark(inlet_c, *load, unknown, unknown, *jumps, skipped, _reach(step_s), _BIT, marks)
+    _mark(inlet_c, *load, unknown, unknown, *jumps, fahrenheit, _reach(step_s), _BIT, marks)
 
 
 def mark_impossible_power(power_w: Floats, limit_w: NDArray[np.float64], marks: Marks) -> None:
@@ -81,15 +82,19 @@ def _median(values, count):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _mark(values, power, use, per_power, per_use, beyond, ceiling, jump, unexplained_jump, skipped, reach, bit, marks):  # type: ignore[no-untyped-def]
+def _mark(
+    values, power, use, per_power, per_use, beyond, ceiling, jump, unexplained_jump, fahrenheit, reach, bit, marks
+):  # type: ignore[no-untyped-def]
     entities, steps = values.shape
     before, when = np.empty(_BEFORE, np.float64), np.empty(_BEFORE, np.int64)
     for entity in range(entities):
         known = 0
         for step in range(steps):
             value = values[entity, step]
-            if np.isnan(value) or skipped[entity, step]:
+            if np.isnan(value):
                 continue
+            if fahrenheit[entity, step]:
+                value = celsius(value)
             while known > 0 and when[known - 1] < step - reach:
                 known -= 1
             if value > ceiling[entity] or (known == 0 and value > beyond[entity]):
@@ -114,21 +119,19 @@ def _mark(values, power, use, per_power, per_use, beyond, ceiling, jump, unexpla
 
 @njit(cache=True, nogil=True)
 def _swing(load, entity, first, step, slope):  # type: ignore[no-untyped-def]
-    """How far load rose from its least, and fell from its greatest, over the steps `[first, step]`, in kelvin.
+    """How far load rose from an earlier sample, and fell, over the steps `[first, step]`, in kelvin.
 
     Temperature answers to the last two samples of the load; returns whether one of them is known, the rise, the fall.
     """
     if len(load) == 0 or np.isnan(slope):
         return False, 0.0, 0.0
-    now_high, now_low = -np.inf, np.inf
     high, low = -np.inf, np.inf
+    known, rise, fall = False, 0.0, 0.0
     for at in range(first, step + 1):
         value = load[entity, at]
         if np.isnan(value):
             continue
-        high, low = max(high, value), min(low, value)
         if at >= step - 1:
-            now_high, now_low = max(now_high, value), min(now_low, value)
-    if now_high == -np.inf:
-        return False, 0.0, 0.0
-    return True, (now_high - low) * slope, (high - now_low) * slope
+            known, rise, fall = True, max(rise, value - low), max(fall, high - value)
+        high, low = max(high, value), min(low, value)
+    return known, rise * slope, fall * slope

@@ -28,8 +28,9 @@ _CHANCE = 1e-9
 #: What drives a signal counts from this many samples after the run began to the sample before the last: a value that
 #: was passed on the way, or is left in a moment, is no run.
 _SETTLED = 2
-#: A companion of a stuck sensor may have frozen this many samples later: the first repeat can be honest.
-_COMPANION_LATE = 2
+#: A companion of a stuck sensor froze with it, at most this many samples later as first repeats can be honest, or has
+#: repeated for this many times the least run since something else, a spike say, interrupted it.
+_COMPANION_LATE, _COMPANION_RUNS = 2, 3
 
 _BIT = np.uint16(Mark.STUCK_SENSOR)
 
@@ -186,6 +187,6 @@ def _mark_companion(values, other, least, day, bit, marks, other_marks):  # type
         _runs(values[entity], day, start, count)
         _runs(other[entity], day, other_start, other_count)
         for step in range(steps):
-            stuck = other_marks[entity, step] & bit and count[step] >= least
-            if stuck and start[step] <= other_start[step] + _COMPANION_LATE:
+            together = start[step] <= other_start[step] + _COMPANION_LATE or count[step] >= _COMPANION_RUNS * least
+            if other_marks[entity, step] & bit and count[step] >= least and together:
                 marks[entity, step] |= bit

@@ -136,7 +136,8 @@ def _mark_kilowatt(candidate, crowd, hall, utilization, temperature_c, inlet_c, 
 
 
 @njit(cache=True, nogil=True)
-def _celsius(value):  # type: ignore[no-untyped-def]
+def celsius(value):  # type: ignore[no-untyped-def]
+    """°F in °C."""
     return (value - 32.0) / 1.8
 
 
@@ -155,7 +156,7 @@ def _mark_air(inlet_c, believed, bit, marks):  # type: ignore[no-untyped-def]
                 continue
             if hot_at < 0:
                 hot_at, known = step, cool_at > step - believed
-                fits = abs(_celsius(value) - cool) <= _FITS_K and value - cool >= _LEAST_JUMP_K
+                fits = abs(celsius(value) - cool) <= _FITS_K and value - cool >= _LEAST_JUMP_K
             wrong = fits if known and hot_at > step - believed else value >= _COLDEST_INLET_F
             if wrong:
                 marks[entity, step] |= bit
