@@ -42,6 +42,8 @@ class LinearSkip(nn.Module):
         pooled = z[:, :, -self.pools * self.block :].unflatten(2, (self.pools, self.block)).mean(-1)
         inputs = torch.cat([z[:, :, -self.recent :], pooled], dim=2)
         linear = torch.matmul(inputs.transpose(0, 1), self.weight).transpose(0, 1) + self.bias
+        median: Tensor = torch.matmul(linear, self.hats)
+        if not len(self.same_time):  # less than a day of context
+            return median
         same_time = z[:, :, self.same_time].unflatten(2, (-1, self.hats.shape[1]))
-        median: Tensor = torch.matmul(linear, self.hats) + (same_time * torch.matmul(self.day_weight, self.hats)).sum(2)
-        return median
+        return median + (same_time * torch.matmul(self.day_weight, self.hats)).sum(2)

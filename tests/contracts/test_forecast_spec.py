@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from forecast.contracts.errors import ConfigError, ExitCode
 from forecast.contracts.signals import SIGNALS, TARGETS
-from forecast.contracts.specs import ForecastSpec
+from forecast.contracts.specs import CALENDAR, FUTURE, ForecastSpec
 
 
 @pytest.mark.parametrize(
@@ -61,3 +61,15 @@ def test_json_gives_back_the_same_interface(
 @pytest.mark.parametrize(("step_s", "steps"), [(300, 288), (3600, 24), (86_400, 1)])
 def test_steps_of_a_day(spec: ForecastSpec, step_s: int, steps: int) -> None:
     assert replace(spec, step_s=step_s).day_steps == steps
+
+
+def test_what_is_known_ahead_has_names_and_an_old_bundle_keeps_the_calendar(spec: ForecastSpec) -> None:
+    with pytest.raises(ConfigError, match=r"future names 'humidity'; known are day_sin, .*power_cap_w") as refusal:
+        replace(spec, future=(*CALENDAR, "humidity"))
+    assert "\n" not in str(refusal.value)
+    with pytest.raises(ConfigError, match="future is empty"):
+        replace(spec, future=())
+    before = {name: value for name, value in spec.to_dict().items() if name != "future"}
+    assert ForecastSpec.from_dict(before) == spec
+    told = replace(spec, future=tuple(FUTURE))
+    assert ForecastSpec.from_dict(json.loads(json.dumps(told.to_dict()))) == told

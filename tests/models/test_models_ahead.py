@@ -132,3 +132,10 @@ def test_both_runtimes_agree_on_what_is_known_ahead(name: str, tmp_path: Path) -
     offsets = torch.zeros(len(LEVELS) + 1, 2, len(SPEC.quantile_levels), SPEC.horizon_steps)
     graph = ForecastGraph(build(name, SPEC, noise=0.02), offsets, SPEC).eval()
     assert export(graph, Batch(past, future, static, torch.empty(0)), tmp_path) <= TOLERANCE
+
+
+def test_a_context_of_less_than_a_day_exports_too(tmp_path: Path) -> None:
+    spec = replace(SPEC, context_steps=12, future=CALENDAR)
+    offsets = torch.zeros(len(LEVELS) + 1, 2, len(spec.quantile_levels), spec.horizon_steps)
+    graph = ForecastGraph(build("linear", spec), offsets, spec).eval()
+    assert export(graph, Batch(*random_inputs(spec, 4), torch.empty(0)), tmp_path) <= TOLERANCE
