@@ -1,7 +1,7 @@
 """Recent telemetry to forecasts with their provenance: the one predictor of serving and backtest."""
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import polars as pl
@@ -10,14 +10,15 @@ from numpy.typing import NDArray
 from forecast.bundle.load import Bundle
 from forecast.bundle.session import Outputs
 from forecast.contracts.errors import DataError
+from forecast.contracts.rules import CLOCK_TOLERANCE_S
 from forecast.contracts.signals import TARGETS
 from forecast.contracts.specs import ForecastSpec
 from forecast.contracts.tables import percentile
 from forecast.contracts.topology import Topology
-from forecast.features.pipeline import build
+from forecast.features.gridded import Floats
 from forecast.windows.ahead import Ahead
 from forecast.windows.inputs import Constants, inputs_at
-from forecast.windows.panel import Floats, Panel, dense
+from forecast.windows.panel import Panel, panel_of
 
 Mask = NDArray[np.bool_]
 
@@ -114,16 +115,15 @@ class Predictor:
         Raises:
             DataError: a column is missing, a unit cannot be right, or nothing was observed in the context.
         """
-        telemetry = telemetry.filter(pl.col("entity_id").is_in(self.topology.entities))
-        telemetry = telemetry if at is None else telemetry.filter(pl.col("time") < at)
+        end = datetime.now(UTC) + timedelta(seconds=CLOCK_TOLERANCE_S) if at is None else at
+        telemetry = telemetry.filter(pl.col("entity_id").is_in(self.topology.entities), pl.col("time") < end)
         newest = telemetry.select(pl.col("time").max()).collect().item()
         if newest is None:
-            raise DataError(f"{where}: no rows of known entities{f' before {at:%Y-%m-%d %H:%M} UTC' if at else ''}.")
+            raise DataError(f"{where}: no rows of known entities before {end:%Y-%m-%d %H:%M} UTC.")
+        # What a step is judged by reaches back a day.
         context = timedelta(seconds=self.spec.step_s * (self.spec.context_steps + self.spec.day_steps))
         recent = telemetry.filter(pl.col("time") > newest - context)
-        panel = dense(
-            build(recent, self.topology, self.spec, where), self.spec.past, self.topology.entities, self.spec.step_s
-        )
+        panel = panel_of(recent, self.topology, self.spec, where)
         return self.at(panel, panel.watermark() + 1 if at is None else panel.step(at))
 
     def at(self, panel: Panel, origin: int) -> Forecast:

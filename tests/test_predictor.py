@@ -15,9 +15,8 @@ from forecast.bundle.load import load
 from forecast.contracts.errors import DataError
 from forecast.contracts.signals import SIGNALS
 from forecast.contracts.tables import percentile
-from forecast.features.pipeline import build
 from forecast.predictor import Forecast, Predictor
-from forecast.windows.panel import Panel, dense
+from forecast.windows.panel import Panel, panel_of
 
 HOUR = timedelta(hours=1)
 
@@ -104,7 +103,7 @@ def test_no_peeking_within_a_step_that_has_begun(predictor: Predictor, telemetry
 @pytest.fixture(scope="module")
 def panel(predictor: Predictor, telemetry: pl.DataFrame) -> Panel:
     spec, topology = predictor.spec, predictor.topology
-    return dense(build(telemetry.lazy(), topology, spec), spec.past, topology.entities, spec.step_s)
+    return panel_of(telemetry.lazy(), topology, spec)
 
 
 @pytest.mark.parametrize("value", [np.nan, 0.0, 1e6])

@@ -6,8 +6,8 @@ import numpy as np
 
 from forecast.bundle.session import Outputs, Session
 from forecast.contracts.errors import BundleError
+from forecast.features.gridded import Floats
 from forecast.windows.inputs import Inputs
-from forecast.windows.panel import Floats
 
 GOLDEN = "golden.npz"
 

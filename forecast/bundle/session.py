@@ -6,8 +6,8 @@ from typing import NamedTuple
 import numpy as np
 import onnxruntime
 
+from forecast.features.gridded import Floats
 from forecast.windows.inputs import Inputs
-from forecast.windows.panel import Floats
 
 MODEL = "model.onnx"
 OUTPUTS = ("quantiles", "headroom", "exceedance")

@@ -10,7 +10,8 @@ import numpy as np
 
 from forecast.contracts.specs import ForecastSpec
 from forecast.evaluation.splits import Split, Steps
-from forecast.windows.panel import Floats, Panel
+from forecast.features.gridded import Floats
+from forecast.windows.panel import Panel
 
 #: Origins of the training range that errors are learnt from, and parts of the horizon they are kept for.
 _SAMPLES = 200

@@ -9,8 +9,7 @@ one thread's, in the order of the table: the result has the same bits on any num
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
@@ -66,44 +65,31 @@ class _Batch:
     values: list[Floats]
 
 
-def grid(
-    telemetry: pl.LazyFrame,
-    entities: Sequence[str],
-    signals: Sequence[str],
-    begin: datetime,
-    steps: int,
-    step_s: int,
-    *,
-    with_offsets: bool = False,
-) -> Gridded:
-    """Grid the samples of `steps` steps from `begin`, which must lie on the grid.
+def grid(telemetry: pl.LazyFrame, into: Gridded, first: int = 0) -> int:
+    """Fill the steps of `into` from `first` on, which are empty.
 
     Args:
-        telemetry: contract TELEMETRY, in any order; rows of other entities are counted and left out.
-        entities, signals: the order of the axes; a signal that the table lacks stays unobserved.
-        begin: UTC.
-        step_s: grid step, seconds.
-        with_offsets: whether to note when in its step an entity's first sample of the first signal was taken.
+        telemetry: contract TELEMETRY, in any order; a signal that it lacks stays unobserved.
+        into: what time, entities and signals are wanted, see `Gridded.empty`.
 
     Samples that are not finite or not physically possible are marked and not observed. Repeats of a time count once
     where they agree; where they don't, none is believed.
+
+    Returns:
+        How many rows were of entities that `into` does not have.
     """
-    shape = (len(signals), len(entities), steps)
-    offsets = np.full(shape[1:] if with_offsets else (0, 0), np.nan, np.float32)
-    values, marks = np.full(shape, np.nan, np.float32), np.zeros(shape, np.uint16)
-    gridded = Gridded(begin, step_s, tuple(signals), tuple(entities), values, marks, offsets)
-    rows = _coded(telemetry, gridded)
-    series, unknown = _stream(_batches(rows, signals), gridded)
+    rows = _coded(telemetry, into, first)
+    series, unknown = _stream(_batches(rows, into.signals), into)
     for group in _groups(series):
-        _stream([_sorted(rows, group, signals)], _emptied(gridded, group))
-    return replace(gridded, unknown_rows=unknown)
+        into.values[:, group, first:] = np.nan
+        _stream([_sorted(rows, group, into.signals)], into)
+    return unknown
 
 
-def _coded(telemetry: pl.LazyFrame, gridded: Gridded) -> pl.LazyFrame:
+def _coded(telemetry: pl.LazyFrame, gridded: Gridded, first: int) -> pl.LazyFrame:
     """Columns `time` in µs, `code` on the entity axis (its length for unknown ones) and the signals, in file order."""
     found = telemetry.collect_schema()
-    end = gridded.start + timedelta(seconds=gridded.seconds)
-    within = pl.col("time").is_between(gridded.start, end, closed="left")
+    within = pl.col("time").is_between(gridded.time(first), gridded.time(gridded.steps), closed="left")
     code = pl.col("entity_id").cast(pl.Enum(gridded.entities), strict=False).to_physical().cast(pl.UInt32)
     absent = pl.lit(float(_ABSENT), pl.Float32)
     return telemetry.filter(within).select(
@@ -166,11 +152,6 @@ def _groups(series: np.ndarray) -> Iterator[NDArray[np.intp]]:
     rows = series["rows"].max(axis=0)[disordered].astype(np.int64)
     group = (rows.cumsum() - rows) // _SORTED_ROWS
     return (disordered[group == index] for index in np.unique(group))
-
-
-def _emptied(gridded: Gridded, entities: NDArray[np.intp]) -> Gridded:
-    gridded.values[:, entities] = np.nan
-    return gridded
 
 
 @njit(cache=True, nogil=True)

@@ -1,12 +1,13 @@
 """Samples on the regular grid, dense: what repair and roll-up work on."""
 
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 
 import numpy as np
 from numpy.typing import NDArray
 
-from forecast.features.marks import Marks
+from forecast.features.marks import ROW_MARKS, Marks
 
 Floats = NDArray[np.float32]
 
@@ -23,7 +24,6 @@ class Gridded:
         marks: `[signal, entity, step]`, bits of `Mark`.
         offset_s: `[entity, step]`, seconds from the step's start to its first sample; NaN where there is none, empty
             where nobody asked.
-        unknown_rows: rows of entities that the fleet does not have.
     """
 
     start: datetime
@@ -33,9 +33,61 @@ class Gridded:
     values: Floats
     marks: Marks
     offset_s: Floats
-    unknown_rows: int = 0
+
+    @classmethod
+    def empty(
+        cls,
+        start: datetime,
+        step_s: int,
+        signals: Sequence[str],
+        entities: Sequence[str],
+        steps: int,
+        *,
+        with_offsets: bool = False,
+    ) -> "Gridded":
+        """Nothing observed yet; `with_offsets` where clocks are to be judged."""
+        shape = (len(signals), len(entities), steps)
+        offsets = np.full(shape[1:] if with_offsets else (0, 0), np.nan, np.float32)
+        values, marks = np.full(shape, np.nan, np.float32), np.zeros(shape, np.uint16)
+        return cls(start, step_s, tuple(signals), tuple(entities), values, marks, offsets)
 
     @property
-    def seconds(self) -> int:
-        """Length of the stretch."""
-        return self.step_s * int(self.values.shape[2])
+    def steps(self) -> int:
+        return int(self.values.shape[2])
+
+    def time(self, step: int) -> datetime:
+        """Start of a step."""
+        return self.start + timedelta(seconds=self.step_s * step)
+
+    def of(self, entities: NDArray[np.intp]) -> "Gridded":
+        """A copy of the entities at these places."""
+        offsets = self.offset_s[entities] if self.offset_s.size else self.offset_s
+        names = tuple(self.entities[index] for index in entities)
+        return Gridded(
+            self.start, self.step_s, self.signals, names, self.values[:, entities], self.marks[:, entities], offsets
+        )
+
+    def between(self, first: int, end: int) -> "Gridded":
+        """The steps `[first, end)`, a view."""
+        values, marks, offsets = self.values[..., first:end], self.marks[..., first:end], self.offset_s[:, first:end]
+        return Gridded(self.time(first), self.step_s, self.signals, self.entities, values, marks, offsets)
+
+    def put(self, lead: "Gridded") -> None:
+        """Write `lead`, of the same axes, over the first steps."""
+        for mine, its in ((self.values, lead.values), (self.marks, lead.marks), (self.offset_s, lead.offset_s)):
+            mine[..., : its.shape[-1]] = its
+
+    def copy(self) -> "Gridded":
+        values, marks, offsets = self.values.copy(), self.marks.copy(), self.offset_s.copy()
+        return replace(self, values=values, marks=marks, offset_s=offsets)
+
+    @property
+    def came(self) -> NDArray[np.bool_]:
+        """Where a sample came, `[signal, entity, step]`, usable or not."""
+        return np.asarray(~np.isnan(self.values) | ((self.marks & ROW_MARKS) > 0))
+
+    @property
+    def channels(self) -> list[str]:
+        """The signals of which anything came."""
+        came = np.asarray(self.came.any(axis=(1, 2)))
+        return [name for name, any_came in zip(self.signals, came, strict=True) if any_came]

@@ -29,3 +29,6 @@ class Mark(IntFlag):
 
 #: A step with one of these is not an observation of its signal.
 UNUSABLE = Mark.STUCK_SENSOR | Mark.SPIKE | Mark.KILOWATT | Mark.FAHRENHEIT
+
+#: Marks of single rows, set while gridding: where one stands, something came.
+ROW_MARKS = np.uint16(Mark.DUPLICATE | Mark.CONFLICTING_DUPLICATE | Mark.OUT_OF_ORDER | Mark.SENTINEL)

@@ -1,62 +1,126 @@
 """Levels above the measured ones: what a rack, row, hall or site draws and how near its tightest point is."""
 
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
 import polars as pl
+from numba import njit
+from numpy.typing import NDArray
 
 from forecast.contracts.topology import Topology
-from forecast.features.repair import signals_in
-from forecast.features.sums import total
+from forecast.features.gridded import Floats
 
-#: Below this share of nameplate observed, a level is unobserved: a missing server is not a falling load.
+Flags = NDArray[np.bool_]
+Doubles = NDArray[np.float64]
+
+#: Below this share of the expected nameplate observed, a level is unobserved: a missing server is not a falling load.
 MIN_COVERAGE = 0.5
 
 
-def roll_up(gridded: pl.LazyFrame, topology: Topology) -> pl.LazyFrame:
-    """Gridded telemetry of every entity: measured where it is, rolled up from the leaves below where it is not.
+def roll_up(values: Floats, came: Flags, signals: Sequence[str], topology: Topology, day_steps: int) -> None:
+    """Fill what is not measured above the leaves, in place.
 
-    Power is the observed sum scaled by the nameplate that did not report. Temperature is the reading of the point with
-    the least headroom, expressed against the entity's own limit, so that headroom at any level is the least below it;
-    among equal limits that is the maximum. Other signals are means weighted by nameplate.
+    Args:
+        values: `[signal, entity, step]` in topology order, NaN = not observed.
+        came: what came at all, usable or not, `[signal, entity, lead + step]`: it may begin earlier.
+        signals: the names along the first axis.
+        day_steps: a leaf is expected until it was silent for so long, and everyone is at first, in as many steps of
+            `came`: a server that left, or has not arrived yet, is no missing server.
+
+    Power is the observed sum scaled by the expected nameplate that did not report. Temperature is the reading of the
+    point with the least headroom, expressed against the entity's own limit, so that headroom at any level is the least
+    below it; among equal limits that is the maximum. Other signals are means weighted by nameplate.
     """
-    ancestors = topology.ancestors()
-    if ancestors.is_empty():
-        return gridded
-    signals = signals_in(gridded)
-    rolled = (
-        _leaves(gridded, topology, ancestors)
-        .group_by(pl.col("ancestor_id").alias("entity_id"), "time")
-        .agg(_rolled(name, topology).alias(name) for name in signals)
-    )
-    # Measured rows first: where both exist, the first observed value wins.
-    both = pl.concat([gridded.with_columns(rank=0), rolled.with_columns(rank=1)], how="diagonal_relaxed")
-    return both.group_by("entity_id", "time").agg(pl.col(name).sort_by("rank").drop_nulls().first() for name in signals)
+    weights, at = _weights(topology), {entity: index for index, entity in enumerate(topology.entities)}
+
+    def fill(place: tuple[int, NDArray[np.int64], int]) -> None:
+        above, below, signal = place
+        seen = values[signal], came[signal], weights
+        if signals[signal] == "temperature_c":
+            rolled = _tightest(*seen, *_limits(topology, above), below, day_steps)
+        else:
+            rolled = _summed(*seen, below, day_steps, signals[signal] == "power_w")
+        own = values[signal, above]
+        np.copyto(own, rolled, where=np.isnan(own))
+
+    places = [
+        (at[str(ancestor)], np.array([at[leaf] for leaf in leaves["leaf_id"]]), signal)
+        for (ancestor,), leaves in topology.ancestors().group_by("ancestor_id", maintain_order=True)
+        for signal in range(len(signals))
+    ]
+    with ThreadPoolExecutor(pl.thread_pool_size()) as pool:
+        list(pool.map(fill, places))
 
 
-def _leaves(gridded: pl.LazyFrame, topology: Topology, ancestors: pl.DataFrame) -> pl.LazyFrame:
-    """Each leaf's row once per ancestor, with its weight and limits and those of the ancestor."""
+def _weights(topology: Topology) -> Doubles:
+    """Nameplate of every entity; where unknown, that of the mean entity."""
     nameplate = pl.col("power_limit_w")
-    table = topology.table.select(
-        pl.col("entity_id").alias("leaf_id"),
-        nameplate.fill_null(nameplate.mean()).fill_null(1.0).alias("weight"),
-        pl.col("temperature_limit_c").alias("leaf_limit_c"),
-    )
-    above = topology.table.select(
-        pl.col("entity_id").alias("ancestor_id"), pl.col("temperature_limit_c").alias("ancestor_limit_c")
-    )
-    pairs = ancestors.join(table, on="leaf_id").join(above, on="ancestor_id")
-    total = pl.col("weight").sum().over("ancestor_id").alias("total_weight")
-    return gridded.join(pairs.with_columns(total).lazy(), left_on="entity_id", right_on="leaf_id")
+    return topology.table.select(nameplate.fill_null(nameplate.mean()).fill_null(1.0)).to_series().to_numpy()
 
 
-def _rolled(name: str, topology: Topology) -> pl.Expr:
-    value, weight = pl.col(name), pl.col("weight")
-    reporting = total(weight.filter(value.is_not_null()))
-    coverage = reporting / pl.col("total_weight").first()
-    if name == "power_w":
-        rolled = total(value) / coverage
-    elif name == "temperature_c":
-        limits_known = topology.table["temperature_limit_c"].null_count() == 0
-        margin = pl.col("leaf_limit_c") - value
-        rolled = pl.col("ancestor_limit_c").first() - margin.min() if limits_known else value.max()
-    else:
-        rolled = total(value * weight) / reporting
-    return pl.when(coverage >= MIN_COVERAGE).then(rolled)
+def _limits(topology: Topology, above: int) -> tuple[Doubles, float]:
+    """Temperature limits of all, and of the entity above: zeros unless all are known, as then the hottest rules."""
+    limits = topology.table["temperature_limit_c"]
+    if limits.null_count():
+        return np.zeros(len(limits)), 0.0
+    return limits.to_numpy(), float(limits[above])
+
+
+@njit(cache=True, nogil=True)
+def _covered(observed, expected):  # type: ignore[no-untyped-def]
+    return expected > 0.0 and observed >= MIN_COVERAGE * expected
+
+
+@njit(cache=True, nogil=True)
+def _summed(values, came, weights, leaves, day_steps, power):  # type: ignore[no-untyped-def]
+    """Power scaled to the expected nameplate, or the weighted mean, `[T]`, summed in the order of the leaves."""
+    steps = values.shape[1]
+    lead = came.shape[1] - steps
+    total, observed, expected = np.zeros(steps), np.zeros(steps), np.zeros(steps)
+    for leaf in leaves:
+        weight, last = weights[leaf], -1
+        for at in range(lead + steps):
+            if came[leaf, at]:
+                last = at
+            step = at - lead
+            if step < 0:
+                continue
+            if at < day_steps or (last >= 0 and at - last < day_steps):
+                expected[step] += weight
+            value = values[leaf, step]
+            if not np.isnan(value):
+                observed[step] += weight
+                total[step] += value if power else value * weight
+    rolled = np.full(steps, np.nan, np.float32)
+    for step in range(steps):
+        if _covered(observed[step], expected[step]):
+            rolled[step] = total[step] / (observed[step] / expected[step] if power else observed[step])
+    return rolled
+
+
+@njit(cache=True, nogil=True)
+def _tightest(values, came, weights, limits, limit, leaves, day_steps):  # type: ignore[no-untyped-def]
+    """The own limit less the least headroom below, `[T]`."""
+    steps = values.shape[1]
+    lead = came.shape[1] - steps
+    least, observed, expected = np.full(steps, np.inf), np.zeros(steps), np.zeros(steps)
+    for leaf in leaves:
+        weight, last = weights[leaf], -1
+        for at in range(lead + steps):
+            if came[leaf, at]:
+                last = at
+            step = at - lead
+            if step < 0:
+                continue
+            if at < day_steps or (last >= 0 and at - last < day_steps):
+                expected[step] += weight
+            value = values[leaf, step]
+            if not np.isnan(value):
+                observed[step] += weight
+                least[step] = min(least[step], limits[leaf] - value)
+    rolled = np.full(steps, np.nan, np.float32)
+    for step in range(steps):
+        if _covered(observed[step], expected[step]):
+            rolled[step] = limit - least[step]
+    return rolled

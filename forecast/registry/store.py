@@ -19,7 +19,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from forecast.contracts.errors import ConfigError, FleetcastError, RegistryLockedError
-from forecast.registry.disk import sync, sync_tree
+from forecast.disk import sync, sync_tree
 from forecast.registry.journal import Journal
 
 _NAME = re.compile(r"[a-z0-9_.-]{1,64}")

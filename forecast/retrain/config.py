@@ -67,11 +67,13 @@ class JobConfig:
         name: of the forecast, in the registry.
         seed: of everything random.
         cache: folder of what is expensive to make and cheap to lose.
+        memory_gb: what building the panel may hold, whatever the size of the telemetry.
     """
 
     name: str = "day-ahead"
     seed: int = 0
     cache: str = "var/cache"
+    memory_gb: float = 4.0
     source: Source = MISSING
     window: WindowConfig = field(default_factory=WindowConfig)
     model: ModelConfig = MISSING

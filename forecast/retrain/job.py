@@ -46,7 +46,7 @@ def run(config: JobConfig, out: Path) -> ExitCode:
 
 def run_key(config: JobConfig, prepared: Prepared) -> str:
     """Identify a run: the same forecast, settings, data and code give the same key."""
-    settings = {name: value for name, value in asdict(config).items() if name not in {"registry", "cache"}}
+    settings = {name: value for name, value in asdict(config).items() if name not in {"registry", "cache", "memory_gb"}}
     return key_of(settings, prepared.trace.key, prepared.code)
 
 

@@ -58,7 +58,8 @@ def _added(node: DictConfig, prefix: str = "") -> str | None:
     kind = OmegaConf.get_type(node)
     known = {item.name for item in fields(kind)} if is_dataclass(kind) else set(node)
     for name, value in ((str(name), value) for name, value in node.items_ex(resolve=False)):
-        deeper = _added(value, f"{prefix}{name}.") if isinstance(value, DictConfig) else None
+        # An optional setting that is None comes as a DictConfig too.
+        deeper = _added(value, f"{prefix}{name}.") if isinstance(value, DictConfig) and value != None else None  # noqa: E711
         if name not in known or deeper:
             return deeper or f"{prefix}{name}"
     return None

@@ -1,5 +1,6 @@
 """Source to panel and ranges: what a run learns from, cached under a key of its content."""
 
+from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -8,14 +9,13 @@ import numpy as np
 from forecast.contracts.specs import ForecastSpec
 from forecast.contracts.version import code_version, key_of
 from forecast.evaluation.splits import Split, split
-from forecast.features.pipeline import build
-from forecast.features.repair import setbacks
 from forecast.retrain.config import JobConfig, WindowConfig
-from forecast.retrain.stages import Stages
+from forecast.retrain.stages import Stage, Stages
 from forecast.traces.read import read_trace
 from forecast.traces.trace import Trace
 from forecast.windows.ahead import Ahead
-from forecast.windows.panel import Panel, dense, open_panel, save
+from forecast.windows.panel import Panel
+from forecast.windows.store import Store
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +42,7 @@ def prepare(config: JobConfig, stages: Stages) -> Prepared:
         trace = read_trace(config.source, stage.progress)
         stage.result = f"{len(trace.topology.entities)} entities"
     with stages("features") as stage:
-        panel, stage.result = _panel(trace, spec, Path(config.cache))
+        panel, stage.result = _panel(trace, spec, config, stage)
         ranges = split(panel, spec.horizon_steps, config.evaluation)
         ahead = Ahead.of(trace.topology, spec, trace.jobs, trace.weather)
         stage.result += "".join(f"; {count:,} {reason}" for reason, count, _ in ahead.set_aside.iter_rows())
@@ -58,18 +58,23 @@ def spec_of(window: WindowConfig) -> ForecastSpec:
     return ForecastSpec.from_dict(asdict(window))
 
 
-def _panel(trace: Trace, spec: ForecastSpec, cache: Path) -> tuple[Panel, str]:
+def _panel(trace: Trace, spec: ForecastSpec, config: JobConfig, stage: Stage) -> tuple[Panel, str]:
     """The panel of a trace, and a line on what it holds."""
-    key = key_of(trace.key, spec.to_dict(), code_version("contracts", "features", "windows"))
-    folder = cache / "panels" / key
-    if (folder / "manifest.json").exists():
-        panel = open_panel(folder)
-        return panel, f"{_describe(panel)}, reused"
-    bad = setbacks(trace.telemetry)
-    gridded = build(trace.telemetry, trace.topology, spec, "source")
-    panel = save(dense(gridded, spec.past, trace.topology.entities, spec.step_s), folder, {"set_aside": bad.to_dicts()})
-    reasons = ", ".join(f"{count:,} {reason}" for reason, count in bad.iter_rows())
-    return panel, _describe(panel) + (f"; set aside: {reasons}" if reasons else "") + _silent(panel)
+    settings = {name: value for name, value in asdict(config.source).items() if name != "until"}
+    key = key_of(settings, trace.topology.table.write_json(), spec.past, spec.step_s)
+    store = Store(Path(config.cache) / "panels" / key, config.memory_gb)
+    updated = store.update(trace, spec, "source", stage.progress)
+    marks: Counter[str] = Counter()
+    for day in updated.days:
+        marks.update(day.marks)
+        marks["unknown_entity"] += day.unknown_rows
+    found = ", ".join(f"{count:,} {fault.replace('_', ' ')}" for fault, count in marks.most_common() if count)
+    reused = (
+        "" if updated.built == len(updated.days) else f", {updated.built or 'none'} of {len(updated.days)} days built"
+    )
+    return updated.panel, _describe(updated.panel) + reused + (f"; faults: {found}" if found else "") + _silent(
+        updated.panel
+    )
 
 
 def _silent(panel: Panel) -> str:

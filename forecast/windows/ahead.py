@@ -12,9 +12,9 @@ import polars as pl
 from forecast.contracts.specs import FUTURE, ForecastSpec
 from forecast.contracts.tables import JOB_SCHEDULE, WEATHER
 from forecast.contracts.topology import Topology
+from forecast.features.gridded import Floats
 from forecast.features.schedule import MILLI, SCHEDULE_NAMES, Ints, Promises, promises
 from forecast.features.weather import HOUR_S, WEATHER_NAMES, Doubles, Versions, versions
-from forecast.windows.panel import Floats
 
 
 @dataclass(frozen=True, eq=False)

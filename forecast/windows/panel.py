@@ -1,24 +1,22 @@
 """The dense panel: float32 `[channel, entity, time]`, NaN = not observed, memory-mapped in chunks of one UTC day."""
 
-import json
-import shutil
-from collections.abc import Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from forecast.contracts.errors import DataError
+from forecast.contracts.specs import ForecastSpec
+from forecast.contracts.topology import Topology
+from forecast.features.gridded import Floats
+from forecast.features.pipeline import build
+from forecast.features.units import check_units, typical
 
-Floats = NDArray[np.float32]
-
-#: Panels up to this many cells (1 GiB) are built however sparse they are.
-_LARGEST_CELLS = 2**28
+#: Telemetry longer than this is looked at for the stretch between a wrong time and the right ones.
+_LONG = timedelta(days=400)
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +54,9 @@ class Panel:
 
     def read(self, begin: int, end: int) -> Floats:
         """Steps `[begin, end)` as `[channel, entity, time]`; NaN outside the panel."""
-        window = np.full((len(self.channels), len(self.entities), end - begin), np.nan, np.float32)
+        window = np.empty((len(self.channels), len(self.entities), end - begin), np.float32)
+        window[:, :, : max(-begin, 0)] = np.nan
+        window[:, :, max(self.steps - begin, 0) :] = np.nan
         for chunk, offset in zip(self.chunks, self._offsets, strict=False):
             low, high = max(begin, offset), min(end, offset + chunk.shape[2])
             if low < high:
@@ -80,75 +80,67 @@ class Panel:
         return int(complete[-1]) if complete.size else newest
 
 
-def dense(frame: pl.LazyFrame, channels: Sequence[str], entities: Sequence[str], step_s: int) -> Panel:
-    """Scatter a gridded table into a panel from its first step to its last.
+def panel_of(telemetry: pl.LazyFrame, topology: Topology, spec: ForecastSpec, where: str = "telemetry") -> Panel:
+    """The panel of some telemetry, in memory: the same bits as one that `store` keeps.
 
-    Args:
-        frame: `time` (on the grid, UTC), `entity_id`, and `channels`; at most one row per entity and time.
-        channels, entities: the order of the axes; rows of other entities are left out.
+    Raises:
+        DataError: a channel that `spec` needs is missing, nothing was observed, or a unit cannot be what it claims.
     """
-    code = {entity: index for index, entity in enumerate(entities)}
-    entity = pl.col("entity_id").replace_strict(code, default=None, return_dtype=pl.Int64)
-    filled = (pl.col(channel).cast(pl.Float32).fill_null(float("nan")) for channel in channels)
-    cells = frame.select("time", *filled, entity=entity)
-    table = cells.filter(pl.col("entity").is_not_null()).collect()
-    if table.is_empty():
-        raise DataError("no telemetry of any known entity; check the entity ids against the topology.")
-    seconds = table["time"].dt.epoch("s").to_numpy()
-    first, last = int(seconds.min()), int(seconds.max())
-    steps = (last - first) // step_s + 1
-    _check_size(len(channels) * len(entities) * steps, table)
-    values = np.full((len(channels), len(entities), steps), np.nan, np.float32)
-    where = table["entity"].to_numpy(), (seconds - first) // step_s
-    for index, channel in enumerate(channels):
-        values[index][where] = table[channel].to_numpy()
-    return Panel(datetime.fromtimestamp(first, UTC), step_s, tuple(channels), tuple(entities), (values,))
+    check_channels(telemetry, spec, where)
+    first, last = span(telemetry, topology, where)
+    begin = midnight(first)
+    steps = int((last - begin).total_seconds()) // spec.step_s + 1
+    built = build(telemetry, topology, spec.past, begin, steps, spec.step_s)
+    check_observed(built.measured.channels, spec, where)
+    check_units(typical(built.measured, topology), where)
+    came = np.flatnonzero(built.measured.came.any(axis=(0, 1)))
+    values = built.values[:, :, came[0] : came[-1] + 1]
+    return Panel(built.measured.time(int(came[0])), spec.step_s, spec.past, topology.entities, (values,))
 
 
-def _check_size(cells: int, table: pl.DataFrame) -> None:
-    """Refuse a panel that is mostly the stretch between a wrong time and the right ones."""
-    if cells > _LARGEST_CELLS and cells > 1000 * table.height:
-        first, last = table["time"].min(), table["time"].max()
-        raise DataError(f"telemetry spans {first!s} to {last!s} with next to nothing in between; check its times.")
+def span(telemetry: pl.LazyFrame, topology: Topology, where: str) -> tuple[datetime, datetime]:
+    """First and last time at which an entity of `topology` has a row; a pass over two columns.
 
-
-def save(panel: Panel, folder: Path, facts: dict[str, Any]) -> Panel:
-    """Write a panel as one `.npy` per UTC day and a manifest with `facts`, replacing `folder` as a whole.
-
-    Returns the panel reopened from disk.
+    Raises:
+        DataError: there is none, or one wrong time makes it span decades.
     """
-    staging = folder.with_name(f".{folder.name}.part")
-    shutil.rmtree(staging, ignore_errors=True)
-    staging.mkdir(parents=True)
-    begin = 0
-    while begin < panel.steps:
-        end = min(panel.step(_next_midnight(panel.time(begin))), panel.steps)
-        np.save(staging / f"{panel.time(begin):%Y-%m-%d}.npy", panel.read(begin, end))
-        begin = end
-    manifest = {
-        "start": panel.start.isoformat(),
-        "step_s": panel.step_s,
-        "channels": panel.channels,
-        "entities": panel.entities,
-        "facts": facts,
-    }
-    (staging / "manifest.json").write_text(json.dumps(manifest, indent=1))
-    shutil.rmtree(folder, ignore_errors=True)
-    staging.rename(folder)
-    return open_panel(folder)
+    mine = pl.col("entity_id").cast(pl.String).is_in(topology.entities)
+    times = telemetry.filter(mine).select(first=pl.col("time").min(), last=pl.col("time").max())
+    first, last = times.collect(engine="streaming").row(0)
+    if first is None:
+        raise DataError(f"{where}: no rows of known entities in the time range; check the path, the ids and `until`.")
+    if last - first > _LONG:
+        days = telemetry.filter(mine).select(pl.col("time").dt.truncate("1d").n_unique()).collect(engine="streaming")
+        if days.item() < (last - first).days // 10:
+            raise DataError(f"{where}: spans {first} to {last} with next to nothing in between; check its times.")
+    return first, last
 
 
-def open_panel(folder: Path) -> Panel:
-    """Memory-map a saved panel; pages are read when touched."""
-    manifest = json.loads((folder / "manifest.json").read_text())
-    return Panel(
-        start=datetime.fromisoformat(manifest["start"]),
-        step_s=manifest["step_s"],
-        channels=tuple(manifest["channels"]),
-        entities=tuple(manifest["entities"]),
-        chunks=tuple(np.load(day, mmap_mode="r") for day in sorted(folder.glob("*.npy"))),
-    )
+def midnight(time: datetime) -> datetime:
+    """The beginning of its UTC day."""
+    return time.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
 
 
-def _next_midnight(time: datetime) -> datetime:
-    return time.replace(hour=0, minute=0, second=0) + timedelta(days=1)
+def check_channels(telemetry: pl.LazyFrame, spec: ForecastSpec, where: str) -> None:
+    """Refuse telemetry that lacks a channel.
+
+    Raises:
+        DataError: naming the channel.
+    """
+    columns = telemetry.collect_schema().names()
+    missing = [name for name in spec.past if name not in columns]
+    if missing:
+        raise DataError(
+            f"{where}: no column {', '.join(missing)}, which this forecast needs; found {', '.join(columns)}."
+        )
+
+
+def check_observed(came: Collection[str], spec: ForecastSpec, where: str) -> None:
+    """Refuse telemetry in which a target never came.
+
+    Raises:
+        DataError: naming the target.
+    """
+    for name in spec.targets:
+        if name not in came:
+            raise DataError(f"{where}: {name} was never observed; check its column and that its values are numbers.")

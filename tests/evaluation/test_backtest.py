@@ -13,9 +13,8 @@ from forecast.evaluation.backtest import OURS, Backtest, backtest
 from forecast.evaluation.baselines import Naive
 from forecast.evaluation.metrics import Tally
 from forecast.evaluation.splits import Split, split
-from forecast.features.pipeline import build
 from forecast.predictor import Predictor
-from forecast.windows.panel import Panel, dense
+from forecast.windows.panel import Panel, panel_of
 
 
 @pytest.fixture(scope="module")
@@ -26,8 +25,7 @@ def predictor(smoke: Smoke) -> Predictor:
 @pytest.fixture(scope="module")
 def panel(smoke: Smoke, predictor: Predictor, tmp_path_factory: pytest.TempPathFactory) -> Panel:
     trace = smoke.config.source.read(tmp_path_factory.mktemp("unused"))
-    gridded = build(trace.telemetry, trace.topology, predictor.spec)
-    return dense(gridded, predictor.spec.past, trace.topology.entities, predictor.spec.step_s)
+    return panel_of(trace.telemetry, trace.topology, predictor.spec)
 
 
 @pytest.fixture(scope="module")

@@ -11,9 +11,9 @@ from smoke_run import ROOT, settings
 from forecast.contracts.errors import ConfigError, DataError
 from forecast.contracts.specs import ForecastSpec
 from forecast.evaluation.splits import EvaluationConfig, split
-from forecast.features.pipeline import build
 from forecast.retrain.prepare import spec_of
-from forecast.windows.panel import Panel, dense
+from forecast.windows.panel import Panel
+from forecast.windows.panel import panel_of as panel_from
 
 DAYS = 10
 HEADER = "entity_id,split,forecast_time_local\n"
@@ -137,8 +137,7 @@ def biohpc(shared_data: Path) -> tuple[Panel, ForecastSpec, EvaluationConfig]:
     )
     spec = spec_of(config.window)
     trace = config.source.read(ROOT / "var" / "unused")
-    gridded = build(trace.telemetry, trace.topology, spec)
-    return dense(gridded, spec.past, trace.topology.entities, spec.step_s), spec, config.evaluation
+    return panel_from(trace.telemetry, trace.topology, spec), spec, config.evaluation
 
 
 def test_the_published_origins_are_all_tested(biohpc: tuple[Panel, ForecastSpec, EvaluationConfig]) -> None:

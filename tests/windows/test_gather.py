@@ -11,9 +11,10 @@ from numpy.testing import assert_array_equal
 from trees import MONDAY, node, tree_of
 
 from forecast.contracts.specs import ForecastSpec
+from forecast.features.gridded import Floats
 from forecast.windows.gather import Windows
 from forecast.windows.inputs import Constants, inputs_at
-from forecast.windows.panel import Floats, Panel
+from forecast.windows.panel import Panel
 
 CPU = torch.device("cpu")
 ZONES = ("America/New_York", "UTC", "Asia/Kolkata", "America/New_York")

@@ -1,7 +1,9 @@
-"""Waiting until the disk has it: what a registry relies on after a power cut."""
+"""Waiting until the disk has it, and files that are there whole or not at all."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
 
 def sync(path: Path) -> None:
@@ -27,3 +29,18 @@ def sync_tree(folder: Path) -> None:
         for file in files:
             sync(Path(path, file))
         sync(Path(path))
+
+
+def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    """Let `write` fill a file that takes the name `path` when it is complete, replacing what had it.
+
+    Raises:
+        OSError: the disk refused; `path` is as it was.
+    """
+    part = path.with_name(f".{path.name}.part")
+    with part.open("wb") as file:
+        write(file)
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(path)
+    sync(path.parent)

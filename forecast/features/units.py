@@ -1,0 +1,63 @@
+"""Whether a fleet's values can be in the units they claim."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import polars as pl
+
+from forecast.contracts.errors import DataError
+from forecast.contracts.topology import Topology
+from forecast.features.gridded import Floats, Gridded
+
+#: Supply air and coolant reach 45 °C: ASHRAE A4 and W45 (DOMAIN.md §1).
+_WARMEST_SUPPLY_C = 45.0
+
+#: A median needs no more cells than this.
+_CELLS = 200_000
+
+Medians = Mapping[str, float | None]
+
+
+def typical(gridded: Gridded, topology: Topology) -> dict[str, float | None]:
+    """Median of each checked signal relative to its limit; None where there is no limit or nothing observed."""
+    table = topology.table.select("power_limit_w", "temperature_limit_c").cast(pl.Float64).fill_null(float("nan"))
+    limits = {
+        "power_w": table["power_limit_w"].to_numpy(),
+        "temperature_c": table["temperature_limit_c"].to_numpy(),
+        "inlet_c": np.full(table.height, _WARMEST_SUPPLY_C),
+    }
+    return {
+        name: _median(gridded.values[gridded.signals.index(name)], limit)
+        for name, limit in limits.items()
+        if name in gridded.signals
+    }
+
+
+def check_units(medians: Medians, where: str) -> None:
+    """Refuse telemetry whose typical values fit another unit better than the declared one.
+
+    A fleet's median power is never under 0.3 % of nameplate (idle boards draw 4 % and more, DOMAIN.md §2) unless it is
+    in kW, nor over 30 times nameplate unless in mW; a median temperature above every limit fits °F.
+
+    Raises:
+        DataError: naming `where`, the signal, the typical value, and the setting that would convert it.
+    """
+    power = medians.get("power_w")
+    if power is not None and not 3e-3 <= power <= 30:
+        raise DataError(
+            f"{where}: power_w is typically {power:.2g} × nameplate, which fits kW or mW rather than W; "
+            f"declare it in the source's YAML, e.g. units: {{power_w: kW}}."
+        )
+    for name in ("temperature_c", "inlet_c"):
+        share = medians.get(name)
+        if share is not None and share > 1.05:
+            raise DataError(
+                f"{where}: {name} typically exceeds any limit by {share - 1:.0%}, which fits °F rather than °C; "
+                f"declare it in the source's YAML, e.g. units: {{{name}: degF}}."
+            )
+
+
+def _median(values: Floats, limit: np.ndarray) -> float | None:
+    relative = (values[:, :: values.size // _CELLS + 1] / limit[:, None]).ravel()
+    seen = relative[~np.isnan(relative)]
+    return float(np.median(seen)) if seen.size else None

@@ -1,0 +1,264 @@
+"""The panel on disk, kept up to date: only days whose input changed are built again.
+
+A folder holds one `.npy` per UTC day, `[channel, entity, step]`, and a manifest that names them:
+
+    <day>-<key>.npy    never changed once it has its name; the key is that of all that went into it
+    manifest.json      replaced as a whole, when the files it names are there
+
+A day is made of its own telemetry and that of the day before, and of nothing else. So late rows change two days, a run
+that is interrupted leaves what the next one takes up or sweeps, and what comes out is what a full rebuild makes.
+"""
+
+import fcntl
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+
+from forecast.contracts.errors import ConfigError
+from forecast.contracts.specs import ForecastSpec
+from forecast.contracts.topology import Topology
+from forecast.contracts.version import code_version, key_of
+from forecast.disk import write_whole
+from forecast.features.grid import grid
+from forecast.features.gridded import Floats, Gridded
+from forecast.features.marks import Mark
+from forecast.features.pipeline import build
+from forecast.features.units import check_units, typical
+from forecast.traces.trace import Part, Progress, Trace, silent
+from forecast.windows.panel import Panel, check_channels, check_observed, midnight, span
+
+_DAY = timedelta(days=1)
+
+#: What the interpreter, its libraries and the batches in flight take, measured.
+_BASE_BYTES = 400_000_000
+
+#: Per cell of the days in work and the day before: the value, its marks, and whether it came; and of the result.
+_MEASURED_BYTES, _RESULT_BYTES = 7, 4
+
+#: Days built at once at most, so that progress shows and an interruption loses little.
+_MOST_DAYS = 16
+
+
+@dataclass(frozen=True)
+class Day:
+    """What is kept of one day beside its values.
+
+    Attributes:
+        day: ISO date, UTC.
+        key: of all that went into it.
+        first, last: steps between which anything came, inclusive; None where nothing did.
+        marks: fault to the number of cells that bear its mark.
+        unknown_rows: rows of entities that the topology lacks, told at the first of the days built together.
+        came: channels that were observed.
+        medians: typical values relative to their limits, see `check_units`.
+    """
+
+    day: str
+    key: str
+    first: int | None
+    last: int | None
+    marks: Mapping[str, int]
+    unknown_rows: int
+    came: list[str]
+    medians: Mapping[str, float | None]
+
+    @property
+    def file(self) -> str:
+        return f"{self.day}-{self.key}.npy"
+
+    @property
+    def start(self) -> datetime:
+        return datetime.fromisoformat(self.day).replace(tzinfo=UTC)
+
+
+@dataclass(frozen=True, eq=False)
+class Updated:
+    """A panel that is up to date.
+
+    Attributes:
+        days: its days in order.
+        built: how many of them were built just now.
+    """
+
+    panel: Panel
+    days: list[Day]
+    built: int
+
+
+class Store:
+    """The folder of one panel.
+
+    Args:
+        folder: of this panel alone.
+        memory_gb: what the process may hold, all in all, whatever the size of the telemetry.
+    """
+
+    def __init__(self, folder: Path, memory_gb: float = 4.0) -> None:
+        self.folder = folder
+        self._memory_bytes = memory_gb * 1e9
+
+    def update(self, trace: Trace, spec: ForecastSpec, where: str, progress: Progress = silent) -> Updated:
+        """Bring the panel up to date with `trace`.
+
+        Raises:
+            DataError: a channel is missing, nothing was observed, or a unit cannot be what it claims.
+            ConfigError: the memory holds not even one day.
+        """
+        check_channels(trace.telemetry, spec, where)
+        with self._locked():
+            wanted = _keys(trace, spec, where)
+            kept = {day.day: day for day in self._days() if wanted.get(day.day) == day.key}
+            missing = [day for day in wanted if day not in kept]
+            before: Gridded | None = None
+            for days in _windows(missing, self._days_at_once(trace.topology, spec)):
+                lead = _lead(trace, spec, days[0], min(wanted), before)
+                before = None
+                fresh, before = self._build(trace, spec, {day: wanted[day] for day in days}, lead)
+                kept |= {day.day: day for day in fresh}
+                self._publish(kept.values())
+                progress(len(kept) / len(wanted))
+            self._publish(kept.values())
+            self._sweep(kept.values())
+            record = [kept[day] for day in wanted]
+            return Updated(self._opened(record, trace.topology, spec, where), record, len(missing))
+
+    def _build(
+        self, trace: Trace, spec: ForecastSpec, keys: Mapping[str, str], lead: Gridded | None
+    ) -> tuple[list[Day], Gridded]:
+        """Build consecutive days and write them; returns their records, and the last as measured."""
+        begin = datetime.fromisoformat(next(iter(keys))).replace(tzinfo=UTC)
+        steps = len(keys) * spec.day_steps
+        built = build(trace.telemetry, trace.topology, spec.past, begin, steps, spec.step_s, lead)
+        record = []
+        for index, (day, key) in enumerate(keys.items()):
+            first, end = index * spec.day_steps, (index + 1) * spec.day_steps
+            unknown = 0 if index else built.unknown_rows
+            record.append(_day(day, key, built.measured.between(first, end), trace.topology, unknown))
+            self._write(record[-1], built.values[:, :, first:end])
+        return record, built.measured.between(steps - spec.day_steps, steps).copy()
+
+    def _write(self, day: Day, values: Floats) -> None:
+        write_whole(self.folder / day.file, lambda file: np.save(file, values))
+
+    def _opened(self, record: list[Day], topology: Topology, spec: ForecastSpec, where: str) -> Panel:
+        """The days as a panel from the first step to the last at which anything came."""
+        check_observed({name for day in record for name in day.came}, spec, where)
+        medians = {name: _middle([day.medians.get(name) for day in record]) for name in spec.past}
+        check_units(medians, where)
+        busy = [index for index, day in enumerate(record) if day.first is not None]
+        days = record[busy[0] : busy[-1] + 1]
+        chunks = [np.load(self.folder / day.file, mmap_mode="r") for day in days]
+        first, last = days[0].first or 0, days[-1].last or 0
+        chunks[-1] = chunks[-1][:, :, : last + 1]
+        chunks[0] = chunks[0][:, :, first:]
+        start = days[0].start + timedelta(seconds=first * spec.step_s)
+        return Panel(start, spec.step_s, spec.past, topology.entities, tuple(chunks))
+
+    def _days_at_once(self, topology: Topology, spec: ForecastSpec) -> int:
+        """How many days the memory has room for, beside the day before them."""
+        cells = len(spec.past) * len(topology.entities) * spec.day_steps
+        left = self._memory_bytes - _BASE_BYTES - cells * _MEASURED_BYTES
+        days = int(left // (cells * (_MEASURED_BYTES + _RESULT_BYTES)))
+        if days < 1:
+            least = (_BASE_BYTES + cells * (2 * _MEASURED_BYTES + _RESULT_BYTES)) / 1e9
+            raise ConfigError(
+                f"memory_gb={self._memory_bytes / 1e9:g} has no room for a day of {len(topology.entities):,} entities "
+                f"at {spec.step_s} s; set at least {least:.1f}, or a longer window.step_s."
+            )
+        return min(days, _MOST_DAYS)
+
+    def _days(self) -> list[Day]:
+        """The record of the last run, as far as its files are there."""
+        manifest = self.folder / "manifest.json"
+        days = [Day(**day) for day in json.loads(manifest.read_text())] if manifest.exists() else []
+        return [day for day in days if (self.folder / day.file).exists()]
+
+    def _publish(self, days: Iterable[Day]) -> None:
+        text = json.dumps([asdict(day) for day in sorted(days, key=lambda day: day.day)], indent=1)
+        write_whole(self.folder / "manifest.json", lambda file: file.write(text.encode()))
+
+    def _sweep(self, days: Iterable[Day]) -> None:
+        """Remove what no day is made of any more, and what an interrupted run left; who mapped it keeps it."""
+        needed = {"manifest.json", ".lock", *(day.file for day in days)}
+        for path in self.folder.iterdir():
+            if path.name not in needed:
+                path.unlink()
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Wait for another run on this folder; the kernel frees the lock of one that dies."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / ".lock").open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+
+def _keys(trace: Trace, spec: ForecastSpec, where: str) -> dict[str, str]:
+    """Every day from the first to the last that may have samples, with the key of what goes into it."""
+    parts = [part for part in trace.parts if part.first is not None] or [_whole(trace, where)]
+    code = code_version("contracts", "features", "windows")
+    made = key_of(trace.topology.table.write_json(), spec.past, spec.step_s, code)
+    times = [(midnight(part.first), midnight(part.last), part.key) for part in parts if part.first and part.last]
+    day, last = min(first for first, _, _ in times), max(last for _, last, _ in times)
+    keys = {}
+    while day <= last:
+        into = sorted(key for first, end, key in times if first <= day and end >= day - _DAY)
+        keys[f"{day:%Y-%m-%d}"] = key_of(made, into)
+        day += _DAY
+    return keys
+
+
+def _whole(trace: Trace, where: str) -> Part:
+    """A source that knows no parts, as one."""
+    return Part(where, trace.key, *span(trace.telemetry, trace.topology, where))
+
+
+def _windows(days: list[str], most: int) -> Iterator[list[str]]:
+    """Runs of consecutive days, at most so many at once."""
+    run: list[str] = []
+    for day in days:
+        follows = run and datetime.fromisoformat(day) - datetime.fromisoformat(run[-1]) == _DAY
+        if run and (not follows or len(run) == most):
+            yield run
+            run = []
+        run.append(day)
+    if run:
+        yield run
+
+
+def _lead(trace: Trace, spec: ForecastSpec, day: str, first: str, before: Gridded | None) -> Gridded | None:
+    """What was measured on the day before `day`: `before` if it is that, None if there is no such day."""
+    start = datetime.fromisoformat(day).replace(tzinfo=UTC) - _DAY
+    if day == first:
+        return None
+    if before is None or before.start != start:
+        before = Gridded.empty(start, spec.step_s, spec.past, trace.topology.entities, spec.day_steps)
+        grid(trace.telemetry, before)
+    return before
+
+
+def _day(day: str, key: str, measured: Gridded, topology: Topology, unknown_rows: int) -> Day:
+    """What a day's record says of its samples."""
+    steps = np.flatnonzero(measured.came.any(axis=(0, 1)))
+    counts = {str(mark.name).lower(): int(np.count_nonzero(measured.marks & mark)) for mark in Mark}
+    return Day(
+        day=day,
+        key=key,
+        first=int(steps[0]) if steps.size else None,
+        last=int(steps[-1]) if steps.size else None,
+        marks={name: count for name, count in counts.items() if count},
+        unknown_rows=unknown_rows,
+        came=measured.channels,
+        medians=typical(measured, topology),
+    )
+
+
+def _middle(values: list[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return median(known) if known else None
