@@ -195,14 +195,7 @@ class FileSource(Source):
 
     def _read_topology(self) -> Topology:
         if self.topology is not None:
-            files = find_files(self.topology, self.storage_options)
-            check_expansion(files, scan(files).collect_schema())
-            table = scan(files).collect()
-            limits = [name for name in ("power_limit_w", "temperature_limit_c") if name in table.columns]
-            try:
-                return Topology.of(table.with_columns(pl.col(limits).cast(pl.Float64)), self.topology)
-            except pl.exceptions.InvalidOperationError as error:
-                raise DataError(f"{self.topology}: a limit is not a number; write W and °C without units.") from error
+            return read_topology(self.topology, self.storage_options)
         if self.tree is not None:
             return tree_of(self._named(self.tree), self.tree, self.where)
         if not self.entities:
@@ -222,6 +215,22 @@ class FileSource(Source):
         labels = sorted(tree.fields & set(columns) - {"entity_id"})
         entities = raw.group_by(pl.col(entity).cast(pl.String).alias("entity_id")).agg(pl.col(labels).last())
         return entities.sort("entity_id").collect()
+
+
+def read_topology(path: str, storage_options: Mapping[str, str]) -> Topology:
+    """The tree that a Parquet or CSV file holds.
+
+    Raises:
+        DataError: no such file, or it breaks the topology's contract.
+    """
+    files = find_files(path, storage_options)
+    check_expansion(files, scan(files).collect_schema())
+    table = scan(files).collect()
+    limits = [name for name in ("power_limit_w", "temperature_limit_c") if name in table.columns]
+    try:
+        return Topology.of(table.with_columns(pl.col(limits).cast(pl.Float64)), path)
+    except pl.exceptions.InvalidOperationError as error:
+        raise DataError(f"{path}: a limit is not a number; write W and °C without units.") from error
 
 
 def content_key(files: Sequence[File | Path]) -> str:

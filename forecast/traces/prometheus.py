@@ -13,7 +13,7 @@ from forecast.contracts.errors import ConfigError, DataError
 from forecast.contracts.signals import LEVELS, SIGNALS
 from forecast.contracts.topology import Topology
 from forecast.contracts.version import code_version, key_of
-from forecast.traces.files import content_key
+from forecast.traces.files import content_key, read_topology
 from forecast.traces.metrics import LIMITS, MetricSpec, check_metrics, limits, widen
 from forecast.traces.prometheus_api import SAMPLES, PrometheusApi
 from forecast.traces.prometheus_lake import DAY, SampleLake, exposed_name, write_whole
@@ -42,6 +42,7 @@ class PrometheusSource(Source):
             `{label}` stands for a label's value, `{label:pattern}` for what the regular expression finds in it (its
             first group, if it has one): `{instance:[^:]+}` is `node-1` of `node-1:9100`. A pattern has no braces.
         level: the same for the level of those entities; where nothing fits, `tree.level`.
+        topology: a Parquet or CSV file with the topology's columns; None takes `tree`.
         tree: where entities sit, by their series' labels and their ids; limits that a metric reports win.
         start: fetch from this ISO time's UTC day on; None goes `lookback_days` back from `until`, or from now.
         lookback_days: see `start`.
@@ -58,6 +59,7 @@ class PrometheusSource(Source):
     metrics: dict[str, MetricSpec] = field(default_factory=dict)
     entity: dict[str, str] = field(default_factory=dict)
     level: dict[str, str] = field(default_factory=dict)
+    topology: str | None = None
     tree: TreeSpec = field(default_factory=TreeSpec)
     start: str | None = None
     lookback_days: int = 90
@@ -163,6 +165,8 @@ class PrometheusSource(Source):
 
     def _topology(self, lake: SampleLake, days: list[datetime], names: pl.DataFrame, found: Found) -> Topology:
         """One tree of the entities of all levels; of an entity that is another's ancestor too, its own labels count."""
+        if self.topology is not None:
+            return read_topology(self.topology, {})
         labels: dict[str, dict[str, str]] = {}
         for metric, series, entity in names.drop_nulls().iter_rows():
             labels[entity] = {**found[metric, series], **labels.get(entity, {}), "entity_id": entity}

@@ -220,6 +220,17 @@ def test_a_server_that_is_busy_and_breaks_off_is_asked_again_when_it_says(
     assert_frame_equal(found, telemetry(history))
 
 
+def test_a_topology_file_says_who_belongs_to_the_fleet(server: str, whole: Path, tmp_path: Path) -> None:
+    file = tmp_path / "racks.csv"
+    file.write_text(
+        "entity_id,parent_id,level,sku,power_limit_w,temperature_limit_c,site,time_zone\n"
+        "rack-0,,rack,air,30000,,site-1,Europe/Helsinki\n"
+    )
+    trace = source(server, whole, topology=str(file)).read()
+    assert trace.topology.entities == ("rack-0",)
+    assert trace.telemetry.select(pl.col("entity_id").n_unique()).collect().item() == RACKS
+
+
 def test_progress_is_told_from_nothing_to_all(server: str, tmp_path: Path) -> None:
     told: list[float] = []
     source(server, tmp_path).read(told.append)
