@@ -9,10 +9,12 @@ from trees import node, table_of
 
 from forecast.contracts.errors import ConfigError, DataError
 from forecast.contracts.tables import JOB_SCHEDULE, WEATHER
+from forecast.simulator.config import RowConfig, SimulatorConfig
 from forecast.traces.files import FileSource
 from forecast.traces.jobs import read_jobs
 from forecast.traces.read import read_trace
 from forecast.traces.settings import JobsSpec, WeatherSpec
+from forecast.traces.simulated import SimulatedSource
 from forecast.traces.weather import read_weather, wet_bulb_c
 
 COLUMNS = {
@@ -151,3 +153,13 @@ def test_weather_without_a_place_is_nobodys(tmp_path: Path) -> None:
         read_weather(WeatherSpec(path))
     with pytest.raises(DataError, match="no column for outdoor_c"):
         read_weather(WeatherSpec(path, {"valid_time": "valid_time"}, site="here"))
+
+
+def test_the_simulated_fleet_brings_its_own(tmp_path: Path) -> None:
+    fleet = SimulatorConfig(days=2, rows=[RowConfig("hall", "h100-air", racks=2, servers_per_rack=2)])
+    trace = read_trace(SimulatedSource(until="2026-01-06T00:00Z", fleet=fleet, path=str(tmp_path / "fleet")))
+    for table, contract in ((trace.jobs, JOB_SCHEDULE), (trace.weather, WEATHER)):
+        assert table is not None
+        known = contract.check(table, "simulated").collect()["available_at"]
+        assert known.max() < datetime(2026, 1, 6, tzinfo=UTC)
+        assert known.max() > datetime(2026, 1, 5, 12, tzinfo=UTC)
