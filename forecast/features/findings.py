@@ -60,9 +60,8 @@ def _all_runs(gridded: Gridded, came: Flags, spoke: Flags) -> Iterator[tuple[str
     for mark in _VALUES:
         for signal, flags in zip(gridded.signals, _marked(gridded, mark), strict=True):
             yield _name(mark), signal, _runs(flags)
-    for index, signal in enumerate(gridded.signals):
-        stuck = _marked(gridded, Mark.STUCK_SENSOR)[index]
-        yield _name(Mark.STUCK_SENSOR), signal, _from_first_repeat(gridded.values[index], _runs(stuck))
+    for signal, runs in _stuck(gridded):
+        yield _name(Mark.STUCK_SENSOR), signal, runs
     gone = _runs(_trailing(~spoke, LEFT_S // gridded.step_s))
     yield "removed_entity", "", gone
     yield "new_entity", "", _runs(_leading(~spoke))
@@ -126,6 +125,18 @@ def _from_first_repeat(values: NDArray[np.float32], runs: Runs) -> Runs:
         alike = before[other[-1] + 1 :] if len(other) else before
         earlier[place] = alike[0] if len(alike) else first
     return entities, earlier, ends
+
+
+def _stuck(gridded: Gridded) -> Iterator[tuple[str, Runs]]:
+    """Runs of stuck sensors per signal; what froze with another sensor froze no earlier."""
+    froze = np.full(gridded.values.shape[1:], -1)
+    for signal, values, stuck in zip(gridded.signals, gridded.values, _marked(gridded, Mark.STUCK_SENSOR), strict=True):
+        marked = _runs(stuck)
+        entities, firsts, ends = _from_first_repeat(values, marked)
+        firsts = np.where(froze[marked[:2]] >= 0, np.maximum(firsts, froze[marked[:2]]), firsts)
+        for entity, first, end in zip(entities, firsts, ends, strict=True):
+            froze[entity, first:end] = first
+        yield signal, (entities, firsts, ends)
 
 
 def _leading(flags: Flags) -> Flags:

@@ -53,7 +53,7 @@ def mark_temperature_spikes(
     ceilings = limits.die_limit_c + _BEYOND_OVER_K, limits.die_limit_c + _IMPOSSIBLE_OVER_K
     jumps = DIE_JUMP_K, UNEXPLAINED_JUMP_K
     slopes = _SLACK * limits.kelvin_per_w, _SLACK * limits.swing_k
-    _mark(temperature_c, power_w, utilization, *slopes, *ceilings, *jumps, fahrenheit, _reach(step_s), _BIT, marks)
+    _mark(temperature_c, power_w, utilization, *slopes, *ceilings, jumps, fahrenheit, _reach(step_s), _BIT, marks)
 
 
 def mark_inlet_spikes(inlet_c: Floats, fahrenheit: NDArray[np.bool_], step_s: int, marks: Marks) -> None:
@@ -61,7 +61,7 @@ def mark_inlet_spikes(inlet_c: Floats, fahrenheit: NDArray[np.bool_], step_s: in
     unknown, unmeasured = np.full(len(inlet_c), np.nan), np.empty((0, 0), np.float32)
     jumps = INLET_JUMP_K, INLET_JUMP_K
     load = unmeasured, unmeasured, unknown, unknown
-    _mark(inlet_c, *load, unknown, unknown, *jumps, fahrenheit, _reach(step_s), _BIT, marks)
+    _mark(inlet_c, *load, unknown, unknown, jumps, fahrenheit, _reach(step_s), _BIT, marks)
 
 
 def mark_impossible_power(power_w: Floats, limit_w: NDArray[np.float64], marks: Marks) -> None:
@@ -82,9 +82,8 @@ def _median(values, count):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _mark(
-    values, power, use, per_power, per_use, beyond, ceiling, jump, unexplained_jump, fahrenheit, reach, bit, marks
-):  # type: ignore[no-untyped-def]
+def _mark(values, power, use, per_power, per_use, beyond, ceiling, jumps, fahrenheit, reach, bit, marks):  # type: ignore[no-untyped-def]
+    jump, unexplained_jump = jumps
     entities, steps = values.shape
     before, when = np.empty(_BEFORE, np.float64), np.empty(_BEFORE, np.int64)
     for entity in range(entities):

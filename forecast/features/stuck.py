@@ -17,7 +17,8 @@ from forecast.features.marks import Mark, Marks
 LEAST_SAMPLES, LEAST_S = 6, 1200
 #: Samples count as equal within this share of their size: room for the rounding of a mean of equal samples.
 _SAME = 1e-6
-#: Use that moved this much must have moved power: by a tenth of the swing between idle and full.
+#: Use that moved this much must have moved power, by a tenth of the swing between idle and full; half of that suffices
+#: where the run is twice as long.
 UTILIZATION_MOVED = 0.1
 #: Power that moved enough to shift temperature this far must have moved a sensor of whole degrees.
 TEMPERATURE_MOVED_K = 10.0
@@ -148,9 +149,10 @@ def _mark(values, driver, needed, governed, least, day, by_habit, bit, marks):  
             if by_habit and count[step] == least and start[step] == run_of:
                 habit_of = run_of
                 enough, oldest = _habit(row, run_of, max(step - day, -1))
+            enough_moved = needed[entity] if count[step] < 2 * least else needed[entity] / 2
             moved = (
                 high_tail > high_head
-                and driver[entity, highs[high_head]] - driver[entity, lows[low_head]] >= needed[entity]
+                and driver[entity, highs[high_head]] - driver[entity, lows[low_head]] >= enough_moved
                 and row[step] < governed[entity]
             )
             unlike = habit_of == run_of and oldest > step - day and oldest >= 0 and count[step] >= enough

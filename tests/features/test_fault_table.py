@@ -1,6 +1,6 @@
 """Every fault of telemetry is injected, looked for, and scored: `pytest -s tests/features/test_fault_table.py` prints.
 
-Thresholds were chosen on seeds 1 and 2. The tables are of others, the first from 11 on in which everything strikes. A struck row counts where it can be seen at all:
+Thresholds were chosen on seeds below 40. The tables are of seed 41, which was looked at once they were fixed. A struck row counts where it can be seen at all:
 
 - a wrong value, where a value came, and a wrong row, where one came;
 - a stuck sensor, from when the true value first differed from the held one, by 2 % of power or 3 K;
@@ -91,7 +91,7 @@ HEAD = f"| {'fault':<21} | {'seen by':<49} | struck | recall  | false    | {'tre
 
 @pytest.fixture(scope="module")
 def healthy() -> Healthy:
-    return Healthy(seed=11, days=6, step_s=300)
+    return Healthy(seed=41, days=6, step_s=300)
 
 
 def found_in(arrived: Arrived) -> Callable[[str], Flags]:
@@ -193,10 +193,10 @@ def test_each_fault_alone(healthy: Healthy) -> None:
     for name, case in CASES.items():
         arrived = healthy.broken({name: case.rate})
         scores[name] = score(name, arrived, whole, found_in(arrived)(name), {name: case.rate})
-    checked(scores, "Each fault alone: seed 11, 64 servers, 6 days at 5 min")
+    checked(scores, "Each fault alone: seed 41, 64 servers, 6 days at 5 min")
 
 
-@pytest.mark.parametrize(("seed", "days", "step_s"), [(12, 6, 300), (21, 4, 60)])
+@pytest.mark.parametrize(("seed", "days", "step_s"), [(41, 6, 300), (41, 4, 60)])
 def test_all_faults_together(seed: int, days: int, step_s: int) -> None:
     healthy = Healthy(seed, days, step_s)
     arrived, whole = healthy.broken(TOGETHER), healthy.broken({})
@@ -205,7 +205,7 @@ def test_all_faults_together(seed: int, days: int, step_s: int) -> None:
     checked(scores, f"All faults at once, each at half its rate: seed {seed}, 64 servers, {days} days at {step_s} s")
 
 
-@pytest.mark.parametrize(("seed", "days", "step_s"), [(11, 6, 300), (13, 3, 60)])
+@pytest.mark.parametrize(("seed", "days", "step_s"), [(41, 6, 300), (41, 3, 60)])
 def test_healthy_telemetry_raises_no_alarm(seed: int, days: int, step_s: int) -> None:
     arrived = Healthy(seed, days, step_s).broken({})
     found = found_in(arrived)
