@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 SERVE_BIN := .venv-serve/bin
 DEMO := var/demo
 
-.PHONY: help setup demo test test-all lint bench-simulator clean
+.PHONY: help setup demo test test-all lint bench-simulator bench-features clean
 
 help:  ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 18
@@ -41,6 +41,9 @@ lint: setup
 
 bench-simulator: setup  ## Speed and memory of the simulator
 	$(BIN)/python -m benchmarks.simulator
+
+bench-features: setup  ## Speed and memory from raw telemetry to a tensor
+	$(BIN)/python -m benchmarks.features
 
 clean:  ## Remove environments and everything made
 	rm -rf $(VENV) .venv-serve var

@@ -3,19 +3,17 @@
 Run as `python -m benchmarks.simulator`; writes `benchmarks/results/simulator.json`.
 """
 
-import json
 import os
-import platform
 import resource
 import tempfile
 import time
-from datetime import UTC, datetime
 from pathlib import Path
+
+from benchmarks.machine import cpu, record
 
 CORES = 2
 GOAL_S = 60.0
 GOAL_GB = 4.0
-RESULT = Path(__file__).parent / "results" / "simulator.json"
 
 
 def main() -> None:
@@ -39,35 +37,19 @@ def main() -> None:
     peak_gb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
     rate = servers * config.days * DAY_S / config.step_s / seconds
     _print(servers, seconds, rate, peak_gb)
-    RESULT.parent.mkdir(exist_ok=True)
-    RESULT.write_text(json.dumps(_result(seconds, peak_gb), indent=2) + "\n")
+    figures = {
+        "seconds": {"value": round(seconds, 2), "goal": GOAL_S, "better": "lower"},
+        "peak_memory_gb": {"value": round(peak_gb, 3), "goal": GOAL_GB, "better": "lower"},
+    }
+    record("simulator", CORES, figures)
 
 
 def _print(servers: int, seconds: float, rate: float, peak_gb: float) -> None:
-    print(f"{servers} servers, 30 days, 5 min steps, {CORES} cores of {_cpu()}")
+    print(f"{servers} servers, 30 days, 5 min steps, {CORES} cores of {cpu()}")
     print(f"{'figure':<24}{'value':>12}{'goal':>12}")
     print(f"{'seconds':<24}{seconds:>12.1f}{GOAL_S:>12.1f}")
     print(f"{'server steps per second':<24}{rate:>12,.0f}{'':>12}")
     print(f"{'peak memory, GB':<24}{peak_gb:>12.2f}{GOAL_GB:>12.2f}")
-
-
-def _result(seconds: float, peak_gb: float) -> dict[str, object]:
-    return {
-        "date": datetime.now(UTC).date().isoformat(),
-        "machine": f"{_cpu()}, {CORES} cores",
-        "device": "cpu",
-        "figures": {
-            "seconds": {"value": round(seconds, 2), "goal": GOAL_S, "better": "lower"},
-            "peak_memory_gb": {"value": round(peak_gb, 3), "goal": GOAL_GB, "better": "lower"},
-        },
-    }
-
-
-def _cpu() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
 
 
 if __name__ == "__main__":

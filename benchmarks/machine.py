@@ -1,0 +1,31 @@
+"""What a figure was measured on, and where it is written down."""
+
+import json
+import platform
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+_RESULTS = Path(__file__).parent / "results"
+
+
+def cpu() -> str:
+    """The processor's name."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def record(name: str, cores: int, figures: Mapping[str, Mapping[str, Any]], **more: Any) -> None:
+    """Write `results/NAME.json`: figures as {"value", "goal", "better"}, and whatever else was measured."""
+    result = {
+        "date": datetime.now(UTC).date().isoformat(),
+        "machine": f"{cpu()}, {cores} cores",
+        "device": "cpu",
+        "figures": figures,
+        **more,
+    }
+    _RESULTS.mkdir(exist_ok=True)
+    (_RESULTS / f"{name}.json").write_text(json.dumps(result, indent=2) + "\n")
