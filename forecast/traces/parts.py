@@ -32,11 +32,14 @@ class TimeColumn:
     time_zone: str | None
     where: str
 
-    @property
-    def credible(self) -> pl.Expr:
-        """The times, null where the contract sets them aside as absurd: one wild clock must not stretch a part."""
-        time = instant(self.name, self.dtype, self.time_zone, self.where)
-        return pl.when(time.is_between(OLDEST, LATEST)).then(time).alias(self.name)
+    def credible(self, raw: pl.LazyFrame) -> pl.LazyFrame:
+        """`raw` with its times as instants, null where the contract sets them aside as absurd.
+
+        One wild clock must not stretch a part.
+        """
+        instants = raw.with_columns(instant(self.name, self.dtype, self.time_zone, self.where).alias(self.name))
+        time = pl.col(self.name)
+        return instants.with_columns(pl.when(time.is_between(OLDEST, LATEST)).then(time))
 
 
 def parts_of(files: Sequence[File], times: TimeColumn, entity: str, partitions: Sequence[str]) -> tuple[Part, ...]:
@@ -65,9 +68,7 @@ def ranges_by_footer(files: Sequence[File], times: TimeColumn) -> list[Range | N
         return [None] * len(files)
     ends = [_ends(file, times.name) for file in files]
     low, high = (pl.Series([end[at] for end in ends], dtype=pl.Int64).cast(times.dtype) for at in (0, 1))
-    firsts, lasts = (
-        pl.LazyFrame({times.name: end}).select(times.credible).collect().to_series() for end in (low, high)
-    )
+    firsts, lasts = (times.credible(pl.LazyFrame({times.name: end})).collect().to_series() for end in (low, high))
     return [None if first is None or last is None else (first, last) for first, last in zip(firsts, lasts, strict=True)]
 
 
@@ -83,9 +84,9 @@ def _ends(file: File, column: str) -> tuple[int | None, int | None]:
 
 def _range_by_scan(file: File, times: TimeColumn, entity: str) -> tuple[datetime | None, datetime | None]:
     """The same in one pass over the times; and of text, whether the ids lost a letter to another encoding."""
-    lost = pl.col(entity).cast(pl.String).str.contains("\ufffd", literal=True).any()
-    columns = (times.credible.min().alias("first"), times.credible.max().alias("last"), lost.alias("lost"))
-    first, last, other = scan([file]).select(columns).collect(engine="streaming").row(0)
+    time, lost = pl.col(times.name), pl.col(entity).cast(pl.String).str.contains("\ufffd", literal=True).any()
+    columns = (time.min().alias("first"), time.max().alias("last"), lost.alias("lost"))
+    first, last, other = times.credible(scan([file])).select(columns).collect(engine="streaming").row(0)
     if other:
         raise DataError(f"{file.name}: {entity} is not in UTF-8; convert it, e.g. iconv -f LATIN1 -t UTF-8.")
     return first, last

@@ -8,9 +8,11 @@ from forecast.contracts.errors import ConfigError, DataError
 from forecast.contracts.tables import UTC
 from forecast.contracts.topology import is_time_zone
 
-#: ISO 8601 as files write it. Other orders of day and month are not guessed: many a date would fit two of them.
+#: ISO 8601 as files write it, by its length where that tells. Other orders of day and month are not guessed: many a
+#: date would fit two of them.
+_LOCAL = {19: "%Y-%m-%dT%H:%M:%S", 16: "%Y-%m-%dT%H:%M", 10: "%Y-%m-%d", None: "%Y-%m-%dT%H:%M:%S%.f"}
 _ZONED = ("%Y-%m-%dT%H:%M:%S%.f%#z", "%Y-%m-%dT%H:%M%#z")
-_LOCAL = ("%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%dT%H:%M", "%Y-%m-%d")
+_OFFSET = r"T.*[+-]\d\d(:?\d\d)?$"
 
 #: Years 1 and 9999 without their outer days, which a zone could push over the edge.
 _FIRST, _LAST = (dt.datetime(*day, tzinfo=dt.UTC) for day in ((1, 1, 2), (9999, 12, 30)))
@@ -29,7 +31,7 @@ def utc(raw: pl.LazyFrame, column: str, time_zone: str | None, where: str) -> pl
     if dtype != pl.String:
         return instant(column, dtype, time_zone, where)
     text = pl.col(column)
-    zoned, local = _parsed(text, _ZONED, "UTC"), _parsed(text, _LOCAL, None)
+    zoned, local = _zoned(column), _local(column)
     first, texts, aware, naive = (
         raw.select(
             text.drop_nulls().first(), text.count().alias("n"), zoned.count().alias("z"), local.count().alias("l")
@@ -55,8 +57,8 @@ def instant(column: str, dtype: pl.DataType, time_zone: str | None, where: str) 
         return _placed(pl.col(column).cast(pl.Datetime("us"), strict=False), time_zone, where)
     if dtype != pl.String:
         raise DataError(f"{where}: the time column {column} is {dtype}, expected a timestamp or ISO text.")
-    zoned, local = _parsed(pl.col(column), _ZONED, "UTC"), _parsed(pl.col(column), _LOCAL, None)
-    return zoned if time_zone is None else pl.coalesce(zoned, _placed(local, time_zone, where))
+    zoned = _zoned(column)
+    return zoned if time_zone is None else pl.coalesce(zoned, _placed(_local(column), time_zone, where))
 
 
 def representable(time: pl.Expr) -> pl.Expr:
@@ -64,9 +66,33 @@ def representable(time: pl.Expr) -> pl.Expr:
     return pl.when(time.is_between(_FIRST, _LAST)).then(time)
 
 
-def _parsed(text: pl.Expr, formats: tuple[str, ...], time_zone: str | None) -> pl.Expr:
-    iso = text.str.strip_chars().str.replace(" ", "T", literal=True)
-    return pl.coalesce(iso.str.to_datetime(form, time_unit="us", time_zone=time_zone, strict=False) for form in formats)
+def _iso(column: str) -> pl.Expr:
+    return pl.col(column).str.strip_chars().str.replace(" ", "T", literal=True)
+
+
+def _zoned(column: str) -> pl.Expr:
+    """The instants of text with a zone, in UTC; null elsewhere."""
+    iso = _iso(column)
+    universal = _naive(pl.when(iso.str.ends_with("Z")).then(iso.str.strip_suffix("Z")))
+    offset = pl.when(iso.str.contains(_OFFSET)).then(iso)
+    moments = (offset.str.to_datetime(form, time_unit="us", time_zone="UTC", strict=False) for form in _ZONED)
+    return pl.coalesce(universal.dt.replace_time_zone("UTC"), *moments)
+
+
+def _local(column: str) -> pl.Expr:
+    """The times of text without a zone; null elsewhere."""
+    iso = _iso(column)
+    return _naive(pl.when(~iso.str.ends_with("Z") & ~iso.str.contains(_OFFSET)).then(iso))
+
+
+def _naive(iso: pl.Expr) -> pl.Expr:
+    """Each format is tried where its length fits only: failing takes longer than reading."""
+    length = iso.str.len_bytes()
+    fits = {size: length == size if size else ~length.is_in([16, 19, 10]) for size in _LOCAL}
+    return pl.coalesce(
+        pl.when(fits[size]).then(iso).str.to_datetime(form, time_unit="us", strict=False)
+        for size, form in _LOCAL.items()
+    )
 
 
 def _placed(local: pl.Expr, time_zone: str | None, where: str) -> pl.Expr:

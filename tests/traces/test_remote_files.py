@@ -4,8 +4,11 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import boto3
@@ -146,6 +149,20 @@ def test_whatever_fsspec_opens_is_read(kind: str) -> None:
     memory.pipe_file(f"/lake{kind}/day=2026-03-02/host=a/part-0{kind}", written(day(0, 3.0), kind))
     assert values_of(source.read().telemetry)["a", 0] == 3.0
     assert source.read().key != trace.key
+
+
+def test_a_web_server_is_read(tmp_path: Path) -> None:
+    day(0).with_columns(entity_id=pl.lit("a")).write_parquet(tmp_path / "x.parquet")
+    handler = partial(SimpleHTTPRequestHandler, directory=str(tmp_path))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        Thread(target=server.serve_forever).start()
+        base = f"http://127.0.0.1:{server.server_port}"
+        trace = FileSource(path=f"{base}/x.parquet?token={SECRET}", entities=ENTITIES).read()
+        with pytest.raises(DataError, match=r"^http://.*/gone.parquet: no such file"):
+            find(f"{base}/gone.parquet")
+        server.shutdown()
+    assert values_of(trace.telemetry) == {("a", 0): 1.0, ("a", 5): 2.0}
+    assert trace.parts[0].name == f"{base}/x.parquet"
 
 
 def test_a_url_shows_neither_password_nor_query() -> None:
