@@ -29,8 +29,8 @@ _VALUES = Mark.SENTINEL | Mark.SPIKE | Mark.KILOWATT | Mark.FAHRENHEIT
 def findings(gridded: Gridded) -> pl.DataFrame:
     """Every stretch of a fault, contract FAULTS; an empty `signal` means whole rows.
 
-    Besides the marks, `new_entity` is the time before an entity first spoke, and `removed_entity` the time since it
-    last did, where that is a day or more.
+    Besides the marks, `new_entity` is the time from when anybody spoke until an entity did, and `removed_entity` the
+    time since it last did, where that is a day or more. Who never spoke is neither.
     """
     came = gridded.came
     spoke = _any_signal(came)
@@ -64,7 +64,8 @@ def _all_runs(gridded: Gridded, came: Flags, spoke: Flags) -> Iterator[tuple[str
         yield _name(Mark.STUCK_SENSOR), signal, runs
     gone = _runs(_trailing(~spoke, LEFT_S // gridded.step_s))
     yield "removed_entity", "", gone
-    yield "new_entity", "", _runs(_leading(~spoke))
+    somebody = np.logical_or.accumulate(spoke.any(axis=0))
+    yield "new_entity", "", _runs(_leading(~spoke) & somebody)
     lost = _marked(gridded, Mark.GAP) & ~_marked(gridded, Mark.STORM)
     lost[:, _filled(gone, spoke.shape)] = False
     yield _name(Mark.GAP), "", _holding(_runs(~spoke), _any_signal(lost))

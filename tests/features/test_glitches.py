@@ -236,13 +236,14 @@ def test_who_came_and_who_went() -> None:
     gridded.values[:, 2, 200:205] = np.nan
     gridded.values[0, 3, 300:310] = np.nan
     gridded.values[:, 4] = np.nan
+    gridded.values[:, :, :20] = np.nan
     gridded.offset_s[np.isnan(gridded.values).all(axis=0)] = np.nan
     step = {time: index for index, time in enumerate(gridded.time(at) for at in range(3 * DAY + 1))}
     rows = [(*row[:3], step[row[3]], step[row[4]]) for row in findings(mark_glitches(gridded, tree(), 0)).rows()]
     assert rows == [
         ("gap", "s2", "", 200, 205),
         ("gap", "s3", "power_w", 300, 310),
-        ("new_entity", "s0", "", 0, 100),
+        ("new_entity", "s0", "", 20, 100),
         ("removed_entity", "s1", "", DAY, 3 * DAY),
     ]
 
