@@ -54,12 +54,10 @@ def promises(jobs: pl.LazyFrame, topology: Topology) -> Promises:
     A job counts for the entities it is listed on and once for each above; list it on the entities that run it, not on
     their parents too. A window on an entity covers all below it. Plans and caps stay with their entity.
     """
-    rows, since_s = _believed(jobs)
     code = {entity: index for index, entity in enumerate(topology.entities)}
-    index = pl.col("entity_id").replace_strict(code, default=None, return_dtype=pl.Int64)
+    known, since_s = _believed(jobs, code)
     above = _above(topology, code)
     leaves = above.join(_leaves(topology, code), on="entity").group_by("over").len()
-    known = rows.with_columns(entity=index).filter(pl.col("entity").is_not_null())
     parts = [
         _jobs(known.filter(~pl.col("kind").is_in([MAINTENANCE, PLAN, CAP])), above),
         _windows(known.filter(pl.col("kind") == MAINTENANCE), above, _leaves(topology, code)),
@@ -76,16 +74,17 @@ def promises(jobs: pl.LazyFrame, topology: Topology) -> Promises:
 _TIMES = ("start_s", "end_s", "known_from_s", "known_until_s")
 
 
-def _believed(jobs: pl.LazyFrame) -> tuple[pl.DataFrame, int]:
+def _believed(jobs: pl.LazyFrame, code: dict[str, int]) -> tuple[pl.DataFrame, int]:
     """Live rows with the times between which each was the newest of its key, and the first time of any row."""
-    key = ["job_id", "entity_id"]
+    key = ["job_id", "entity"]
     known_from = -(-pl.col("available_at").dt.epoch("us")).floordiv(1_000_000)
     rows = (
         jobs.filter(pl.col("available_at").is_not_null())
         .select(
-            *key,
-            "kind",
+            "job_id",
+            pl.col("kind").fill_null(""),
             "status",
+            entity=pl.col("entity_id").replace_strict(code, default=None, return_dtype=pl.Int64),
             start_s=pl.col("start_time").dt.epoch("s"),
             end_s=pl.col("end_time").dt.epoch("s"),
             available_at="available_at",
@@ -93,14 +92,19 @@ def _believed(jobs: pl.LazyFrame) -> tuple[pl.DataFrame, int]:
             milliwatts=(pl.col("planned_power_w").cast(pl.Float64) * MILLI).round(),
         )
         .collect()
-        .sort(*key, "available_at", maintain_order=True)
     )
     since_s = _FOREVER if rows.is_empty() else int(rows["known_from_s"].min())  # type: ignore[arg-type]
-    until = pl.col("known_from_s").shift(-1).over(key).fill_null(_FOREVER)
-    live = rows.with_columns(known_until_s=until).filter(
-        pl.col("status").is_in(LIVE) & pl.col("start_s").is_not_null(),
-        pl.col("end_s") > pl.max_horizontal("start_s", "known_from_s"),
-        pl.col("known_until_s") > pl.col("known_from_s"),
+    ours = rows.filter(pl.col("entity").is_not_null()).with_columns(pl.col("job_id").rank("dense"))
+    same_key = pl.all_horizontal(pl.col(name) == pl.col(name).shift(-1) for name in key).fill_null(value=False)
+    until = pl.when(same_key).then(pl.col("known_from_s").shift(-1)).otherwise(_FOREVER)
+    live = (
+        ours.sort(*key, "available_at", maintain_order=True)
+        .with_columns(known_until_s=until)
+        .filter(
+            pl.col("status").is_in(LIVE) & pl.col("start_s").is_not_null(),
+            pl.col("end_s") > pl.max_horizontal("start_s", "known_from_s"),
+            pl.col("known_until_s") > pl.col("known_from_s"),
+        )
     )
     unknown = ~pl.col("milliwatts").is_finite().fill_null(value=False)
     return live.with_columns(

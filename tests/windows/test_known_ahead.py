@@ -284,3 +284,10 @@ def test_training_and_serving_know_the_same_bits(
     assert batch.dtype == np.float32
     for row, (which, origin) in enumerate(zip(entity.tolist(), origins, strict=True)):
         assert_array_equal(batch[row], inputs_at(NOTHING, constants, SPEC, origin).future[which])
+
+
+def test_a_job_of_no_kind_is_a_job_and_one_of_no_status_is_none() -> None:
+    rows = job("a1", 1, 2, 20), job("a1", 1, 2, 20, 50.0, job_id="odd")
+    for name, expected in (("kind", 1050.0), ("status", 1000.0)):
+        odd = {**rows[1], name: None}
+        assert scheduled(4, rows[0], odd)[0] == expected
