@@ -14,35 +14,23 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from statistics import median
 
 import numpy as np
 
-from forecast.contracts.errors import ConfigError
 from forecast.contracts.specs import ForecastSpec
 from forecast.contracts.topology import Topology
 from forecast.contracts.version import code_version, key_of
 from forecast.disk import write_whole
-from forecast.features.grid import grid
 from forecast.features.gridded import Floats, Gridded
 from forecast.features.marks import Mark
-from forecast.features.pipeline import build
+from forecast.features.pipeline import Built
 from forecast.features.units import check_units, typical
 from forecast.traces.trace import Part, Progress, Trace, silent
 from forecast.windows.panel import Panel, check_channels, check_observed, midnight, span
-
-_DAY = timedelta(days=1)
-
-#: What the interpreter, its libraries and the batches in flight take, measured.
-_BASE_BYTES = 400_000_000
-
-#: Per cell of the days in work and the day before: the value, its marks, and whether it came; and of the result.
-_MEASURED_BYTES, _RESULT_BYTES = 7, 4
-
-#: Days built at once at most, so that progress shows and an interruption loses little.
-_MOST_DAYS = 16
+from forecast.windows.stretches import DAY, Stretches, start_of
 
 
 @dataclass(frozen=True)
@@ -74,7 +62,7 @@ class Day:
 
     @property
     def start(self) -> datetime:
-        return datetime.fromisoformat(self.day).replace(tzinfo=UTC)
+        return start_of(self.day)
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,7 +89,7 @@ class Store:
 
     def __init__(self, folder: Path, memory_gb: float = 4.0) -> None:
         self.folder = folder
-        self._memory_bytes = memory_gb * 1e9
+        self._memory_gb = memory_gb
 
     def update(self, trace: Trace, spec: ForecastSpec, where: str, progress: Progress = silent) -> Updated:
         """Bring the panel up to date with `trace`.
@@ -115,11 +103,12 @@ class Store:
             wanted = _keys(trace, spec, where)
             kept = {day.day: day for day in self._days() if wanted.get(day.day) == day.key}
             missing = [day for day in wanted if day not in kept]
-            before: Gridded | None = None
-            for days in _windows(missing, self._days_at_once(trace.topology, spec)):
-                lead = _lead(trace, spec, days[0], min(wanted), before)
-                before = None
-                fresh, before = self._build(trace, spec, {day: wanted[day] for day in days}, lead)
+            stretches = Stretches(spec.past, spec.step_s, self._memory_gb)
+
+            def keep(days: list[str], built: Built) -> list[Day]:
+                return self._kept(built, {day: wanted[day] for day in days}, trace.topology, spec)
+
+            for fresh in stretches.each(trace, missing, min(wanted), keep):
                 kept |= {day.day: day for day in fresh}
                 self._publish(kept.values())
                 progress(len(kept) / len(wanted))
@@ -128,20 +117,15 @@ class Store:
             record = [kept[day] for day in wanted]
             return Updated(self._opened(record, trace.topology, spec, where), record, len(missing))
 
-    def _build(
-        self, trace: Trace, spec: ForecastSpec, keys: Mapping[str, str], lead: Gridded | None
-    ) -> tuple[list[Day], Gridded]:
-        """Build consecutive days and write them; returns their records, and the last as measured."""
-        begin = datetime.fromisoformat(next(iter(keys))).replace(tzinfo=UTC)
-        steps = len(keys) * spec.day_steps
-        built = build(trace.telemetry, trace.topology, spec.past, begin, steps, spec.step_s, lead)
+    def _kept(self, built: Built, keys: Mapping[str, str], topology: Topology, spec: ForecastSpec) -> list[Day]:
+        """Write the days of a stretch; returns their records."""
         record = []
         for index, (day, key) in enumerate(keys.items()):
             first, end = index * spec.day_steps, (index + 1) * spec.day_steps
             unknown = 0 if index else built.unknown_rows
-            record.append(_day(day, key, built.measured.between(first, end), trace.topology, unknown))
+            record.append(_day(day, key, built.measured.between(first, end), topology, unknown))
             self._write(record[-1], built.values[:, :, first:end])
-        return record, built.measured.between(steps - spec.day_steps, steps).copy()
+        return record
 
     def _write(self, day: Day, values: Floats) -> None:
         write_whole(self.folder / day.file, lambda file: np.save(file, values))
@@ -159,19 +143,6 @@ class Store:
         chunks[0] = chunks[0][:, :, first:]
         start = days[0].start + timedelta(seconds=first * spec.step_s)
         return Panel(start, spec.step_s, spec.past, topology.entities, tuple(chunks))
-
-    def _days_at_once(self, topology: Topology, spec: ForecastSpec) -> int:
-        """How many days the memory has room for, beside the day before them."""
-        cells = len(spec.past) * len(topology.entities) * spec.day_steps
-        left = self._memory_bytes - _BASE_BYTES - cells * _MEASURED_BYTES
-        days = int(left // (cells * (_MEASURED_BYTES + _RESULT_BYTES)))
-        if days < 1:
-            least = (_BASE_BYTES + cells * (2 * _MEASURED_BYTES + _RESULT_BYTES)) / 1e9
-            raise ConfigError(
-                f"memory_gb={self._memory_bytes / 1e9:g} has no room for a day of {len(topology.entities):,} entities "
-                f"at {spec.step_s} s; set at least {least:.1f}, or a longer window.step_s."
-            )
-        return min(days, _MOST_DAYS)
 
     def _days(self) -> list[Day]:
         """The record of the last run, as far as its files are there."""
@@ -208,39 +179,15 @@ def _keys(trace: Trace, spec: ForecastSpec, where: str) -> dict[str, str]:
     day, last = min(first for first, _, _ in times), max(last for _, last, _ in times)
     keys = {}
     while day <= last:
-        into = sorted(key for first, end, key in times if first <= day and end >= day - _DAY)
+        into = sorted(key for first, end, key in times if first <= day and end >= day - DAY)
         keys[f"{day:%Y-%m-%d}"] = key_of(made, into)
-        day += _DAY
+        day += DAY
     return keys
 
 
 def _whole(trace: Trace, where: str) -> Part:
     """A source that knows no parts, as one."""
     return Part(where, trace.key, *span(trace.telemetry, trace.topology, where))
-
-
-def _windows(days: list[str], most: int) -> Iterator[list[str]]:
-    """Runs of consecutive days, at most so many at once."""
-    run: list[str] = []
-    for day in days:
-        follows = run and datetime.fromisoformat(day) - datetime.fromisoformat(run[-1]) == _DAY
-        if run and (not follows or len(run) == most):
-            yield run
-            run = []
-        run.append(day)
-    if run:
-        yield run
-
-
-def _lead(trace: Trace, spec: ForecastSpec, day: str, first: str, before: Gridded | None) -> Gridded | None:
-    """What was measured on the day before `day`: `before` if it is that, None if there is no such day."""
-    start = datetime.fromisoformat(day).replace(tzinfo=UTC) - _DAY
-    if day == first:
-        return None
-    if before is None or before.start != start:
-        before = Gridded.empty(start, spec.step_s, spec.past, trace.topology.entities, spec.day_steps)
-        grid(trace.telemetry, before)
-    return before
 
 
 def _day(day: str, key: str, measured: Gridded, topology: Topology, unknown_rows: int) -> Day:
