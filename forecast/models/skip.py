@@ -46,4 +46,5 @@ class LinearSkip(nn.Module):
         if not len(self.same_time):  # less than a day of context
             return median
         same_time = z[:, :, self.same_time].unflatten(2, (-1, self.hats.shape[1]))
-        return median + (same_time * torch.matmul(self.day_weight, self.hats)).sum(2)
+        seasonal: Tensor = (same_time * torch.matmul(self.day_weight, self.hats)).sum(2)
+        return median + seasonal
