@@ -88,6 +88,5 @@ class Gridded:
 
     @property
     def channels(self) -> list[str]:
-        """The signals of which anything came."""
-        came = np.asarray(self.came.any(axis=(1, 2)))
-        return [name for name, any_came in zip(self.signals, came, strict=True) if any_came]
+        """The signals of which anything was observed."""
+        return [name for name, values in zip(self.signals, self.values, strict=True) if not np.isnan(values).all()]

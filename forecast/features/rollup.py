@@ -25,18 +25,20 @@ def roll_up(values: Floats, came: Flags, signals: Sequence[str], topology: Topol
         values: `[signal, entity, step]` in topology order, NaN = not observed.
         came: what came at all, usable or not, `[signal, entity, lead + step]`: it may begin earlier.
         signals: the names along the first axis.
-        day_steps: a leaf is expected until it was silent for so long, and everyone is at first, in as many steps of
-            `came`: a server that left, or has not arrived yet, is no missing server.
+        day_steps: steps of a day; `came` begins with one. A leaf is expected until it was silent for so long: a server
+            that left, or has not arrived yet, is no missing server. After a day of which nothing came, as before the
+            first, everyone is expected throughout the next.
 
     Power is the observed sum scaled by the expected nameplate that did not report. Temperature is the reading of the
     point with the least headroom, expressed against the entity's own limit, so that headroom at any level is the least
     below it; among equal limits that is the maximum. Other signals are means weighted by nameplate.
     """
     weights, at = _weights(topology), {entity: index for index, entity in enumerate(topology.entities)}
+    afresh = _afresh(came, day_steps)
 
     def fill(place: tuple[int, NDArray[np.int64], int]) -> None:
         above, below, signal = place
-        seen = values[signal], came[signal], weights
+        seen = values[signal], came[signal], afresh[signal], weights
         if signals[signal] == "temperature_c":
             rolled = _tightest(*seen, *_limits(topology, above), below, day_steps)
         else:
@@ -51,6 +53,13 @@ def roll_up(values: Floats, came: Flags, signals: Sequence[str], topology: Topol
     ]
     with ThreadPoolExecutor(pl.thread_pool_size()) as pool:
         list(pool.map(fill, places))
+
+
+def _afresh(came: Flags, day_steps: int) -> Flags:
+    """Whether nobody was heard on the day before each day, `[signal, day]`."""
+    heard = came.any(axis=1)
+    days = [heard[:, first : first + day_steps].any(axis=1) for first in range(0, heard.shape[1], day_steps)]
+    return ~np.stack([np.zeros(len(heard), np.bool_), *days[:-1]], axis=1)
 
 
 def _weights(topology: Topology) -> Doubles:
@@ -73,7 +82,7 @@ def _covered(observed, expected):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _summed(values, came, weights, leaves, day_steps, power):  # type: ignore[no-untyped-def]
+def _summed(values, came, afresh, weights, leaves, day_steps, power):  # type: ignore[no-untyped-def]
     """Power scaled to the expected nameplate, or the weighted mean, `[T]`, summed in the order of the leaves."""
     steps = values.shape[1]
     lead = came.shape[1] - steps
@@ -86,7 +95,7 @@ def _summed(values, came, weights, leaves, day_steps, power):  # type: ignore[no
             step = at - lead
             if step < 0:
                 continue
-            if at < day_steps or (last >= 0 and at - last < day_steps):
+            if afresh[at // day_steps] or (last >= 0 and at - last < day_steps):
                 expected[step] += weight
             value = values[leaf, step]
             if not np.isnan(value):
@@ -100,7 +109,7 @@ def _summed(values, came, weights, leaves, day_steps, power):  # type: ignore[no
 
 
 @njit(cache=True, nogil=True)
-def _tightest(values, came, weights, limits, limit, leaves, day_steps):  # type: ignore[no-untyped-def]
+def _tightest(values, came, afresh, weights, limits, limit, leaves, day_steps):  # type: ignore[no-untyped-def]
     """The own limit less the least headroom below, `[T]`."""
     steps = values.shape[1]
     lead = came.shape[1] - steps
@@ -113,7 +122,7 @@ def _tightest(values, came, weights, limits, limit, leaves, day_steps):  # type:
             step = at - lead
             if step < 0:
                 continue
-            if at < day_steps or (last >= 0 and at - last < day_steps):
+            if afresh[at // day_steps] or (last >= 0 and at - last < day_steps):
                 expected[step] += weight
             value = values[leaf, step]
             if not np.isnan(value):

@@ -2,13 +2,15 @@
 
 import random
 
-import polars as pl
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from trees import node, samples, tree_of, values_of
+from numpy.testing import assert_array_equal
+from trees import node, tree_of
 
 from forecast.contracts.topology import Topology
+from forecast.features.gridded import Floats
 from forecast.features.rollup import roll_up
 
 #: Nameplates 100, 300 and 600 W in two racks of one site.
@@ -20,12 +22,38 @@ SITE = tree_of(
     node("b", "server", "rack-1", power_limit_w=300.0),
     node("c", "server", "rack-2", power_limit_w=600.0),
 )
+RACK = tree_of(node("rack", "rack"), node("a", parent="rack"), node("b", parent="rack"))
+#: Steps of a day in these tests.
+DAY = 4
 
 
 def rolled(topology: Topology, signal: str = "power_w", **values: float | None) -> dict[str, float | None]:
     """The one grid step in which leaf `a` reads `values["a"]` and so on, at every level."""
-    gridded = samples(*((entity, 0, value) for entity, value in values.items()), signal=signal)
-    return {entity: value for (entity, _), value in values_of(roll_up(gridded, topology), signal).items()}
+    grid = np.full((1, len(topology.entities), 1), np.nan, np.float32)
+    for entity, value in values.items():
+        grid[0, topology.entities.index(entity), 0] = np.nan if value is None else value
+    roll_up(grid, ~np.isnan(grid), (signal,), topology, 1)
+    found = zip(topology.entities, grid[0, :, 0].tolist(), strict=True)
+    return {entity: None if np.isnan(value) else value for entity, value in found}
+
+
+def rack_of(came: str, *leaves: str, lead: int = 0) -> Floats:
+    """The rack's power at every step from `lead` on.
+
+    Args:
+        came: a row per leaf, as many as `leaves`, separated by spaces; `#` where something came, usable or not.
+        leaves: what was observed, a row per leaf: 100 W where `#`.
+    """
+    topology = tree_of(node("rack", "rack"), *(node(f"s{index}", parent="rack") for index in range(len(leaves))))
+    places = [topology.entities.index(f"s{index}") for index in range(len(leaves))]
+    steps = len(leaves[0])
+    values, arrived = np.full((1, len(places) + 1, steps), np.nan, np.float32), np.zeros((1, len(places) + 1, steps), bool)
+    for place, row, seen in zip(places, came.split(), leaves, strict=True):
+        values[0, place, [cell == "#" for cell in seen]] = 100.0
+        arrived[0, place] = [cell == "#" for cell in row]
+    values = values[:, :, lead:]
+    roll_up(values, arrived, ("power_w",), topology, DAY)
+    return values[0, topology.entities.index("rack")]
 
 
 def test_power_adds_up() -> None:
@@ -39,31 +67,25 @@ def test_a_missing_server_is_not_a_falling_load() -> None:
     power = rolled(SITE, b=150.0, c=300.0)
     assert power["rack-1"] == pytest.approx(150 / 0.75)
     assert power["site"] == pytest.approx(450 / 0.9)
-    assert "a" not in power
-    same = rolled(SITE, a=None, b=150.0, c=300.0)
-    assert (same["rack-1"], same["site"], same["a"]) == (power["rack-1"], power["site"], None)
+    assert power["a"] is None
 
 
 def test_below_half_of_nameplate_a_level_is_not_observed() -> None:
     power = rolled(SITE, a=50.0)
-    assert power["rack-1"] is None
-    assert power["site"] is None
-    assert "rack-2" not in power
+    assert [power["rack-1"], power["rack-2"], power["site"]] == [None] * 3
 
 
 def test_half_of_nameplate_is_enough() -> None:
-    topology = tree_of(node("rack", "rack"), node("a", parent="rack"), node("b", parent="rack"))
-    assert rolled(topology, a=70.0)["rack"] == 140.0
+    assert rolled(RACK, a=70.0)["rack"] == 140.0
 
 
 def test_every_signal_and_step_has_its_own_coverage() -> None:
-    topology = tree_of(node("rack", "rack"), node("a", parent="rack"), node("b", parent="rack"))
-    gridded = samples(("a", 0, 1.0), ("b", 0, 2.0), ("a", 5, 1.0)).with_columns(
-        utilization_ratio=pl.Series([None, 0.4, None])
-    )
-    table = roll_up(gridded, topology).filter(pl.col("entity_id") == "rack").sort("time").collect()
-    assert table["power_w"].to_list() == [3.0, 2.0]
-    assert table["utilization_ratio"].to_list() == [0.4, None]
+    nan = np.nan
+    a, b, rack = (RACK.entities.index(entity) for entity in ("a", "b", "rack"))
+    values = np.full((2, 3, 2), nan, np.float32)
+    values[0, a], values[0, b], values[1, b] = [1, 1], [2, nan], [0.4, nan]
+    roll_up(values, ~np.isnan(values), ("power_w", "utilization_ratio"), RACK, DAY)
+    assert_array_equal(values[:, rack], np.array([[3, 2], [0.4, nan]], np.float32))
 
 
 def test_an_unknown_nameplate_weighs_as_the_mean_of_the_known_or_as_any_other() -> None:
@@ -115,25 +137,15 @@ def test_other_signals_are_means_weighted_by_nameplate(signal: str) -> None:
 
 
 def test_a_measured_level_is_not_rolled_up() -> None:
-    gridded = samples(
-        ("a", 0, 50.0), ("b", 0, 150.0), ("rack-1", 0, 207.0), ("a", 5, 50.0), ("b", 5, 150.0), ("rack-1", 5, None)
-    )
-    power = values_of(roll_up(gridded, SITE))
-    assert power["rack-1", 0] == 207.0
-    assert power["rack-1", 5] == 200.0, "what its meter missed is rolled up"
-
-
-def test_one_measured_signal_leaves_the_others_to_the_leaves() -> None:
-    gridded = samples(("a", 0, 50.0), ("b", 0, 150.0), ("rack-1", 0, None)).with_columns(
-        inlet_c=pl.Series([None, None, 21.0])
-    )
-    row = roll_up(gridded, SITE).filter(pl.col("entity_id") == "rack-1").collect().row(0, named=True)
-    assert (row["power_w"], row["inlet_c"]) == (200.0, 21.0)
+    assert rolled(SITE, a=50.0, b=150.0, **{"rack-1": 207.0})["rack-1"] == 207.0
+    assert rolled(SITE, a=50.0, b=150.0, **{"rack-1": None})["rack-1"] == 200.0, "what its meter missed is rolled up"
 
 
 def test_a_fleet_of_unrelated_entities_is_unchanged() -> None:
-    gridded = samples(("a", 0, 1.0), ("b", 5, None))
-    assert roll_up(gridded, tree_of(node("a"), node("b", "rack"))).collect().equals(gridded.collect())
+    values = np.array([[[1.0, np.nan], [np.nan, 2.0]]], np.float32)
+    before = values.copy()
+    roll_up(values, ~np.isnan(values), ("power_w",), tree_of(node("a"), node("b", "rack")), DAY)
+    assert_array_equal(values, before)
 
 
 @given(
@@ -152,15 +164,48 @@ def test_a_uniform_load_looks_the_same_whoever_reports(
     )
     covered = sum(row["power_limit_w"] for row in present) / sum(nameplates)
     if covered > 0.501:
-        assert power["rack"] == pytest.approx(load * sum(nameplates), abs=1e-6)
+        assert power["rack"] == pytest.approx(load * sum(nameplates), rel=1e-6, abs=1e-6)
     elif covered < 0.499:
-        assert power.get("rack") is None
+        assert power["rack"] is None
 
 
-@given(st.lists(st.floats(0, 1e7), min_size=2, max_size=40), st.randoms(use_true_random=False))
-def test_the_order_of_rows_does_not_change_a_bit(watts: list[float], shuffler: random.Random) -> None:
-    topology = tree_of(node("rack", "rack"), *(node(f"s{index}", parent="rack") for index in range(len(watts))))
-    rows = [(f"s{index}", 0.0, value) for index, value in enumerate(watts)]
-    first = values_of(roll_up(samples(*rows), topology))
-    shuffler.shuffle(rows)
-    assert values_of(roll_up(samples(*rows), topology)) == first
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        # Of three, who fell silent is expected for a day, DAY steps, then the two others are the rack.
+        (("########....", "############", "############"), [300] * 8 + [300] * 3 + [200]),
+        # Two of three left: below half of what is expected until they no longer are.
+        (("########....", "########....", "############"), [300] * 8 + [np.nan] * 3 + [100]),
+        # On the first day everyone is expected, on the second who never came is not, on arrival he is.
+        (("............", "############", "############"), [300] * 4 + [200] * 8),
+        (("........####", "........####", "############"), [np.nan] * 4 + [100] * 4 + [300] * 4),
+        # After a day on which nobody was heard everyone is expected again, however long ago he was heard.
+        (("####.....###", "####.....#.."), [200] * 4 + [np.nan] * 5 + [200] * 3),
+        (("####.....#..", "####........", "####........"), [300] * 4 + [np.nan] * 8),
+    ],
+)
+def test_who_is_expected(rows: tuple[str, ...], expected: list[float]) -> None:
+    assert_array_equal(rack_of(" ".join(rows), *rows), np.array(expected, np.float32))
+
+
+def test_who_sends_nothing_usable_is_expected_all_the_same() -> None:
+    """A stuck sensor is a missing one, not a server that left."""
+    assert_array_equal(rack_of("######## ########", "##......", "########"), [200] * 8)
+    assert_array_equal(rack_of("######## ######## ########", "##......", "##......", "########")[2:], [np.nan] * 6)
+
+
+@given(st.lists(st.text("#.", min_size=12, max_size=12), min_size=1, max_size=4), st.sampled_from([4, 8]))
+def test_a_day_is_the_same_with_only_the_day_before_it(rows: list[str], first: int) -> None:
+    whole = rack_of(" ".join(rows), *rows)
+    cut = [row[first - DAY :] for row in rows]
+    assert_array_equal(rack_of(" ".join(cut), *cut, lead=DAY), whole[first:])
+
+
+def test_a_signal_that_arrives_later_has_a_first_day_of_its_own() -> None:
+    """Power comes from the beginning, use from the second day on and of one server in three."""
+    topology = tree_of(node("rack", "rack"), *(node(name, parent="rack") for name in "abc"))
+    values = np.full((2, 4, 2 * DAY), np.nan, np.float32)
+    values[0, [topology.entities.index(name) for name in "abc"]] = 100.0
+    values[1, topology.entities.index("a"), DAY:] = 0.5
+    roll_up(values, ~np.isnan(values), ("power_w", "utilization_ratio"), topology, DAY)
+    assert_array_equal(values[:, topology.entities.index("rack")], [[300] * 8, [np.nan] * 8])
