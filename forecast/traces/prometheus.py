@@ -52,8 +52,8 @@ class PrometheusSource(Source):
         ca_file: certificates (PEM) to trust instead of the system's.
         timeout_s: for a connection, and between two bytes of an answer.
         attempts: of one request, while the server is busy or away.
-        cache: folder of what was fetched: `samples`, and `telemetry` made of them. What reaches the server more than ten
-            minutes late, or is backfilled, is seen only when the folder is deleted.
+        cache: folder of what was fetched: `samples`, and `telemetry` made of them. What reaches the server more than
+            ten minutes late, or is backfilled, is seen only when the folder is deleted.
     """
 
     url: str = ""

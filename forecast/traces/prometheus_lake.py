@@ -18,6 +18,7 @@ from forecast.traces.prometheus_api import SAMPLES, PrometheusApi
 from forecast.traces.trace import Progress
 
 DAY = timedelta(days=1)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 #: A sample may reach the server this long after its time: a scrape's timeout is a minute at most as a rule, and remote
 #: writers and write-ahead logs catch up within minutes. The last of a fetch is therefore fetched again by the next.
@@ -95,9 +96,10 @@ class SampleLake:
         return {name: found[exposed_name(name)] for name in metrics}
 
     def _floor(self, moment: datetime) -> datetime:
-        """The last boundary of a step (or a second) up to `moment`; steps divide a day."""
-        seconds = self.step_s or 1
-        return datetime.fromtimestamp(moment.timestamp() // seconds * seconds, UTC)
+        """The last boundary of a step (or of a millisecond, as samples have) up to `moment`; steps divide a day."""
+        milliseconds = (self.step_s or 0) * 1000 or 1
+        since = (moment - _EPOCH) // timedelta(milliseconds=milliseconds) * timedelta(milliseconds=milliseconds)
+        return _EPOCH + since
 
 
 def exposed_name(metric: str) -> str:
