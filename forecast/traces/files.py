@@ -5,6 +5,7 @@ A public data set is a YAML file that maps its columns, units, time zone, entiti
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +93,7 @@ class FileSource(Source):
         parts = parts_of(files, self._times(raw.collect_schema()), entity, list(self.columns.values()))
         tree = topology.table.write_json()
         key = key_of(self.mapping(), tree, [part.key for part in parts], code_version("traces"))
-        return Trace(telemetry, topology, key, parts).before(self.until)
+        return Trace(telemetry, topology, key, parts, now=datetime.now(UTC)).before(self.until)
 
     def telemetry(self, topology: Topology) -> pl.LazyFrame:
         """The files' measurements in the contract's form, those of strangers to `topology` too; raises as `read`."""

@@ -45,7 +45,7 @@ class SimulatedSource(Source):
             (out / _KEY).write_text(key)
         files = FileSource(path=str(out / "telemetry"), topology=str(out / "topology.parquet"), until=self.until)
         jobs, weather = (pl.scan_parquet(out / f"{name}.parquet") for name in ("jobs", "weather"))
-        return replace(files.read(), jobs=jobs, weather=weather)
+        return replace(files.read(), jobs=jobs, weather=weather, now=None)
 
 
 def _holds(out: Path, key: str) -> bool:

@@ -57,6 +57,7 @@ class Trace:
         parts: the pieces the content lies in, in order; empty when a source cannot tell.
         jobs: what the scheduler knew, contract JOB_SCHEDULE; None where there is none.
         weather: observations and forecasts, contract WEATHER; None where there are none.
+        now: when it was read, UTC: samples of later days are a wrong clock's. None where times are not of this world.
     """
 
     telemetry: pl.LazyFrame
@@ -65,6 +66,7 @@ class Trace:
     parts: tuple[Part, ...] = ()
     jobs: pl.LazyFrame | None = None
     weather: pl.LazyFrame | None = None
+    now: datetime | None = None
 
     def before(self, until: str | None) -> "Trace":
         """The trace without samples from `until` (an ISO time, UTC unless it says otherwise) on."""

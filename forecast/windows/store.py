@@ -177,6 +177,9 @@ def _keys(trace: Trace, spec: ForecastSpec, where: str) -> dict[str, str]:
     made = key_of(trace.topology.table.write_json(), spec.past, spec.step_s, code)
     times = [(midnight(part.first), midnight(part.last), part.key) for part in parts if part.first and part.last]
     day, last = min(first for first, _, _ in times), max(last for _, last, _ in times)
+    last = min(last, midnight(trace.now)) if trace.now else last
+    if last < day:
+        raise DataError(f"{where}: begins {day:%Y-%m-%d}, which is yet to come; check its times.")
     keys = {}
     while day <= last:
         into = sorted(key for first, end, key in times if first <= day and end >= day - DAY)
