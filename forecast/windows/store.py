@@ -20,6 +20,7 @@ from statistics import median
 
 import numpy as np
 
+from forecast.contracts.errors import DataError
 from forecast.contracts.specs import ForecastSpec
 from forecast.contracts.topology import Topology
 from forecast.contracts.version import code_version, key_of
