@@ -90,9 +90,7 @@ def mean_by_hand(step: int, told: dict[float, set[float]]) -> float:
         return np.nan
     held = [next(iter(told[time])) for time in times]
     ends = [Fraction(time) for time in [*times[1:], (step + 1) * STEP_S]]
-    total = sum(
-        Fraction(value) * (end - Fraction(time)) for value, time, end in zip(held, times, ends, strict=True)
-    )
+    total = sum(Fraction(value) * (end - Fraction(time)) for value, time, end in zip(held, times, ends, strict=True))
     return held[0] if len(held) == 1 else float(total / (ends[-1] - Fraction(times[0])))
 
 

@@ -43,7 +43,9 @@ def days(count: int, seed: int = 0) -> pl.LazyFrame:
         power[steps // 3] = 30_000 if at == 5 else power[steps // 3]
         kept = np.flatnonzero(random.random(steps) < 0.9)
         frames.append(
-            samples(*((f"s{at}", 5 * int(step) + random.uniform(0, 5), float(power[step])) for step in kept)).with_columns(
+            samples(
+                *((f"s{at}", 5 * int(step) + random.uniform(0, 5), float(power[step])) for step in kept)
+            ).with_columns(
                 utilization_ratio=pl.Series((power[kept] / 1000).clip(0, 1)),
                 temperature_c=pl.Series(25 + power[kept] / 20 + random.normal(0, 0.5, len(kept))),
                 inlet_c=pl.Series(20 + random.normal(0, 0.5, len(kept))),

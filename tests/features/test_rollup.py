@@ -47,7 +47,10 @@ def rack_of(came: str, *leaves: str, lead: int = 0) -> Floats:
     topology = tree_of(node("rack", "rack"), *(node(f"s{index}", parent="rack") for index in range(len(leaves))))
     places = [topology.entities.index(f"s{index}") for index in range(len(leaves))]
     steps = len(leaves[0])
-    values, arrived = np.full((1, len(places) + 1, steps), np.nan, np.float32), np.zeros((1, len(places) + 1, steps), bool)
+    values, arrived = (
+        np.full((1, len(places) + 1, steps), np.nan, np.float32),
+        np.zeros((1, len(places) + 1, steps), bool),
+    )
     for place, row, seen in zip(places, came.split(), leaves, strict=True):
         values[0, place, [cell == "#" for cell in seen]] = 100.0
         arrived[0, place] = [cell == "#" for cell in row]

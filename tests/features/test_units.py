@@ -14,7 +14,9 @@ from forecast.features.units import check_units, typical
 TREE = tree_of(node("a"), node("b", power_limit_w=10_000.0, temperature_limit_c=80.0))
 
 
-def typically(signal: str, *values: float | None, topology: Topology = TREE, entity: str = "a") -> dict[str, float | None]:
+def typically(
+    signal: str, *values: float | None, topology: Topology = TREE, entity: str = "a"
+) -> dict[str, float | None]:
     into = Gridded.empty(MONDAY, 60, (signal,), topology.entities, 60)
     grid(samples(*((entity, index, value) for index, value in enumerate(values)), signal=signal), into)
     return typical(into, topology)

@@ -1,8 +1,7 @@
-"""The dense panel: nothing lost from the table, nothing invented, the same from disk as in memory."""
+"""The dense panel: how it is read, to where it is complete, and what it cannot be made of."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 import polars as pl
@@ -10,20 +9,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
-from trees import MONDAY, at, samples
+from trees import MONDAY, at, node, samples, tree_of
 
 from forecast.contracts.errors import DataError
-from forecast.windows.panel import Floats, Panel, dense, open_panel, save
+from forecast.contracts.specs import ForecastSpec
+from forecast.features.gridded import Floats
+from forecast.windows.panel import Panel, panel_of, span
 
+ABC = tree_of(node("c"), node("a"), node("b"))
+RACK = tree_of(node("rack", "rack"), node("a", parent="rack"), node("b", parent="rack"))
 CELLS = st.dictionaries(
     st.tuples(st.sampled_from(["a", "b", "c"]), st.integers(-30, 60)),
-    st.none() | st.floats(0, 1e6, width=32),
+    st.none() | st.floats(300, 900, width=32),
     min_size=1,
     max_size=25,
 )
 
 
-def panel_of(values: Floats | list[list[list[float]]], start: datetime = MONDAY, step_s: int = 3600) -> Panel:
+def made_of(values: Floats | list[list[list[float]]], start: datetime = MONDAY, step_s: int = 3600) -> Panel:
     """A panel of `values [channel, entity, time]`."""
     array = np.asarray(values, np.float32)
     channels = ("power_w", "temperature_c")[: array.shape[0]]
@@ -32,13 +35,24 @@ def panel_of(values: Floats | list[list[list[float]]], start: datetime = MONDAY,
 
 def seen(*rows: str) -> Panel:
     """A panel of one channel in which `#` is observed and `.` is not, an entity per row."""
-    return panel_of([[[1.0 if cell == "#" else np.nan for cell in row] for row in rows]])
+    return made_of([[[1.0 if cell == "#" else np.nan for cell in row] for row in rows]])
+
+
+def power_only(spec: ForecastSpec) -> ForecastSpec:
+    return replace(spec, targets=("power_w",), past=("power_w",))
 
 
 @given(CELLS)
-def test_table_to_panel_and_back(cells: dict[tuple[str, int], float | None]) -> None:
-    table = samples(*((entity, minutes * 60, value) for (entity, minutes), value in cells.items()))
-    panel = dense(table, ["power_w"], ["c", "a", "b"], 3600)
+def test_samples_to_panel_and_back(cells: dict[tuple[str, int], float | None]) -> None:
+    """One sample an hour of entities that have nothing to do with each other."""
+    spec = ForecastSpec(3600, 4, 2, ("power_w",), ("power_w",), (0.1, 0.5, 0.9))
+    telemetry = samples(*((entity, hours * 60, value) for (entity, hours), value in cells.items()))
+    hours = [hour for (_, hour), value in cells.items() if value is not None]
+    if not hours:
+        with pytest.raises(DataError, match="power_w was never observed"):
+            panel_of(telemetry, ABC, spec)
+        return
+    panel = panel_of(telemetry, ABC, spec)
     back = {
         (entity, panel.time(step)): float(value)
         for row, entity in enumerate(panel.entities)
@@ -46,37 +60,81 @@ def test_table_to_panel_and_back(cells: dict[tuple[str, int], float | None]) -> 
         if not np.isnan(value)
     }
     assert back == {(entity, at(hour * 60)): value for (entity, hour), value in cells.items() if value is not None}
-    hours = [hour for _, hour in cells]
     assert panel.time(0) == at(min(hours) * 60)
     assert panel.steps == max(hours) - min(hours) + 1
+    assert panel.entities == ABC.entities
 
 
-def test_channels_and_entities_keep_the_order_asked_for() -> None:
-    table = samples(("a", 0, 1.0), ("b", 60, 2.0)).with_columns(temperature_c=pl.Series([30.0, 40.0]))
-    panel = dense(table, ["temperature_c", "power_w"], ["b", "idle", "a"], 3600)
-    nan = np.nan
-    expected = [[[nan, 40], [nan, nan], [30, nan]], [[nan, 2], [nan, nan], [1, nan]]]
-    assert_array_equal(panel.read(0, 2), np.array(expected, np.float32))
+def test_channels_keep_the_order_asked_for(spec: ForecastSpec) -> None:
+    telemetry = samples(("a", 0, 500.0)).with_columns(temperature_c=pl.lit(40.0), utilization_ratio=pl.lit(0.5))
+    swapped = replace(spec, targets=("temperature_c", "power_w"), past=("temperature_c", "power_w"))
+    panel = panel_of(telemetry, ABC, swapped)
     assert panel.channels == ("temperature_c", "power_w")
-    assert panel.entities == ("b", "idle", "a")
+    assert_array_equal(panel.read(0, 1)[:, ABC.entities.index("a"), 0], [40.0, 500.0])
 
 
-def test_entities_that_were_not_asked_for_do_not_stretch_the_panel() -> None:
-    panel = dense(samples(("a", 60, 1.0), ("stranger", 6000, 2.0)), ["power_w"], ["a"], 3600)
+def test_entities_that_are_not_in_the_tree_do_not_stretch_the_panel(spec: ForecastSpec) -> None:
+    panel = panel_of(samples(("a", 60, 500.0), ("stranger", 6000, 500.0)), ABC, power_only(spec))
     assert (panel.steps, panel.time(0)) == (1, at(60))
 
 
-@pytest.mark.parametrize("rows", [[], [("stranger", 0, 1.0)]])
-def test_a_table_without_known_entities_is_refused(rows: list[tuple[str, float, float]]) -> None:
-    with pytest.raises(DataError, match="no telemetry of any known entity"):
-        dense(samples(*rows), ["power_w"], ["a"], 3600)
+def test_levels_are_in_the_panel(spec: ForecastSpec) -> None:
+    panel = panel_of(samples(("a", 0, 500.0), ("b", 59, 400.0)), RACK, power_only(spec))
+    assert panel.read(0, 1)[0, RACK.entities.index("rack"), 0] == 900.0
 
 
-def test_values_are_float32_and_nan_where_null() -> None:
-    values = dense(samples(("a", 0, 0.1), ("a", 60, None)), ["power_w"], ["a"], 3600).read(0, 2)
+def test_a_channel_that_the_forecast_needs_is_named_when_it_is_missing(spec: ForecastSpec) -> None:
+    with pytest.raises(DataError, match=r"day.csv: no column temperature_c, utilization_ratio, which this forecast"):
+        panel_of(samples(("a", 0, 1.0)), RACK, spec, "day.csv")
+
+
+@pytest.mark.parametrize("rows", [[], [("stranger", 0, 500.0)]])
+def test_no_rows_of_anybody_known(spec: ForecastSpec, rows: list[tuple[str, float, float]]) -> None:
+    with pytest.raises(DataError, match=r"day.csv: no rows of known entities in the time range"):
+        panel_of(samples(*rows), RACK, power_only(spec), "day.csv")
+
+
+@pytest.mark.parametrize("nothing", [None, float("nan"), 2_147_483_632.0])
+def test_a_target_that_was_never_observed(spec: ForecastSpec, nothing: float | None) -> None:
+    """A column of text comes as NaN; a driver may send its blank for ever."""
+    telemetry = samples(("a", 0, 500.0)).with_columns(
+        temperature_c=pl.lit(nothing, pl.Float64), utilization_ratio=pl.lit(0.5)
+    )
+    with pytest.raises(DataError, match=r"day.csv: temperature_c was never observed; check its column"):
+        panel_of(telemetry, RACK, spec, "day.csv")
+
+
+def test_a_channel_that_is_no_target_may_be_absent_throughout(spec: ForecastSpec) -> None:
+    telemetry = samples(("a", 0, 100.0), ("b", 0, 100.0)).with_columns(
+        temperature_c=pl.lit(50.0), utilization_ratio=pl.lit(None, pl.Float64)
+    )
+    window = panel_of(telemetry, RACK, spec).read(0, 1)
+    assert np.isnan(window[2]).all()
+    assert window[0, RACK.entities.index("rack"), 0] == 200.0
+
+
+def test_a_wrong_unit_is_refused_with_the_name_of_the_file(spec: ForecastSpec) -> None:
+    with pytest.raises(DataError, match=r"day.csv: power_w is typically"):
+        panel_of(samples(("a", 0, 0.4)), RACK, power_only(spec), "day.csv")
+
+
+def test_one_wrong_time_does_not_become_a_panel_of_decades() -> None:
+    wrong = pl.LazyFrame({"time": [datetime(2001, 1, 1, tzinfo=UTC)], "entity_id": ["a"], "power_w": [1.0]})
+    with pytest.raises(DataError, match=r"day.csv: spans 2001-01-01 .* next to nothing in between; check its times"):
+        span(pl.concat([wrong, samples(("a", 0, 1.0))], how="diagonal"), ABC, "day.csv")
+
+
+def test_years_of_telemetry_and_strangers_with_wrong_times_are_nothing_to_refuse() -> None:
+    years = samples(*(("a", day * 1440, 1.0) for day in range(0, 800, 2)))
+    stranger = pl.LazyFrame({"time": [datetime(2001, 1, 1, tzinfo=UTC)], "entity_id": ["x"], "power_w": [1.0]})
+    both = pl.concat([years, stranger], how="diagonal")
+    assert span(both, ABC, "day.csv") == (MONDAY, MONDAY + timedelta(days=798))
+
+
+def test_values_are_float32_and_nan_where_null(spec: ForecastSpec) -> None:
+    values = panel_of(samples(("a", 0, 500.1), ("a", 60, None), ("a", 120, 500)), ABC, power_only(spec)).read(0, 2)
     assert values.dtype == np.float32
-    assert values[0, 0, 0] == np.float32(0.1)
-    assert np.isnan(values[0, 0, 1])
+    assert_array_equal(values[0, ABC.entities.index("a")], np.array([500.1, np.nan], np.float32))
 
 
 def test_steps_and_times_are_each_others_inverse_and_extrapolate() -> None:
@@ -88,75 +146,26 @@ def test_steps_and_times_are_each_others_inverse_and_extrapolate() -> None:
 
 
 def test_reading_outside_the_panel_gives_nan() -> None:
-    panel = panel_of([[[1, 2, 3]]])
+    panel = made_of([[[1, 2, 3]]])
     nan = np.nan
     assert_array_equal(panel.read(-2, 5)[0, 0], np.array([nan, nan, 1, 2, 3, nan, nan], np.float32))
     assert_array_equal(panel.read(7, 9)[0, 0], np.array([nan, nan], np.float32))
+    assert_array_equal(panel.read(-9, -7)[0, 0], np.array([nan, nan], np.float32))
     assert_array_equal(panel.read(1, 2)[0, 0], np.array([2], np.float32))
     assert panel.read(1, 1).shape == (1, 1, 0)
 
 
 @given(
-    lengths=st.lists(st.integers(1, 5), min_size=1, max_size=5), begin=st.integers(-4, 25), length=st.integers(0, 12)
+    lengths=st.lists(st.integers(1, 5), min_size=1, max_size=5), begin=st.integers(-14, 25), length=st.integers(0, 12)
 )
 def test_chunks_are_invisible(lengths: list[int], begin: int, length: int) -> None:
-    whole = panel_of(np.arange(2 * 3 * sum(lengths), dtype=np.float32).reshape(2, 3, -1))
-    pieces = np.split(whole.chunks[0], np.cumsum(lengths)[:-1], axis=2)
-    chunked = Panel(whole.start, whole.step_s, whole.channels, whole.entities, tuple(pieces))
-    assert chunked.steps == whole.steps
-    assert_array_equal(chunked.read(begin, begin + length), whole.read(begin, begin + length))
-
-
-@given(
-    hours=st.integers(1, 80),
-    offset=st.integers(0, 30),
-    step_s=st.sampled_from([1800, 3600, 7200, 86_400]),
-    missing=st.integers(0, 2**32 - 1),
-)
-def test_disk_gives_back_what_memory_held(hours: int, offset: int, step_s: int, missing: int) -> None:
-    random = np.random.default_rng(missing)
-    values = random.uniform(0, 1e6, (2, 3, hours)).astype(np.float32)
-    values[random.random(values.shape) < 0.2] = np.nan
-    start = MONDAY + timedelta(seconds=offset * step_s)
-    panel = panel_of(values, start, step_s)
-    with TemporaryDirectory() as place:
-        reopened = save(panel, Path(place) / "panel", {})
-        days = {f"{panel.time(step):%Y-%m-%d}.npy" for step in range(hours)}
-        assert {path.name for path in (Path(place) / "panel").glob("*.npy")} == days, "one file per UTC day"
-        assert (reopened.start, reopened.step_s) == (start, step_s)
-        assert (reopened.channels, reopened.entities) == (panel.channels, panel.entities)
-        assert reopened.steps == hours
-        assert_array_equal(reopened.read(-3, hours + 3), panel.read(-3, hours + 3))
-
-
-def test_each_file_holds_the_steps_of_its_day(tmp_path: Path) -> None:
-    save(panel_of([[list(range(30))]], MONDAY + timedelta(hours=20)), tmp_path / "panel", {"rows": 30})
-    files = {path.name: np.load(path)[0, 0] for path in (tmp_path / "panel").glob("*.npy")}
-    assert_array_equal(files["2026-03-02.npy"], range(4))
-    assert_array_equal(files["2026-03-03.npy"], range(4, 28))
-    assert_array_equal(files["2026-03-04.npy"], range(28, 30))
-    assert '"rows": 30' in (tmp_path / "panel" / "manifest.json").read_text()
-
-
-def test_saving_replaces_the_folder_as_a_whole(tmp_path: Path) -> None:
-    save(panel_of([[list(range(100))]]), tmp_path / "panel", {})
-    (tmp_path / ".panel.part").mkdir()
-    (tmp_path / ".panel.part" / "2020-01-01.npy").write_bytes(b"left by a run that died")
-    again = save(panel_of([[[7, 8]]]), tmp_path / "panel", {})
-    assert again.steps == 2
-    assert sorted(path.name for path in tmp_path.rglob("*")) == ["2026-03-02.npy", "manifest.json", "panel"]
-
-
-def test_a_panel_may_be_saved_over_itself(tmp_path: Path) -> None:
-    values = np.arange(60, dtype=np.float32).reshape(1, 1, 60)
-    save(panel_of(values), tmp_path / "panel", {})
-    again = save(open_panel(tmp_path / "panel"), tmp_path / "panel", {})
-    assert_array_equal(again.read(0, 60), values)
-
-
-def test_pages_of_a_saved_panel_are_mapped_not_loaded(tmp_path: Path) -> None:
-    reopened = save(panel_of([[[1, 2]]]), tmp_path / "panel", {})
-    assert all(isinstance(chunk, np.memmap) for chunk in reopened.chunks)
+    values = np.arange(2 * 3 * sum(lengths), dtype=np.float32).reshape(2, 3, -1)
+    pieces = np.split(values, np.cumsum(lengths)[:-1], axis=2)
+    chunked = replace(made_of(values), chunks=tuple(pieces))
+    assert chunked.steps == values.shape[2]
+    outside = np.full((2, 3, 40), np.nan, np.float32)
+    padded = np.concatenate([outside, values, outside], axis=2)
+    assert_array_equal(chunked.read(begin, begin + length), padded[:, :, 40 + begin : 40 + begin + length])
 
 
 @pytest.mark.parametrize(
@@ -180,17 +189,9 @@ def test_an_entity_that_left_more_than_a_day_ago_is_not_waited_for() -> None:
     assert seen("#" * 40, "#" * 20 + "." * 20).watermark() == 19
 
 
-def test_one_wrong_time_does_not_become_a_panel_of_decades() -> None:
-    times = [datetime(1970, 1, 1, tzinfo=UTC), datetime(2026, 3, 2, tzinfo=UTC)]
-    frame = pl.DataFrame({"time": times, "entity_id": ["a", "a"], "power_w": [1.0, 2.0]})
-    entities = ["a", *(f"b{index}" for index in range(1000))]
-    with pytest.raises(DataError, match="1970"):
-        dense(frame.lazy(), ["power_w"], entities, step_s=300)
-
-
 def test_one_channel_is_enough_to_have_reported() -> None:
     nan = np.nan
-    assert panel_of([[[1, nan]], [[nan, 2]]]).watermark() == 1
+    assert made_of([[[1, nan]], [[nan, 2]]]).watermark() == 1
 
 
 def test_the_watermark_of_nothing_is_refused() -> None:
@@ -198,6 +199,7 @@ def test_the_watermark_of_nothing_is_refused() -> None:
         seen("..", "..").watermark()
 
 
-def test_the_watermark_is_the_same_from_disk(tmp_path: Path) -> None:
+def test_the_watermark_is_the_same_in_chunks() -> None:
     panel = seen("#" * 40 + "....", "#" * 30 + "..............")
-    assert save(panel, tmp_path / "panel", {}).watermark() == panel.watermark() == 29
+    chunked = replace(panel, chunks=tuple(np.split(panel.chunks[0], [24], axis=2)))
+    assert chunked.watermark() == panel.watermark() == 29
