@@ -60,7 +60,7 @@ def spec_of(window: WindowConfig) -> ForecastSpec:
 
 def _panel(trace: Trace, spec: ForecastSpec, config: JobConfig, stage: Stage) -> tuple[Panel, str]:
     """The panel of a trace, and a line on what it holds."""
-    settings = {name: value for name, value in asdict(config.source).items() if name != "until"}
+    settings = {name: value for name, value in asdict(config.source).items() if name not in {"until", "jobs", "weather"}}
     key = key_of(settings, trace.topology.table.write_json(), spec.past, spec.step_s)
     store = Store(Path(config.cache) / "panels" / key, config.memory_gb)
     updated = store.update(trace, spec, "source", stage.progress)

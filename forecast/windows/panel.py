@@ -1,6 +1,7 @@
 """The dense panel: float32 `[channel, entity, time]`, NaN = not observed, memory-mapped in chunks of one UTC day."""
 
 from collections.abc import Collection
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -14,6 +15,9 @@ from forecast.contracts.topology import Topology
 from forecast.features.gridded import Floats
 from forecast.features.pipeline import build
 from forecast.features.units import check_units, typical
+
+#: Windows of this many bytes are copied by all cores.
+_LARGE = 2**26
 
 #: Telemetry longer than this is looked at for the stretch between a wrong time and the right ones.
 _LONG = timedelta(days=400)
@@ -57,10 +61,19 @@ class Panel:
         window = np.empty((len(self.channels), len(self.entities), end - begin), np.float32)
         window[:, :, : max(-begin, 0)] = np.nan
         window[:, :, max(self.steps - begin, 0) :] = np.nan
-        for chunk, offset in zip(self.chunks, self._offsets, strict=False):
-            low, high = max(begin, offset), min(end, offset + chunk.shape[2])
-            if low < high:
-                window[:, :, low - begin : high - begin] = chunk[:, :, low - offset : high - offset]
+
+        def copy(entities: slice) -> None:
+            for chunk, offset in zip(self.chunks, self._offsets, strict=False):
+                low, high = max(begin, offset), min(end, offset + chunk.shape[2])
+                if low < high:
+                    window[:, entities, low - begin : high - begin] = chunk[:, entities, low - offset : high - offset]
+
+        if window.nbytes < _LARGE:
+            copy(slice(None))
+            return window
+        step = -(-len(self.entities) // pl.thread_pool_size())
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(copy, (slice(first, first + step) for first in range(0, len(self.entities), step))))
         return window
 
     def watermark(self) -> int:
