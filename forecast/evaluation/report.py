@@ -80,7 +80,7 @@ def write_report(report: Report, path: Path) -> Path:
         OSError: the file cannot be written.
     """
     environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
+        loader=FileSystemLoader([Path(__file__).parent, Path(__file__).parents[1]]),  # the style is every page's
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

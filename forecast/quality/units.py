@@ -1,0 +1,116 @@
+"""Which unit a fleet's values fit, all of it and each of its halls, day by day."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from statistics import median
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from forecast.contracts.errors import DataError
+from forecast.contracts.signals import SIGNALS
+from forecast.contracts.topology import Topology
+from forecast.features.gridded import Gridded
+from forecast.features.units import Medians, check_units
+from forecast.quality.quality import Elsewhere, Unit
+
+#: What is judged, and the column of its limit; supply air has the same for all.
+_LIMITS = {"power_w": "power_limit_w", "temperature_c": "temperature_limit_c", "inlet_c": None}
+#: Supply air and coolant reach 45 °C: ASHRAE A4 and W45 (DOMAIN.md §1).
+_WARMEST_SUPPLY_C = 45.0
+#: A median needs no more cells than this.
+_CELLS = 20_000
+#: Collectors and exporters go wrong by hall; where a fleet names none, by site.
+_TOGETHER = "hall"
+
+
+@dataclass(frozen=True, eq=False)
+class Groups:
+    """Halls, else sites, and the places of the entities in each."""
+
+    members: Mapping[str, NDArray[np.intp]]
+
+    @classmethod
+    def of(cls, topology: Topology) -> "Groups":
+        columns = ("entity_id", "parent_id", "level", "site")
+        rows = {row[0]: row[1:] for row in topology.table.select(columns).iter_rows()}
+        names = []
+        for entity in topology.entities:
+            at: str | None = entity
+            while at is not None and rows[at][1] != _TOGETHER:
+                at = rows[at][0]
+            names.append(at or rows[entity][2])
+        labels = np.array(names, dtype=object)
+        return cls({name: np.flatnonzero(labels == name) for name in dict.fromkeys(names)})
+
+
+def medians_by_group(day: Gridded, topology: Topology, groups: Groups) -> dict[tuple[str, str], float]:
+    """Median of each judged signal relative to its limit by (signal, group), where there is one."""
+    found = {}
+    for signal, column in _LIMITS.items():
+        if signal not in day.signals:
+            continue
+        limit = _limit(topology, column)
+        values = day.values[day.signals.index(signal)]
+        for name, places in groups.members.items():
+            mine = places[~np.isnan(limit[places])]
+            every = len(mine) * day.steps // _CELLS + 1
+            relative = values[mine, ::every] / limit[mine, None] if mine.size else np.empty(0)
+            seen = relative[~np.isnan(relative)]
+            if seen.size:
+                found[signal, name] = float(np.median(seen))
+    return found
+
+
+def units(
+    signals: Sequence[str],
+    medians: Sequence[Medians],
+    groups: Sequence[Mapping[tuple[str, str], float]],
+    days: Sequence[date],
+) -> tuple[Unit, ...]:
+    """What the typical values tell of the units.
+
+    Args:
+        signals: those looked at; of other kinds than power and temperature nothing can be told.
+        medians, groups: of each of the `days`.
+    """
+    return tuple(_unit(signal, medians, groups, days) for signal in _LIMITS if signal in signals)
+
+
+def _unit(
+    signal: str, medians: Sequence[Medians], groups: Sequence[Mapping[tuple[str, str], float]], days: Sequence[date]
+) -> Unit:
+    known = [value for day in medians if (value := day.get(signal)) is not None]
+    typical = median(known) if known else None
+    fits = None if typical is None else fitting(signal, typical)
+    elsewhere: dict[tuple[str, str], list[date]] = {}
+    for day, by_group in zip(days, groups, strict=True):
+        for (of, group), value in by_group.items():
+            if of == signal and (other := fitting(signal, value)) != fits:
+                elsewhere.setdefault((group, other), []).append(day)
+    return Unit(
+        signal,
+        SIGNALS[signal].unit,
+        typical,
+        fits,
+        tuple(Elsewhere(group, unit, tuple(on)) for (group, unit), on in elsewhere.items()),
+    )
+
+
+def fitting(signal: str, typical: float) -> str:
+    """The unit that a median relative to the limit fits, by the rule that training keeps to."""
+    try:
+        check_units({signal: typical}, "")
+    except DataError:
+        if signal == "power_w":
+            return "kW" if typical < 1 else "mW"
+        return "°F"
+    return SIGNALS[signal].unit
+
+
+def _limit(topology: Topology, column: str | None) -> NDArray[np.float64]:
+    if column is None:
+        return np.full(len(topology.entities), _WARMEST_SUPPLY_C)
+    return topology.table[column].cast(pl.Float64).fill_null(float("nan")).to_numpy()

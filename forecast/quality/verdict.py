@@ -1,0 +1,134 @@
+"""Whether training should proceed: a few rules, each with a bound and where it comes from."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from forecast.features.absence import LEFT_S, STORM_RATIO
+from forecast.quality.quality import Judged, Unit
+from forecast.wording import fixed, moment, percent, target_title
+
+#: Of what came, a larger share that is no observation, or breaks the contract, speaks of a broken exporter and not of
+#: single sensors: nineteen of twenty is what a complete step asks for too (OPERATIONS.md §1).
+MOST_BROKEN = 0.05
+
+#: A sampler this much slower than the grid leaves a step empty now and then, whatever it does.
+_SPARSE = 1.1
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the rules look at.
+
+    Attributes:
+        absent: channels that the telemetry has no column for.
+        completeness, unusable: target to the share of its expected steps that are usable, and to the share of those
+            that came which are not; of a target that never came there is none.
+        interval_s: target to the typical time between its samples.
+        step_s: of the grid.
+        units: as they were inferred.
+        rows, set_aside: rows as they came, and rows or values that break the contract.
+        watermark: the last complete step.
+        now: what the clock says; None where nobody asked whether the telemetry is of today.
+    """
+
+    targets: Sequence[str]
+    absent: Sequence[str]
+    completeness: Mapping[str, float]
+    unusable: Mapping[str, float]
+    interval_s: Mapping[str, float]
+    step_s: int
+    units: Sequence[Unit]
+    rows: int
+    set_aside: int
+    watermark: datetime
+    now: datetime | None
+
+
+def verdict(evidence: Evidence) -> tuple[Judged, ...]:
+    """Every rule with what was found."""
+    return (
+        _channels(evidence),
+        *(_observed(target, evidence) for target in evidence.targets),
+        *(_unit(unit) for unit in evidence.units),
+        *(_complete(target, evidence) for target in evidence.targets if target in evidence.completeness),
+        *(_usable(target, evidence) for target in evidence.targets if target in evidence.unusable),
+        _kept(evidence),
+        _fresh(evidence),
+    )
+
+
+def _channels(evidence: Evidence) -> Judged:
+    found = f"no column {', '.join(evidence.absent)}" if evidence.absent else "all there"
+    if not evidence.targets:
+        found = "neither power_w nor temperature_c"
+    passed = not evidence.absent and bool(evidence.targets)
+    return Judged("every channel has a column", found, "all", "training refuses less", passed)
+
+
+def _observed(target: str, evidence: Evidence) -> Judged:
+    came = target in evidence.completeness and evidence.completeness[target] > 0
+    return Judged(f"{_named(target)} was observed", "yes" if came else "never", "once", "training refuses less", came)
+
+
+def _unit(unit: Unit) -> Judged:
+    rule = f"{_named(unit.signal)} is in {unit.declared}"
+    bound, source = "the median fits", "training refuses another unit"
+    if unit.typical is None or unit.fits is None:
+        return Judged(rule, "cannot be judged: no nameplate", bound, source, None)
+    where = "the limit" if unit.signal != "power_w" else "nameplate"
+    typically = f"typically {significant(unit.typical)} × {where}"
+    if unit.fits == unit.declared:
+        return Judged(rule, typically, bound, source, passed=True)
+    spelt = {"°F": "degF"}.get(unit.fits, unit.fits)
+    found = f"{typically}, which fits {unit.fits}: declare units: {{{unit.signal}: {spelt}}} in the source's YAML"
+    return Judged(rule, found, bound, source, passed=False)
+
+
+def _complete(target: str, evidence: Evidence) -> Judged:
+    share = evidence.completeness[target]
+    bound = f"at least {percent(1 - STORM_RATIO, 0)}"
+    source = f"over {percent(STORM_RATIO, 0)} missing is a storm, which is not trained on"
+    interval_s = evidence.interval_s.get(target, 0.0)
+    sparse = interval_s > _SPARSE * evidence.step_s
+    slower = f"; a sample comes every {fixed(interval_s, 0)} s: choose a longer step" if sparse else ""
+    return Judged(f"{_named(target)} is complete", percent(share) + slower, bound, source, share >= 1 - STORM_RATIO)
+
+
+def _usable(target: str, evidence: Evidence) -> Judged:
+    share = evidence.unusable[target]
+    found = f"{percent(share)} of what came is stuck, a spike, impossible or in another unit"
+    source = "more is a broken exporter, not single sensors"
+    return Judged(
+        f"{_named(target)} can be believed", found, f"at most {percent(MOST_BROKEN, 0)}", source, share <= MOST_BROKEN
+    )
+
+
+def _kept(evidence: Evidence) -> Judged:
+    share = evidence.set_aside / evidence.rows
+    return Judged(
+        "rows keep the contract",
+        f"{fixed(evidence.set_aside, 0)} of {fixed(evidence.rows, 0)} rows set aside, whole or a value of them",
+        f"at most {percent(MOST_BROKEN, 0)}",
+        "more is a broken mapping or export",
+        share <= MOST_BROKEN,
+    )
+
+
+def _fresh(evidence: Evidence) -> Judged:
+    rule, bound = "the telemetry is of today", f"complete up to {LEFT_S // 3600} h before --now"
+    source = "who is silent for 24 h is not forecast any more"
+    found = f"complete up to {moment(evidence.watermark)}"
+    if evidence.now is None:
+        return Judged(rule, f"{found}; judged with --now", bound, source, None)
+    age_s = (evidence.now - evidence.watermark).total_seconds()
+    return Judged(rule, found, bound, source, age_s <= LEFT_S)
+
+
+def significant(value: float) -> str:
+    """Two significant digits, as of 0.00031 or 1.2; ratios may be far from 1."""
+    return f"{value:.2g}" if 1e-4 <= abs(value) < 1e4 else f"{value:.1e}"
+
+
+def _named(target: str) -> str:
+    return target if target_title(target) == target else f"{target_title(target)} ({target})"
