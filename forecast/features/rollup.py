@@ -57,7 +57,7 @@ def roll_up(values: Floats, came: Flags, signals: Sequence[str], topology: Topol
 
 def _afresh(came: Flags, day_steps: int) -> Flags:
     """Whether nobody was heard on the day before each day, `[signal, day]`."""
-    heard = came.any(axis=1)
+    heard = np.asarray(came.any(axis=1))
     days = [heard[:, first : first + day_steps].any(axis=1) for first in range(0, heard.shape[1], day_steps)]
     return ~np.stack([np.zeros(len(heard), np.bool_), *days[:-1]], axis=1)
 

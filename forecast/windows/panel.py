@@ -20,7 +20,7 @@ from forecast.features.units import check_units, typical
 _LARGE = 2**26
 
 #: Telemetry longer than this is looked at for the stretch between a wrong time and the right ones.
-_LONG = timedelta(days=400)
+LONG = timedelta(days=400)
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,7 +122,7 @@ def span(telemetry: pl.LazyFrame, topology: Topology, where: str) -> tuple[datet
     first, last = times.collect(engine="streaming").row(0)
     if first is None:
         raise DataError(f"{where}: no rows of known entities in the time range; check the path, the ids and `until`.")
-    if last - first > _LONG:
+    if last - first > LONG:
         days = telemetry.filter(mine).select(pl.col("time").dt.truncate("1d").n_unique()).collect(engine="streaming")
         if days.item() < (last - first).days // 10:
             raise DataError(f"{where}: spans {first} to {last} with next to nothing in between; check its times.")

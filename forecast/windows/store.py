@@ -11,7 +11,7 @@ that is interrupted leaves what the next one takes up or sweeps, and what comes 
 
 import fcntl
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
@@ -30,7 +30,7 @@ from forecast.features.marks import Mark
 from forecast.features.pipeline import Built
 from forecast.features.units import check_units, typical
 from forecast.traces.trace import Part, Progress, Trace, silent
-from forecast.windows.panel import Panel, check_channels, check_observed, midnight, span
+from forecast.windows.panel import LONG, Panel, check_channels, check_observed, midnight, span
 from forecast.windows.stretches import DAY, Stretches, start_of
 
 
@@ -146,9 +146,12 @@ class Store:
         return Panel(start, spec.step_s, spec.past, topology.entities, tuple(chunks))
 
     def _days(self) -> list[Day]:
-        """The record of the last run, as far as its files are there."""
+        """The record of the last run, as far as its files are there; none of one that other code kept otherwise."""
         manifest = self.folder / "manifest.json"
-        days = [Day(**day) for day in json.loads(manifest.read_text())] if manifest.exists() else []
+        try:
+            days = [Day(**day) for day in json.loads(manifest.read_text())] if manifest.exists() else []
+        except (TypeError, ValueError):
+            return []
         return [day for day in days if (self.folder / day.file).exists()]
 
     def _publish(self, days: Iterable[Day]) -> None:
@@ -177,7 +180,7 @@ def _keys(trace: Trace, spec: ForecastSpec, where: str) -> dict[str, str]:
     code = code_version("contracts", "features", "windows")
     made = key_of(trace.topology.table.write_json(), spec.past, spec.step_s, code)
     times = [(midnight(part.first), midnight(part.last), part.key) for part in parts if part.first and part.last]
-    day, last = min(first for first, _, _ in times), max(last for _, last, _ in times)
+    day, last = _ends([(first, end) for first, end, _ in times], trace, where)
     last = min(last, midnight(trace.now)) if trace.now else last
     if last < day:
         raise DataError(f"{where}: begins {day:%Y-%m-%d}, which is yet to come; check its times.")
@@ -187,6 +190,17 @@ def _keys(trace: Trace, spec: ForecastSpec, where: str) -> dict[str, str]:
         keys[f"{day:%Y-%m-%d}"] = key_of(made, into)
         day += DAY
     return keys
+
+
+def _ends(times: Sequence[tuple[datetime, datetime]], trace: Trace, where: str) -> tuple[datetime, datetime]:
+    """First and last day of parts; by their rows where a wrong time may be what makes them long or far apart."""
+    first, last = min(begin for begin, _ in times), max(end for _, end in times)
+    longest = max(end - begin for begin, end in times)
+    covered = sum(((end - begin) + DAY for begin, end in times), timedelta())
+    if longest > LONG or (last - first > LONG and covered < (last - first) / 10):
+        begin, end = span(trace.telemetry, trace.topology, where)
+        first, last = max(first, midnight(begin)), min(last, midnight(end))
+    return first, last
 
 
 def _whole(trace: Trace, where: str) -> Part:

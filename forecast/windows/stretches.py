@@ -1,5 +1,6 @@
 """A source built stretch by stretch, in time order, in as much memory as it may take."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -107,7 +108,7 @@ class Stretches:
         left = self.memory_gb * 1e9 - _BASE_BYTES - cells * _MEASURED_BYTES
         days = int(left // (cells * in_work))
         if days < 1:
-            least = (_BASE_BYTES + cells * (_MEASURED_BYTES + in_work)) / 1e9
+            least = math.ceil((_BASE_BYTES + cells * (_MEASURED_BYTES + in_work)) / 1e8) / 10
             raise ConfigError(
                 f"memory_gb={self.memory_gb:g} has no room for a day of {entities:,} entities "
                 f"at {self.step_s} s; set at least {least:.1f}, or a longer window.step_s."

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from trees import MONDAY, at, samples
@@ -133,6 +133,7 @@ def check_means(found: Gridded, rows: Sequence[Row], entities: int = 3) -> None:
     assert_allclose(found.values, by_hand(rows, entities), rtol=1.2e-7, atol=1e-10)
 
 
+@settings(max_examples=50)
 @given(ROWS, KINDS)
 def test_means_are_those_taken_by_hand_in_any_order(rows: list[Row], kinds: tuple[Any, Any]) -> None:
     check_means(gridded(table(rows, 3, *kinds)), rows)
@@ -157,6 +158,7 @@ def test_a_row_older_than_one_before_it_is_out_of_order(rows: list[Row]) -> None
     assert_array_equal((gridded(table(rows)).marks & Mark.OUT_OF_ORDER) > 0, late)
 
 
+@settings(max_examples=50)
 @given(ROWS, st.randoms(use_true_random=False), st.integers(1, 9), st.integers(1, 9), st.sampled_from([1, 2, 3, 7, 64]))
 def test_order_batches_groups_and_threads_do_not_change_a_bit(
     rows: list[Row], shuffler: Any, batch: int, group: int, threads: int
@@ -285,6 +287,7 @@ def test_rows_of_strangers_are_counted_within_the_grid_only() -> None:
     assert not into.came.any()
 
 
+@settings(max_examples=50)
 @given(ROWS, st.integers(0, STEPS - 1))
 def test_steps_before_the_first_are_left_as_they_are(rows: list[Row], first: int) -> None:
     found, whole = gridded(table(rows), first=first), gridded(table(rows))
@@ -312,6 +315,7 @@ def test_a_sample_lies_in_the_step_that_begins_at_or_before_it(step_s: int) -> N
     assert [into.time(int(step)) for step in steps] == [at(1234.5 * 60 // step_s * step_s / 60), at(1440)]
 
 
+@settings(max_examples=50)
 @given(ROWS, ROWS, st.integers(0, STEPS - 1))
 def test_a_sample_after_a_step_never_changes_it(before: list[Row], after: list[Row], step: int) -> None:
     now = step * STEP_S

@@ -1,0 +1,410 @@
+"""The panel on disk: whatever comes when, it is what a full rebuild makes, and only what changed is built again."""
+
+import errno
+import json
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import dying_updater
+import numpy as np
+import polars as pl
+import pytest
+from dying_updater import after, before, update, watch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.testing import assert_array_equal
+from small_lake import SPEC, TREE, Stretch, by_day, trace_of
+from trees import MONDAY, node, tree_of
+
+from forecast.contracts.errors import ConfigError, DataError
+from forecast.traces.files import FileSource
+from forecast.traces.trace import Trace
+from forecast.windows import stretches
+from forecast.windows.panel import Panel, panel_of
+from forecast.windows.store import Store, Updated
+
+#: What happens to a lake: a day more, rows for old days, a file rewritten or dropped, an end that moves.
+STRETCHES = st.builds(
+    Stretch,
+    first_hour=st.integers(-80, 150),
+    hours=st.sampled_from([1, 5, 24, 30]),
+    servers=st.sampled_from(["abcde", "a", "bd"]),
+    seed=st.integers(0, 3),
+)
+CHANGES = st.lists(
+    st.one_of(
+        st.tuples(st.just("append"), st.sampled_from([1, 7, 24, 60])),
+        st.tuples(st.just("put"), st.sampled_from(["day-00", "day-01", "new-1", "new-2"]), STRETCHES),
+        st.tuples(st.just("drop"), st.integers(0, 20)),
+        st.tuples(st.just("until"), st.none() | st.integers(30, 150)),
+    ),
+    min_size=1,
+    max_size=4,
+)
+
+
+def same(one: Panel, other: Panel) -> None:
+    assert (one.start, one.step_s, one.channels, one.entities) == (
+        other.start,
+        other.step_s,
+        other.channels,
+        other.entities,
+    )
+    assert_array_equal(one.read(0, one.steps), other.read(0, other.steps))
+
+
+def files_in(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+def check_folder(folder: Path, updated: Updated) -> None:
+    """It holds what the panel is made of and nothing else."""
+    assert files_in(folder) == {"manifest.json", ".lock", *(day.file for day in updated.days)}
+
+
+def check_whole(folder: Path, updated: Updated, trace: Trace) -> None:
+    """The panel is that of a full rebuild, and that made in memory."""
+    check_folder(folder, updated)
+    same(updated.panel, panel_of(trace.telemetry, TREE, SPEC))
+    with TemporaryDirectory() as fresh:
+        rebuilt = Store(Path(fresh)).update(trace, SPEC, "lake")
+        assert rebuilt.built == len(rebuilt.days)
+        same(updated.panel, rebuilt.panel)
+
+
+def content(trace: Trace) -> dict[str, list[str]]:
+    """Every day to what goes into it: the parts with samples of it or of the day before, by their keys."""
+    ranges = [(part.first.date(), part.last.date(), part.key) for part in trace.parts if part.first and part.last]
+    day, end = min(first for first, _, _ in ranges), max(last for _, last, _ in ranges)
+    days = [day + timedelta(days=index) for index in range((end - day).days + 1)]
+    return {
+        str(day): sorted(key for first, last, key in ranges if first <= day and last >= day - timedelta(days=1))
+        for day in days
+    }
+
+
+def apply(files: dict[str, Stretch], change: tuple[object, ...]) -> None:
+    match change:
+        case ("append", int(hours)):
+            end = max(file.first_hour + file.hours for file in files.values())
+            files[f"more-{end}"] = Stretch(end, hours)
+        case ("put", str(name), Stretch() as stretch):
+            files[name] = stretch
+        case ("drop", int(at)) if len(files) > 1:
+            del files[sorted(files)[at % len(files)]]
+
+
+@settings(max_examples=12)
+@given(CHANGES, st.sampled_from([1, 2, 16]))
+def test_updates_end_where_a_full_rebuild_does(changes: list[tuple[object, ...]], at_once: int) -> None:
+    files, until, built = by_day(2), None, dict[str, list[str]]()
+    with TemporaryDirectory() as place, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stretches, "_MOST_DAYS", at_once)
+        for change in [(), *changes]:
+            apply(files, change)
+            if change[:1] == ("until",):
+                until = change[1]
+            end = None if until is None else (MONDAY + timedelta(hours=int(str(until)))).isoformat()
+            trace = trace_of(files, end)
+            if not any(part.first for part in trace.parts):
+                continue
+            updated = Store(Path(place)).update(trace, SPEC, "lake")
+            wanted = content(trace)
+            assert [day.day for day in updated.days] == list(wanted)
+            assert updated.built == sum(built.get(day) != into for day, into in wanted.items())
+            built = wanted
+            check_whole(Path(place), updated, trace)
+
+
+def lake_with(change: Mapping[str, Stretch | None]) -> Trace:
+    files = {**by_day(10), **change}
+    return trace_of({name: file for name, file in files.items() if file})
+
+
+@pytest.mark.parametrize(
+    ("change", "built", "days"),
+    [
+        ({}, 0, 10),
+        ({"day-10": Stretch(240, 24)}, 1, 11),
+        ({"day-10": Stretch(240, 1)}, 1, 11),
+        ({"day-12": Stretch(288, 24)}, 3, 13),  # days without rows are days too
+        ({"late": Stretch(50, 2, "a")}, 2, 10),  # the third day and the one after it
+        ({"late": Stretch(230, 1, "a")}, 1, 10),
+        ({"late": Stretch(46, 4, "a")}, 3, 10),  # over midnight
+        ({"day-03": Stretch(72, 24, seed=1)}, 2, 10),
+        ({"day-09": None}, 0, 9),
+        ({"day-00": None}, 1, 9),  # the first day has no day before it
+        ({"day-04": None}, 2, 10),
+        ({"day--1": Stretch(-24, 24)}, 2, 11),
+        ({"day--3": Stretch(-72, 24)}, 3, 13),  # ... nor is the day after a silent one changed
+    ],
+)
+def test_only_days_whose_input_changed_are_built(
+    tmp_path: Path, change: dict[str, Stretch | None], built: int, days: int
+) -> None:
+    Store(tmp_path).update(lake_with({}), SPEC, "lake")
+    trace = lake_with(change)
+    updated = Store(tmp_path).update(trace, SPEC, "lake")
+    assert (updated.built, len(updated.days)) == (built, days)
+    check_whole(tmp_path, updated, trace)
+    assert Store(tmp_path).update(trace, SPEC, "lake").built == 0
+
+
+def test_files_of_days_that_did_not_change_are_not_touched(tmp_path: Path) -> None:
+    first = Store(tmp_path).update(lake_with({}), SPEC, "lake")
+    stamps = {name: (tmp_path / name).stat().st_mtime_ns for name in files_in(tmp_path) if name.endswith(".npy")}
+    held = [np.array(chunk) for chunk in first.panel.chunks]
+    Store(tmp_path).update(lake_with({"late": Stretch(50, 2, "a")}), SPEC, "lake")
+    kept = files_in(tmp_path) & set(stamps)
+    assert len(kept) == 8
+    assert all((tmp_path / name).stat().st_mtime_ns == stamps[name] for name in kept)
+    for chunk, values in zip(first.panel.chunks, held, strict=True):
+        assert isinstance(chunk, np.memmap)
+        assert_array_equal(chunk, values, "who mapped a day that was replaced keeps it")
+
+
+def test_another_tree_channel_or_step_is_another_panel(tmp_path: Path) -> None:
+    trace = trace_of(by_day(3))
+    Store(tmp_path).update(trace, SPEC, "lake")
+    smaller = tree_of(*(node(name) for name in "abc"))
+    for other, spec in (
+        (replace(trace, topology=smaller), SPEC),
+        (trace, replace(SPEC, targets=("power_w",), past=("power_w",))),
+        (trace, replace(SPEC, step_s=1800)),
+    ):
+        updated = Store(tmp_path).update(other, spec, "lake")
+        assert updated.built == 3
+        same(updated.panel, panel_of(other.telemetry, other.topology, spec))
+
+
+def test_a_lake_of_parquet_files_is_read_file_by_file(tmp_path: Path) -> None:
+    TREE.table.write_parquet(tmp_path / "tree.parquet")
+
+    def write(name: str, stretch: Stretch) -> None:
+        path = tmp_path / "lake" / f"{name}.parquet"
+        path.parent.mkdir(exist_ok=True)
+        stretch.table().write_parquet(path)
+
+    def read() -> Trace:
+        return FileSource(path=str(tmp_path / "lake"), topology=str(tmp_path / "tree.parquet")).read()
+
+    def updated() -> Updated:
+        trace = read()
+        found = Store(tmp_path / "panel").update(trace, SPEC, "lake")
+        same(found.panel, panel_of(trace.telemetry, TREE, SPEC))
+        return found
+
+    for name, stretch in by_day(4).items():
+        write(name, stretch)
+    assert updated().built == 4
+    write("day-04", Stretch(96, 24))
+    assert updated().built == 1
+    write("day-01", Stretch(24, 24, seed=3))
+    assert updated().built == 2
+    write("late", Stretch(3, 2, "b"))
+    assert updated().built == 2
+    assert updated().built == 0
+
+
+def test_a_source_that_knows_no_parts_is_built_as_a_whole(tmp_path: Path) -> None:
+    trace = replace(trace_of(by_day(3)), parts=())
+    assert Store(tmp_path).update(trace, SPEC, "lake").built == 3
+    assert Store(tmp_path).update(trace, SPEC, "lake").built == 0
+    more = replace(trace_of(by_day(4)), parts=(), key="other")
+    updated = Store(tmp_path).update(more, SPEC, "lake")
+    assert updated.built == 4
+    check_whole(tmp_path, updated, more)
+
+
+def test_strangers_and_nulls_at_the_ends_change_nothing(tmp_path: Path) -> None:
+    """A part may begin days before anybody known says anything."""
+    files = by_day(3)
+    trace = trace_of({**files, "strangers": Stretch(-30, 150, "xyz")})
+    updated = Store(tmp_path).update(trace, SPEC, "lake")
+    assert sum(day.unknown_rows for day in updated.days) > 0
+    same(updated.panel, panel_of(trace.telemetry, TREE, SPEC))
+    same(updated.panel, panel_of(trace_of(files).telemetry, TREE, SPEC))
+
+
+def test_progress_tells_of_every_stretch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stretches, "_MOST_DAYS", 4)
+    told: list[float] = []
+    Store(tmp_path).update(trace_of(by_day(10)), SPEC, "lake", told.append)
+    assert told == [0.4, 0.8, 1.0]
+
+
+def test_less_memory_is_more_stretches_of_the_same_bits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stretches, "_BASE_BYTES", 0)
+    trace = trace_of(by_day(10))
+    whole = Store(tmp_path / "whole").update(trace, SPEC, "lake").panel
+    taken = []
+    for exponent in range(30):
+        told: list[float] = []
+        try:
+            updated = Store(tmp_path / str(exponent), 1e-6 * 1.5**exponent).update(trace, SPEC, "lake", told.append)
+        except ConfigError:
+            continue
+        taken.append(len(told))
+        same(updated.panel, whole)
+    assert taken == sorted(taken, reverse=True)
+    assert (taken[0], taken[-1]) == (10, 1)
+
+
+def test_too_little_memory_names_the_setting_and_how_much_would_do(tmp_path: Path) -> None:
+    trace = trace_of(by_day(2))
+    with pytest.raises(ConfigError, match=r"^memory_gb=0.1 has no room for a day of 8 entities at 3600 s") as refusal:
+        Store(tmp_path, 0.1).update(trace, SPEC, "lake")
+    assert "\n" not in str(refusal.value)
+    enough = float(str(refusal.value).split("set at least ")[1].split(",")[0])
+    assert Store(tmp_path, enough).update(trace, SPEC, "lake").built == 2
+
+
+def test_what_cannot_be_a_panel_is_refused_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    good = trace_of(by_day(2))
+    for broken, why in (
+        (good.telemetry.drop("temperature_c"), "no column temperature_c"),
+        (good.telemetry.with_columns(temperature_c=pl.lit(float("nan"))), "temperature_c was never observed"),
+        (good.telemetry.with_columns(pl.col("power_w") / 1000), "power_w is typically"),
+    ):
+        with pytest.raises(DataError, match=f"^lake: {why}"):
+            Store(tmp_path).update(replace(good, telemetry=broken, parts=(), key=why), SPEC, "lake")
+    updated = Store(tmp_path).update(good, SPEC, "lake")
+    check_whole(tmp_path, updated, good)
+
+
+def test_a_file_with_one_wrong_time_is_no_panel_of_decades(tmp_path: Path) -> None:
+    trace = trace_of(by_day(2))
+    wrong = pl.LazyFrame({"time": [datetime(2001, 1, 1, tzinfo=UTC)], "entity_id": ["a"], "power_w": [500.0]})
+    first = replace(trace.parts[0], first=datetime(2001, 1, 1, tzinfo=UTC))
+    telemetry = pl.concat([wrong.cast({"time": pl.Datetime("us", "UTC")}), trace.telemetry], how="diagonal")
+    with pytest.raises(DataError, match=r"lake: spans 2001-01-01 .* check its times"):
+        Store(tmp_path).update(replace(trace, telemetry=telemetry, parts=(first, trace.parts[1])), SPEC, "lake")
+
+
+def test_a_stranger_with_a_wrong_time_does_not_stretch_the_panel(tmp_path: Path) -> None:
+    trace = trace_of(by_day(2))
+    first = replace(trace.parts[0], first=datetime(2001, 1, 1, tzinfo=UTC))
+    updated = Store(tmp_path).update(replace(trace, parts=(first, trace.parts[1])), SPEC, "lake")
+    assert len(updated.days) == 2
+    same(updated.panel, panel_of(trace.telemetry, TREE, SPEC))
+
+
+def test_years_of_telemetry_with_holes_are_a_panel(tmp_path: Path) -> None:
+    files = {f"{day}": Stretch(24 * day, 1, "a") for day in range(0, 500, 5)}
+    trace = trace_of(files)
+    updated = Store(tmp_path).update(trace, SPEC, "lake")
+    assert len(updated.days) == 496
+    same(updated.panel, panel_of(trace.telemetry, TREE, SPEC))
+
+
+@pytest.mark.parametrize("text", ["", "[{", "{}", '[{"day": "2026-03-02"}]', "[3]", "\x00" * 100])
+def test_a_manifest_of_another_make_is_no_obstacle(tmp_path: Path, text: str) -> None:
+    trace = trace_of(by_day(2))
+    Store(tmp_path).update(trace, SPEC, "lake")
+    (tmp_path / "manifest.json").write_text(text)
+    updated = Store(tmp_path).update(trace, SPEC, "lake")
+    assert updated.built == 2
+    check_whole(tmp_path, updated, trace)
+
+
+def check_converges(folder: Path, expected: Panel) -> None:
+    """The manifest can be read, and the next update ends where it should have."""
+    if (folder / "manifest.json").exists():
+        assert json.loads((folder / "manifest.json").read_text())
+    updated = update(folder, after())
+    check_folder(folder, updated)
+    same(updated.panel, expected)
+
+
+@pytest.fixture
+def expected(tmp_path: Path) -> Panel:
+    return update(tmp_path / "expected", after()).panel
+
+
+@pytest.mark.parametrize("earlier", [False, True], ids=["first", "next"])
+def test_what_a_kill_leaves_at_any_step_is_taken_up(tmp_path: Path, expected: Panel, earlier: bool) -> None:
+    """A killed process leaves the folder as it is at that moment, without what was not flushed."""
+    folder = tmp_path / "panel"
+    if earlier:
+        update(folder, before())
+    with pytest.MonkeyPatch.context() as patch:
+        taken = watch(lambda step: shutil.copytree(folder, tmp_path / f"at-{step}"), patch.setattr)
+        update(folder, after())
+    assert set(taken) == {"fsync", "replace"} | ({"unlink"} if earlier else set())
+    assert len(taken) > 15, "hardly a step was looked at"
+    for step in range(1, len(taken) + 1):
+        check_converges(tmp_path / f"at-{step}", expected)
+
+
+@pytest.mark.parametrize("step", [4, 13])
+def test_a_killed_process_does_not_hold_its_lock(tmp_path: Path, expected: Panel, step: int) -> None:
+    update(tmp_path / "panel", before())
+    assert run_updater(tmp_path / "panel", step).wait() == -signal.SIGKILL
+    assert any(name.endswith(".part") for name in files_in(tmp_path / "panel")), "it died while it wrote"
+    check_converges(tmp_path / "panel", expected)
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO])
+def test_a_disk_that_fails_at_any_step_leaves_what_the_next_run_takes_up(
+    tmp_path: Path, expected: Panel, code: int
+) -> None:
+    failures = 0
+    for at in range(1, 100):
+        folder = tmp_path / str(at)
+        update(folder, before())
+
+        def fail(step: int, at: int = at) -> None:
+            if step == at:
+                raise OSError(code, os.strerror(code))
+
+        with pytest.MonkeyPatch.context() as patch:
+            taken = watch(fail, patch.setattr)
+            try:
+                update(folder, after())
+            except OSError:
+                failures += 1
+        check_converges(folder, expected)
+        if len(taken) < at:
+            break
+    assert len(taken) < at
+    assert failures > 15, "hardly a step failed"
+
+
+def test_a_write_that_breaks_off_is_no_day(tmp_path: Path, expected: Panel) -> None:
+    """A limit on the size of files stands for the full disk: part of the day is there, the rest is refused."""
+    folder = tmp_path / "panel"
+    update(folder, before())
+    manifest = (folder / "manifest.json").read_text()
+    usual = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (500, usual[1]))
+    try:
+        with pytest.raises(OSError, match=r"File too large|requested and"):
+            update(folder, after())
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, usual)
+    assert (folder / "manifest.json").read_text() == manifest
+    check_converges(folder, expected)
+
+
+def test_two_processes_at_once_end_alike(tmp_path: Path, expected: Panel) -> None:
+    update(tmp_path / "panel", before())
+    assert [each.wait() for each in [run_updater(tmp_path / "panel", 0) for _ in range(2)]] == [0, 0]
+    updated = update(tmp_path / "panel", after())
+    assert updated.built == 0
+    check_folder(tmp_path / "panel", updated)
+    same(updated.panel, expected)
+
+
+def run_updater(folder: Path, step: int) -> subprocess.Popen[bytes]:
+    paths = os.pathsep.join(str(Path(dying_updater.__file__).parents[up]) for up in range(3))
+    command = [sys.executable, dying_updater.__file__, folder, str(step)]
+    return subprocess.Popen(command, env={**os.environ, "PYTHONPATH": paths})
