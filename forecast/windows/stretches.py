@@ -1,6 +1,5 @@
 """A source built stretch by stretch, in time order, in as much memory as it may take."""
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
