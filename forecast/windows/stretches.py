@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from math import ceil
 from typing import TypeVar
 
 from forecast.contracts.errors import ConfigError
@@ -107,7 +108,7 @@ class Stretches:
         left = self.memory_gb * 1e9 - _BASE_BYTES - cells * _MEASURED_BYTES
         days = int(left // (cells * in_work))
         if days < 1:
-            least = math.ceil((_BASE_BYTES + cells * (_MEASURED_BYTES + in_work)) / 1e8) / 10
+            least = ceil((_BASE_BYTES + cells * (_MEASURED_BYTES + in_work)) / 1e8) / 10
             raise ConfigError(
                 f"memory_gb={self.memory_gb:g} has no room for a day of {entities:,} entities "
                 f"at {self.step_s} s; set at least {least:.1f}, or a longer window.step_s."
