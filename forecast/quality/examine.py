@@ -42,7 +42,7 @@ class Asked:
         signals: channels to look at; those without a column count as absent.
         targets: what a forecast needs.
         step_s: grid step, seconds.
-        now: what the clock says; None for the clock of this machine, and the age of the telemetry is not judged.
+        now: what the clock says; None takes that of the source, and the age of the telemetry is not judged.
         memory_gb: what the process may hold, all in all, whatever the size of the telemetry.
     """
 
@@ -67,8 +67,8 @@ def examine(trace: Trace, asked: Asked, progress: Progress = silent, resets: pl.
         DataError: no believable row of a known entity, or a column of another type.
         ConfigError: the memory holds not even one day.
     """
-    clock = asked.now or datetime.now(UTC)
-    latest = min(LATEST, clock + timedelta(seconds=CLOCK_TOLERANCE_S))
+    clock = asked.now or trace.now
+    latest = min(LATEST, clock + timedelta(seconds=CLOCK_TOLERANCE_S)) if clock else LATEST
     believed = trace.telemetry.filter(pl.col("time").is_between(OLDEST, latest))
     set_aside = TELEMETRY.sift(trace.telemetry, asked.where, clock).report
     start, end = span(believed, trace.topology, asked.where)
@@ -91,7 +91,7 @@ def examine(trace: Trace, asked: Asked, progress: Progress = silent, resets: pl.
     )
     return Quality(
         where=asked.where,
-        examined_at=clock,
+        examined_at=clock or datetime.now(UTC),
         start=start,
         end=end,
         watermark=evidence.watermark,
@@ -111,7 +111,7 @@ def examine(trace: Trace, asked: Asked, progress: Progress = silent, resets: pl.
         units=inferred,
         clocks=clocks(tally.offsets, trace.topology.entities, asked.step_s),
         facts=tuple(odd_values(tally, asked.targets, resets)),
-        tree=tuple(odd_tree(trace.topology, told)),
+        tree=tuple(odd_tree(trace.topology)),
         verdict=verdict(evidence),
     )
 

@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 from forecast.contracts.signals import LEVELS, TARGETS
 from forecast.contracts.topology import Topology
 from forecast.quality.quality import Fact
-from forecast.quality.rows import Spoken
 from forecast.quality.tally import Tally
 from forecast.wording import percent, target_title
 
@@ -45,8 +44,8 @@ def odd_values(tally: Tally, targets: Iterable[str], resets: pl.DataFrame | None
         yield Fact(text, len(reset), tuple(reset.head(_EXAMPLES)))
 
 
-def odd_tree(topology: Topology, told: Spoken) -> Iterator[Fact]:
-    """Facts about the tree, and whom telemetry names that is not in it."""
+def odd_tree(topology: Topology) -> Iterator[Fact]:
+    """Facts about the tree."""
     table, names = topology.table, topology.entities
     parents = set(table["parent_id"].drop_nulls())
     leaf = np.array([name not in parents for name in names])
@@ -57,10 +56,6 @@ def odd_tree(topology: Topology, told: Spoken) -> Iterator[Fact]:
     for column in ("power_limit_w", "temperature_limit_c"):
         unknown = leaf & table[column].is_null().to_numpy()
         yield from _fact(f"without {column}: no headroom, and its unit is hard to tell", unknown, names)
-    if told.unknown_rows:
-        yield Fact(
-            f"in the telemetry and not in the topology ({told.unknown_rows:,} rows)", told.strangers, told.unknown
-        )
 
 
 def _fact(text: str, struck: NDArray[np.bool_], names: tuple[str, ...]) -> Iterator[Fact]:

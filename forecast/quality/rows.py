@@ -23,14 +23,13 @@ class Spoken:
     """Who spoke, and when.
 
     Attributes:
-        rows: as they came; `unknown_rows` of them of `strangers` entities that the topology lacks, `unknown` the first.
+        rows: as they came; `unknown_rows` of them of entities that the topology lacks, `unknown` the first of these.
         first_s, last_s: `[signal, entity]`, first and last sample in seconds since 1970, usable or not; NaN for none.
         interval_s: (signal, level) to the typical time between samples.
     """
 
     rows: int
     unknown_rows: int
-    strangers: int
     unknown: tuple[str, ...]
     first_s: NDArray[np.float64]
     last_s: NDArray[np.float64]
@@ -67,7 +66,6 @@ def spoken(
     return Spoken(
         rows=int(by_entity["rows"].sum()),
         unknown_rows=int(strangers["rows"].sum()),
-        strangers=len(strangers),
         unknown=tuple(strangers["entity_id"].sort().head(_QUOTED)),
         first_s=_seconds(mine, signals, "min"),
         last_s=_seconds(mine, signals, "max"),

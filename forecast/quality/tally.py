@@ -1,6 +1,7 @@
 """What is kept of each stretch once it was looked at: counts per day, level and entity, however long it all is."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import date, datetime, timedelta
 
 import numpy as np
@@ -11,7 +12,7 @@ from forecast.contracts.signals import TARGETS
 from forecast.contracts.topology import Topology
 from forecast.features.findings import findings
 from forecast.features.gridded import Floats, Gridded
-from forecast.features.marks import UNUSABLE
+from forecast.features.marks import UNUSABLE, Mark
 from forecast.features.pipeline import Built
 from forecast.features.units import Medians, typical
 from forecast.quality.rows import Spoken
@@ -64,7 +65,7 @@ class Tally:
     ) -> None:
         self.topology, self.signals, self.step_s, self.span = topology, signals, step_s, span
         self.days = days_of(*span)
-        self.measured = ~np.isnan(spoken.first_s)
+        self.measured, self._expected_s = ~np.isnan(spoken.first_s), spoken.expected_s()
         self._levels = {level: at for at, level in enumerate(topology.levels)}
         self._level = np.array([self._levels[level] for level in topology.table["level"]])
         self._limits = _limits(topology, signals)
@@ -128,12 +129,18 @@ class Tally:
         return sums
 
     def _add_findings(self, measured: Gridded) -> None:
-        found = findings(measured).filter(~pl.col("fault").is_in(_OF_THE_WHOLE))
+        found = findings(self._while_expected(measured)).filter(~pl.col("fault").is_in(_OF_THE_WHOLE))
         steps = _steps(pl.col("end_time") - pl.col("start_time"), self.step_s)
         stretches = found.with_columns(steps=steps)
         self.struck = _merged(pl.concat([self.struck, stretches.select(self.struck.columns)]))
         days = pl.concat([self.by_day, _split(found, self.step_s)])
         self.by_day = days.group_by("fault", "day").agg(pl.col("steps").sum())
+
+    def _while_expected(self, measured: Gridded) -> Gridded:
+        """Without the gaps of who has left: that is known now, and was not at the step itself."""
+        until = (self._expected_s - measured.start.timestamp()) // self.step_s
+        gone = np.arange(measured.steps) > until[:, :, None]
+        return replace(measured, marks=np.where(gone, measured.marks & ~np.uint16(Mark.GAP), measured.marks))
 
 
 def _merged(struck: pl.DataFrame) -> pl.DataFrame:

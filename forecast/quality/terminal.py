@@ -7,31 +7,42 @@ from rich.text import Text
 from forecast.quality.quality import Quality
 from forecast.quality.words import Section, facts, headline, reasons, sections
 
+#: Names of entities and times are too long for a column: they follow their table.
+_BELOW = "examples"
+
 
 def print_quality(quality: Quality, console: Console) -> None:
-    """Print all tables, and the verdict first and last: a long report scrolls it away."""
+    """Print all tables, and the verdict last, where a long report ends."""
     for name, value in facts(quality).items():
-        console.print(Text(f"{name:<15} {value}"))
+        _print(f"{name:<15} {value}", console)
     for section in sections(quality):
         console.print()
+        _print(section.title, console, "bold")
         _print_section(section, console)
     console.print()
-    console.print(Text(headline(quality), style="bold green" if quality.fit else "bold red"))
+    _print(headline(quality), console, "bold green" if quality.fit else "bold red")
     for reason in reasons(quality):
-        console.print(Text(f"- {reason}"))
+        _print(f"- {reason}", console)
 
 
 def _print_section(section: Section, console: Console) -> None:
-    console.print(Text(section.title, style="bold"))
     if not section.rows:
-        console.print(Text(section.nothing))
+        _print(section.nothing, console)
         return
-    table = Table(show_edge=False, pad_edge=False, show_lines=False)
-    for at, column in enumerate(section.columns):
-        last = at == len(section.columns) - 1
-        table.add_column(
-            column, justify="right" if at in section.numbers else "left", overflow="fold", ratio=last or None
-        )
+    below = section.columns[-1] == _BELOW
+    columns = section.columns[:-1] if below else section.columns
+    table = Table(show_edge=False, pad_edge=False)
+    for at, column in enumerate(columns):
+        table.add_column(column, justify="right" if at in section.numbers else "left", overflow="fold")
     for row in section.rows:
-        table.add_row(*(Text(cell) for cell in row))
+        table.add_row(*(Text(cell) for cell in row[: len(columns)]))
     console.print(table)
+    for row in section.rows if below else ():
+        named = f"{row[0]} ({row[1]})" if section.name == "faults" else row[0]
+        for example in row[-1].splitlines():
+            _print(f"  {named}: {example}", console)
+
+
+def _print(text: str, console: Console, style: str = "") -> None:
+    """A line as it is: whoever wants it shorter has a terminal that wraps."""
+    console.print(Text(text, style=style), soft_wrap=True)

@@ -92,12 +92,12 @@ def _complete(target: str, evidence: Evidence) -> Judged:
     interval_s = evidence.interval_s.get(target, 0.0)
     sparse = interval_s > _SPARSE * evidence.step_s
     slower = f"; a sample comes every {fixed(interval_s, 0)} s: choose a longer step" if sparse else ""
-    return Judged(f"{_named(target)} is complete", percent(share) + slower, bound, source, share >= 1 - STORM_RATIO)
+    return Judged(f"{_named(target)} is complete", share_of(share) + slower, bound, source, share >= 1 - STORM_RATIO)
 
 
 def _usable(target: str, evidence: Evidence) -> Judged:
     share = evidence.unusable[target]
-    found = f"{percent(share)} of what came is stuck, a spike, impossible or in another unit"
+    found = f"{share_of(share)} of what came is stuck, a spike, impossible or in another unit"
     source = "more is a broken exporter, not single sensors"
     return Judged(
         f"{_named(target)} can be believed", found, f"at most {percent(MOST_BROKEN, 0)}", source, share <= MOST_BROKEN
@@ -123,6 +123,13 @@ def _fresh(evidence: Evidence) -> Judged:
         return Judged(rule, f"{found}; judged with --now", bound, source, None)
     age_s = (evidence.now - evidence.watermark).total_seconds()
     return Judged(rule, found, bound, source, age_s <= LEFT_S)
+
+
+def share_of(share: float | None) -> str:
+    """Percent with one decimal, never rounded up to all or down to nothing."""
+    if share is not None and 0.9995 <= share < 1:
+        return "> 99.9 %"
+    return "< 0.1 %" if share is not None and 0 < share < 0.0005 else percent(share)
 
 
 def significant(value: float) -> str:

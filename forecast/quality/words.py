@@ -5,10 +5,9 @@ from dataclasses import dataclass
 from datetime import date, datetime
 
 from forecast.contracts.errors import one_line
-from forecast.contracts.signals import SIGNALS
 from forecast.quality.quality import Coverage, Fact, Fault, Judged, Moved, Quality, Unit
-from forecast.quality.verdict import significant
-from forecast.wording import MISSING, fixed, moment, percent, target_title
+from forecast.quality.verdict import share_of, significant
+from forecast.wording import MISSING, fixed, moment
 
 #: Fault to how it is seen and what is done with it (OPERATIONS.md §2).
 FAULTS = {
@@ -41,7 +40,7 @@ class Section:
         name: for links and charts.
         title, note: above it.
         columns: their heads; `numbers` are the places of those that are right-aligned.
-        rows: cells as text, as wide as the columns.
+        rows: cells as text, as wide as the columns; examples a line each.
         nothing: what is said where there are no rows.
     """
 
@@ -126,8 +125,8 @@ def _coverage(row: Coverage, days: tuple[date, ...]) -> tuple[str, ...]:
     measured = "rolled up" if row.rolled_up else f"{fixed(row.measured, 0)} of {fixed(row.entities, 0)}"
     known = [(share, day) for share, day in zip(row.by_day, days, strict=True) if share is not None]
     worst = min(known, default=None)
-    shown = f"{_share(worst[0])} on {worst[1]}" if worst else MISSING
-    return row.signal, row.level, measured, duration(row.interval_s), _share(row.completeness), shown
+    shown = f"{share_of(worst[0])} on {worst[1]}" if worst and worst[0] < 1 else MISSING
+    return row.signal, row.level, measured, duration(row.interval_s), share_of(row.completeness), shown
 
 
 def _faults(quality: Quality) -> Section:
@@ -144,21 +143,21 @@ def _faults(quality: Quality) -> Section:
 
 
 def _fault(fault: Fault) -> tuple[str, ...]:
-    examples = "; ".join(
+    examples = "\n".join(
         f"{one_line(example.entity_id)} {_stretch(example.start, example.end)}" for example in fault.examples
     )
     treated = FAULTS[fault.fault][1]
-    struck = fixed(fault.entities, 0), fixed(fault.steps, 0), _share(fault.share)
-    return spoken_fault(fault.fault), fault.signal or "whole rows", *struck, treated, examples
+    struck = fixed(fault.entities, 0), fixed(fault.steps, 0), share_of(fault.share)
+    return spoken_fault(fault.fault), fault.signal or "rows", *struck, treated, examples
 
 
 def _set_aside(quality: Quality) -> Section:
     unknown = (
         "entity that the topology lacks",
         fixed(quality.unknown_rows, 0),
-        "; ".join(f"entity_id={one_line(name)}" for name in quality.unknown),
+        "\n".join(f"entity_id={one_line(name)}" for name in quality.unknown),
     )
-    rows = [(aside.reason, fixed(aside.count, 0), "; ".join(aside.examples)) for aside in quality.set_aside]
+    rows = [(aside.reason, fixed(aside.count, 0), "\n".join(aside.examples)) for aside in quality.set_aside]
     return Section(
         "set-aside",
         "Rows set aside",
@@ -187,7 +186,7 @@ def _move(moved: Moved) -> tuple[str, ...]:
     examples = (
         f"{one_line(name)}{f' ({edge} {when:%Y-%m-%d %H:%M})' if when else ''}" for name, when in moved.examples
     )
-    return title, fixed(moved.entities, 0), treated, "; ".join(examples)
+    return title, fixed(moved.entities, 0), treated, "\n".join(examples)
 
 
 def _units(quality: Quality) -> Section:
@@ -206,7 +205,7 @@ def _unit(unit: Unit) -> Iterator[tuple[str, ...]]:
     if unit.typical is None:
         yield unit.signal, unit.declared, MISSING, "cannot be judged: no nameplate", ""
         return
-    elsewhere = "; ".join(
+    elsewhere = "\n".join(
         f"fits {other.unit} in {one_line(other.group)} on {_days(other.days)}: declare units: "
         f"{{{unit.signal}: {other.unit}}} for it"
         for other in unit.elsewhere
@@ -241,7 +240,7 @@ def _odd(quality: Quality) -> Section:
 
 
 def _fact(fact: Fact) -> tuple[str, ...]:
-    return fact.text, fixed(fact.entities, 0), "; ".join(one_line(name) for name in fact.examples)
+    return fact.text, fixed(fact.entities, 0), "\n".join(one_line(name) for name in fact.examples)
 
 
 def spoken_fault(fault: str) -> str:
@@ -259,15 +258,6 @@ def duration(seconds: float | None) -> str:
     return f"{seconds:.3g} s"
 
 
-def _share(share: float | None) -> str:
-    """Percent with one decimal, never rounded up to all or down to nothing."""
-    if share is None:
-        return MISSING
-    if 0.9995 <= share < 1:
-        return "> 99.9 %"
-    return "< 0.1 %" if 0 < share < 0.0005 else percent(share)
-
-
 def _stretch(start: datetime, end: datetime) -> str:
     """From when to when, the date once where it is one day."""
     if start.date() == end.date():
@@ -281,13 +271,6 @@ def _days(days: tuple[date, ...]) -> str:
 
 def _several(noun: str, count: int) -> str:
     return noun if count == 1 else f"{noun}s"
-
-
-def signal_title(signal: str) -> str:
-    """A signal for people, with its unit where it has one."""
-    unit = SIGNALS[signal].unit
-    title = target_title(signal)
-    return title if title == signal or unit == "1" else f"{title}, {unit}"
 
 
 def judged_mark(rule: Judged) -> str:
