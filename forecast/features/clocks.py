@@ -2,9 +2,10 @@
 
 import numpy as np
 from numba import njit
-from numpy.typing import NDArray
 
 from forecast.features.gridded import Floats
+from forecast.features.limits import Limits
+from forecast.features.marks import Mark, Marks
 
 #: Off by this share of a step, and of five times the hall's own spread: schedulers that spread their scrapes over the
 #: interval, as Prometheus does, have no common phase, and then nobody is off.
@@ -17,14 +18,16 @@ _SILENCE_S = 21_600
 _BINS = 200
 
 
-def skewed_clocks(offset_s: Floats, hall: NDArray[np.int64], step_s: int) -> NDArray[np.bool_]:
-    """Which samples come from a clock that is steadily off, `[N, T]`.
+def mark_skewed_clocks(offset_s: Floats, limits: Limits, step_s: int, first: int, marks: Marks) -> None:
+    """Mark in all signals, `[signal, N, T]`, the samples from `first` on whose clock is steadily off, in place.
 
     Args:
         offset_s: `[N, T]`, seconds from the step's start to the first sample, NaN without one.
-        hall: `[N]`, code of the hall whose median counts.
     """
-    return np.asarray(_skewed(offset_s, hall, float(step_s), max(_SILENCE_S // step_s, 1)))
+    silence, bit = max(_SILENCE_S // step_s, 1), np.uint16(Mark.SKEWED_CLOCK)
+    begin = max(first - (SAMPLES - 1) * silence, 0)
+    median, spread = _phases(offset_s, limits.rows, limits.hall, limits.halls, float(step_s), begin)
+    _mark_skewed(offset_s, limits.rows, limits.hall, median, spread, float(step_s), silence, begin, first, bit, marks)
 
 
 @njit(cache=True, nogil=True)
@@ -38,53 +41,52 @@ def _middle(counts, total):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _phases(offset_s, hall, step_s):  # type: ignore[no-untyped-def]
+def _phases(offset_s, rows, hall, halls, step_s, begin):  # type: ignore[no-untyped-def]
     """Median offset of each hall per step and the median distance from it, `[halls, T]` each, in bins."""
-    entities, steps = offset_s.shape
-    halls = hall.max() + 1
-    counts = np.zeros((halls, steps, _BINS), np.int32)
-    for entity in range(entities):
-        for step in range(steps):
-            offset = offset_s[entity, step]
-            if not np.isnan(offset):
-                counts[hall[entity], step, min(int(offset / step_s * _BINS), _BINS - 1)] += 1
+    steps = offset_s.shape[1]
+    counts = np.zeros((halls, steps - begin, _BINS), np.int32)
+    for at in range(len(rows)):
+        row, into = offset_s[rows[at]], counts[hall[at]]
+        for step in range(begin, steps):
+            if not np.isnan(row[step]):
+                into[step - begin, min(int(row[step] / step_s * _BINS), _BINS - 1)] += 1
     median, spread = np.zeros((halls, steps), np.int64), np.zeros((halls, steps), np.int64)
     around = np.zeros(_BINS, np.int32)
     for place in range(halls):
-        for step in range(steps):
-            total = counts[place, step].sum()
+        for step in range(begin, steps):
+            seen = counts[place, step - begin]
+            total = seen.sum()
             if total == 0:
                 continue
-            median[place, step] = _middle(counts[place, step], total)
+            median[place, step] = _middle(seen, total)
             around[:] = 0
-            for at in range(_BINS):
-                away = abs(at - median[place, step])
-                around[min(away, _BINS - away)] += counts[place, step, at]
+            for bin_ in range(_BINS):
+                away = abs(bin_ - median[place, step])
+                around[min(away, _BINS - away)] += seen[bin_]
             spread[place, step] = _middle(around, total)
     return median, spread
 
 
 @njit(cache=True, nogil=True)
-def _skewed(offset_s, hall, step_s, silence):  # type: ignore[no-untyped-def]
-    entities, steps = offset_s.shape
-    median, spread = _phases(offset_s, hall, step_s)
-    skewed = np.zeros((entities, steps), np.bool_)
+def _mark_skewed(offset_s, rows, hall, median, spread, step_s, silence, begin, first, bit, marks):  # type: ignore[no-untyped-def]
     last = np.empty(SAMPLES)
-    for entity in range(entities):
-        known, before = 0, -1
-        for step in range(steps):
-            if np.isnan(offset_s[entity, step]):
+    for at in range(len(rows)):
+        row, middle, wide = offset_s[rows[at]], median[hall[at]], spread[hall[at]]
+        known, before = 0, begin - 1
+        for step in range(begin, len(row)):
+            if np.isnan(row[step]):
                 continue
             if step - before > silence:
                 known = 0
             before = step
-            away = offset_s[entity, step] / step_s - median[hall[entity], step] / _BINS
+            away = row[step] / step_s - middle[step] / _BINS
             away -= np.round(away)  # a clock behind by a little is ahead by most of a step
-            if abs(away) <= max(_LEAST_RATIO, _SPREADS * spread[hall[entity], step] / _BINS):
+            if abs(away) <= max(_LEAST_RATIO, _SPREADS * wide[step] / _BINS):
                 known = 0
                 continue
             last[known % SAMPLES] = away
             known += 1
-            if known >= SAMPLES and last.max() - last.min() <= _STEADY * np.abs(last).min():
-                skewed[entity, step] = last.min() * last.max() > 0
-    return skewed
+            steady = known >= SAMPLES and last.max() - last.min() <= _STEADY * np.abs(last).min()
+            if steady and last.min() * last.max() > 0 and step >= first:
+                for signal in range(len(marks)):
+                    marks[signal, rows[at], step] |= bit

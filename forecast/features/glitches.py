@@ -4,19 +4,20 @@ Causal and short of memory: the marks of a step come from that step and the 24 h
 can be marked from itself and the day before, and no forecast ever knew more than the past.
 """
 
-from dataclasses import replace
+from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 import numpy as np
+import polars as pl
 from numba import njit
 from numpy.typing import NDArray
 
 from forecast.contracts.topology import Topology
-from forecast.features.absence import mark_gaps, storms
-from forecast.features.clocks import skewed_clocks
+from forecast.features.absence import mark_absence
+from forecast.features.clocks import mark_skewed_clocks
 from forecast.features.gridded import Floats, Gridded
 from forecast.features.limits import Limits, limits_of
-from forecast.features.marks import ROW_MARKS, UNUSABLE, Mark, Marks
+from forecast.features.marks import ROW_MARKS, UNUSABLE
 from forecast.features.spikes import mark_impossible_power, mark_inlet_spikes, mark_temperature_spikes
 from forecast.features.stuck import mark_companion, mark_stuck_power, mark_stuck_temperature
 from forecast.features.wrong_units import mark_fahrenheit_air, mark_fahrenheit_dies, mark_kilowatt
@@ -24,62 +25,65 @@ from forecast.features.wrong_units import mark_fahrenheit_air, mark_fahrenheit_d
 #: What the detectors look at.
 _SIGNALS = ("power_w", "temperature_c", "inlet_c", "utilization_ratio")
 
+#: Entities that a thread looks at together, in whole halls.
+_BLOCK = 512
+_UNUSABLE = np.uint16(UNUSABLE)
+
 Cell = TypeVar("Cell", np.float32, np.uint16)
 
 
-def mark_glitches(gridded: Gridded, topology: Topology, lead: int) -> Gridded:
-    """The same values with marks for all that is wrong with them.
+def mark_glitches(gridded: Gridded, topology: Topology, lead: int) -> None:
+    """Mark all that is wrong with the values, in place; marks that are not of gridding are forgotten before.
 
     Args:
-        gridded: values as they came, those of the context too; marks as set while gridding.
+        gridded: values as they came, those of the context too.
         lead: steps at the start that are context only (the day before): their marks are those of gridding.
 
     A signal that was not gridded is a witness less, no error.
     """
-    marks = gridded.marks & ROW_MARKS
-    where = limits_of(topology, gridded.entities)
-    _mark_values(gridded, where, marks)
-    _mark_absence(gridded, where, marks)
-    if gridded.offset_s.size:
-        marks |= np.uint16(Mark.SKEWED_CLOCK) * skewed_clocks(gridded.offset_s, where.hall, gridded.step_s)
-    marks[:, :, :lead] &= ROW_MARKS
-    return replace(gridded, marks=marks)
+    with ThreadPoolExecutor(pl.thread_pool_size()) as pool:
+        blocks = limits_of(topology, gridded.entities).blocks(_BLOCK)
+        list(pool.map(lambda limits: _mark_block(gridded, limits, lead), blocks))
 
 
 def cleaned(gridded: Gridded) -> Floats:
     """Values `[signal, entity, step]` with NaN where a mark says that they are no observation."""
-    values = gridded.values.copy()
-    _blank(values.reshape(-1), gridded.marks.reshape(-1), np.uint16(UNUSABLE))
+    values = np.empty(gridded.values.shape, np.float32)
+    with ThreadPoolExecutor(pl.thread_pool_size()) as pool:
+        list(pool.map(_clean, gridded.values, gridded.marks, values))
     return values
 
 
-def _mark_values(gridded: Gridded, where: Limits, marks: Marks) -> None:
+def _mark_block(gridded: Gridded, limits: Limits, lead: int) -> None:
+    marks = gridded.marks
+    _keep(marks, limits.rows, gridded.steps, ROW_MARKS)
+    _mark_values(gridded, limits, lead)
+    mark_absence(gridded.values, limits, gridded.step_s, lead, marks)
+    if gridded.offset_s.size:
+        mark_skewed_clocks(gridded.offset_s, limits, gridded.step_s, lead, marks)
+    _keep(marks, limits.rows, lead, ROW_MARKS)
+
+
+def _mark_values(gridded: Gridded, limits: Limits, lead: int) -> None:
     values = {name: _plane(gridded, gridded.values, name) for name in _SIGNALS}
-    on = {name: _plane(gridded, marks, name) for name in _SIGNALS}
+    on = {name: _plane(gridded, gridded.marks, name) for name in _SIGNALS}
     power_w, temperature_c, inlet_c, use = (values[name] for name in _SIGNALS)
+    on_power, on_temperature, on_inlet, on_use = (on[name] for name in _SIGNALS)
     step_s = gridded.step_s
     if inlet_c.size:
-        mark_fahrenheit_air(inlet_c, step_s, on["inlet_c"])
-        mark_inlet_spikes(inlet_c, _has(on["inlet_c"], Mark.FAHRENHEIT), step_s, on["inlet_c"])
+        mark_fahrenheit_air(inlet_c, limits, step_s, on_inlet)
+        mark_inlet_spikes(inlet_c, limits, step_s, lead, on_inlet)
     if power_w.size:
-        mark_kilowatt(power_w, use, temperature_c, inlet_c, where, step_s, on["power_w"])
-        mark_impossible_power(power_w, where.power_limit_w, on["power_w"])
-        mark_stuck_power(power_w, use, step_s, on["power_w"])
-    load_w = _without(power_w, on["power_w"], Mark.KILOWATT | Mark.SPIKE)
+        mark_kilowatt(power_w, use, temperature_c, inlet_c, limits, step_s, on_power)
+        mark_impossible_power(power_w, limits, on_power)
+        mark_stuck_power(power_w, use, on_use, limits, step_s, lead, on_power)
     if temperature_c.size:
-        mark_fahrenheit_dies(temperature_c, inlet_c, where, step_s, on["temperature_c"], on["inlet_c"])
-        foreign = _has(on["temperature_c"], Mark.FAHRENHEIT)
-        mark_temperature_spikes(temperature_c, load_w, use, where, foreign, step_s, on["temperature_c"])
-        mark_stuck_temperature(temperature_c, load_w, where, step_s, on["temperature_c"])
+        mark_fahrenheit_dies(temperature_c, inlet_c, limits, step_s, on_temperature, on_inlet)
+        load = power_w, on_power, use, on_use
+        mark_temperature_spikes(temperature_c, *load, limits, step_s, lead, on_temperature)
+        mark_stuck_temperature(temperature_c, power_w, on_power, limits, step_s, lead, on_temperature)
     if temperature_c.size and power_w.size:
-        mark_companion(temperature_c, power_w, step_s, on["temperature_c"], on["power_w"])
-
-
-def _mark_absence(gridded: Gridded, where: Limits, marks: Marks) -> None:
-    came = gridded.came
-    for signal in range(len(came)):
-        mark_gaps(came[signal], gridded.step_s, marks[signal])
-    marks |= np.uint16(Mark.STORM) * storms(np.asarray(came.any(axis=0)), where.hall, gridded.step_s)
+        mark_companion(temperature_c, power_w, limits, step_s, lead, on_temperature, on_power)
 
 
 def _plane(gridded: Gridded, cells: NDArray[Cell], name: str) -> NDArray[Cell]:
@@ -89,17 +93,20 @@ def _plane(gridded: Gridded, cells: NDArray[Cell], name: str) -> NDArray[Cell]:
     return np.empty((0, 0), cells.dtype)
 
 
-def _has(marks: Marks, which: Mark) -> NDArray[np.bool_]:
-    return np.asarray((marks & np.uint16(which)) > 0)
-
-
-def _without(values: Floats, marks: Marks, which: Mark) -> Floats:
-    unwanted = _has(marks, which)
-    return np.where(unwanted, np.float32(np.nan), values) if unwanted.any() else values
+@njit(cache=True, nogil=True)
+def _keep(marks, rows, end, which):  # type: ignore[no-untyped-def]
+    """Keep only these bits on the steps before `end`."""
+    for signal in range(len(marks)):
+        for entity in rows:
+            row = marks[signal, entity]
+            for step in range(end):
+                row[step] &= which
 
 
 @njit(cache=True, nogil=True)
-def _blank(values, marks, which):  # type: ignore[no-untyped-def]
-    for cell in range(len(values)):
-        if marks[cell] & which:
-            values[cell] = np.nan
+def _clean(values, marks, into):  # type: ignore[no-untyped-def]
+    nothing = np.float32(np.nan)
+    for entity in range(len(values)):
+        row, on, out = values[entity], marks[entity], into[entity]
+        for step in range(len(row)):
+            out[step] = nothing if on[step] & _UNUSABLE else row[step]

@@ -1,6 +1,7 @@
 """What measured entities may reach and where they stand, as arrays for the detectors of faults."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import polars as pl
@@ -20,10 +21,12 @@ class Limits:
     """One element per measured entity, `[N]`.
 
     Attributes:
-        hall: code of the hall (else site) above it; entities with one code share a collector.
+        rows: its place on the entity axis of the grid.
+        hall: code of the hall (else site) above it, from 0 on; entities with one code share a collector.
         power_limit_w, temperature_limit_c: NaN where unknown.
     """
 
+    rows: NDArray[np.int64]
     hall: NDArray[np.int64]
     power_limit_w: NDArray[np.float64]
     temperature_limit_c: NDArray[np.float64]
@@ -43,6 +46,23 @@ class Limits:
         """How temperature follows power, `[N]`: up to the limit at the nameplate; NaN without one."""
         return self.swing_k / self.power_limit_w
 
+    @property
+    def halls(self) -> int:
+        return int(self.hall.max(initial=-1)) + 1
+
+    def blocks(self, size: int) -> list["Limits"]:
+        """The same in blocks of whole halls, about `size` entities each: who shares a hall is judged by it."""
+        by_hall = np.argsort(self.hall, kind="stable")
+        sizes = np.bincount(self.hall)
+        block = ((sizes.cumsum() - sizes) // size)[self.hall[by_hall]]
+        edges = [0, *np.flatnonzero(np.diff(block)) + 1, len(by_hall)]
+        return [self._of(by_hall[first:last]) for first, last in pairwise(edges) if last > first]
+
+    def _of(self, places: NDArray[np.intp]) -> "Limits":
+        """The entities at `places`, in the order of their halls."""
+        hall = self.hall[places] - self.hall[places[0]]
+        return Limits(self.rows[places], hall, self.power_limit_w[places], self.temperature_limit_c[places])
+
 
 def limits_of(topology: Topology, entities: tuple[str, ...]) -> Limits:
     """Look up `entities`, in their order; one that the topology lacks stands alone, without limits."""
@@ -60,6 +80,7 @@ def limits_of(topology: Topology, entities: tuple[str, ...]) -> Limits:
         maintain_order="left",
     )
     return Limits(
+        rows=np.arange(len(entities)),
         hall=np.array([codes[name] for name in names], dtype=np.int64),
         power_limit_w=limits["power_limit_w"].fill_null(float("nan")).to_numpy(),
         temperature_limit_c=limits["temperature_limit_c"].fill_null(float("nan")).to_numpy(),

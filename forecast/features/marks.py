@@ -30,5 +30,8 @@ class Mark(IntFlag):
 #: A step with one of these is not an observation of its signal.
 UNUSABLE = Mark.STUCK_SENSOR | Mark.SPIKE | Mark.KILOWATT | Mark.FAHRENHEIT
 
+#: Power with one of these does not tell of the load.
+NO_LOAD = np.uint16(Mark.KILOWATT | Mark.SPIKE)
+
 #: Marks of single rows, set while gridding: where one stands, something came.
 ROW_MARKS = np.uint16(Mark.DUPLICATE | Mark.CONFLICTING_DUPLICATE | Mark.OUT_OF_ORDER | Mark.SENTINEL)

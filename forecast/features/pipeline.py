@@ -1,24 +1,15 @@
 """Telemetry as it arrives to the values that fill the panel: the one path of training, backtest and serving."""
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from forecast.contracts.topology import Topology
 from forecast.features.glitches import cleaned, mark_glitches
 from forecast.features.grid import grid
 from forecast.features.gridded import Floats, Gridded
-from forecast.features.limits import limits_of
 from forecast.features.rollup import roll_up
-
-_DAY_S = 86_400
-
-#: Entities repaired at once, in whole halls: few enough that what repair looks at stays small beside the day itself.
-_BLOCK = 1024
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,29 +53,14 @@ def build(
     whole = Gridded.empty(start, step_s, signals, topology.entities, context + steps, with_offsets=with_offsets)
     if lead is not None:
         whole.put(lead)
-    unknown = grid(telemetry, whole, context)
-    values = _repaired(whole, topology, context)
-    roll_up(values, whole.came, signals, topology, _DAY_S // step_s)
-    return Built(values, whole.between(context, context + steps), unknown)
+    return build_after(telemetry, topology, whole, context)
 
 
-def _repaired(whole: Gridded, topology: Topology, lead: int) -> Floats:
-    """Mark what is wrong, in place; values from `lead` on without what is no observation."""
-    values = np.empty_like(whole.values[:, :, lead:])
-
-    def repair(block: NDArray[np.intp]) -> None:
-        marked = mark_glitches(whole.of(block), topology, lead)
-        whole.marks[:, block] = marked.marks
-        values[:, block] = cleaned(marked)[:, :, lead:]
-
-    with ThreadPoolExecutor(pl.thread_pool_size()) as pool:
-        list(pool.map(repair, _blocks(limits_of(topology, whole.entities).hall)))
-    return values
-
-
-def _blocks(hall: NDArray[np.int64]) -> list[NDArray[np.intp]]:
-    """Places of entities, whole halls together: who shares a hall is judged by it."""
-    by_hall = np.argsort(hall, kind="stable")
-    sizes = np.bincount(hall)
-    block = (sizes.cumsum() - sizes) // _BLOCK
-    return [by_hall[block[hall[by_hall]] == index] for index in np.unique(block)]
+def build_after(telemetry: pl.LazyFrame, topology: Topology, whole: Gridded, lead: int) -> Built:
+    """The same where the first `lead` steps of `whole` hold the day before, and the others nothing, in place."""
+    unknown = grid(telemetry, whole, lead)
+    mark_glitches(whole, topology, lead)
+    measured = whole.between(lead, whole.steps)
+    values = cleaned(measured)
+    roll_up(values, whole, topology)
+    return Built(values, measured, unknown)

@@ -46,17 +46,18 @@ def mark_kilowatt(
     A machine that is off draws little too. It is not in use and no warmer than its air, and then is not marked; where
     no temperature says whether it is on, the majority of its hall decides.
     """
-    candidate = _kilowatt_candidates(power_w, limits.power_limit_w, 86_400 // step_s)
-    if not candidate.any():
+    ceilings, day = _KILOWATT_RATIO * limits.power_limit_w, 86_400 // step_s
+    if not _has_kilowatt(power_w, limits.rows, ceilings):
         return
-    crowd = _majority(candidate, ~np.isnan(power_w), limits.hall)
+    candidate = _kilowatt_candidates(power_w, limits.rows, ceilings, day)
+    crowd = _majority(candidate, _known(power_w, limits.rows), limits)
     bit = np.uint16(Mark.KILOWATT)
-    _mark_kilowatt(candidate, crowd, limits.hall, utilization, temperature_c, inlet_c, bit, marks)
+    _mark_kilowatt(candidate, crowd, limits.rows, limits.hall, utilization, temperature_c, inlet_c, bit, marks)
 
 
-def mark_fahrenheit_air(inlet_c: Floats, step_s: int, marks: Marks) -> None:
+def mark_fahrenheit_air(inlet_c: Floats, limits: Limits, step_s: int, marks: Marks) -> None:
     """Mark `inlet_c` `[N, T]` in place: hot since a jump that fits the change of unit, or hot for too long."""
-    _mark_air(inlet_c, _BELIEVED_S // step_s, np.uint16(Mark.FAHRENHEIT), marks)
+    _mark_air(inlet_c, limits.rows, _BELIEVED_S // step_s, np.uint16(Mark.FAHRENHEIT), marks)
 
 
 def mark_fahrenheit_dies(
@@ -67,71 +68,110 @@ def mark_fahrenheit_dies(
     The inlet decides for its row, as one exporter writes both; without one its hall's inlets do, and without any the
     die itself, once two samples in a row were beyond what silicon survives.
     """
-    if not len(inlet_c):
-        inlet_c = np.full(temperature_c.shape, np.nan, np.float32)
-        inlet_marks = np.zeros(temperature_c.shape, np.uint16)
-    bit = np.uint16(Mark.FAHRENHEIT)
-    asked, mistaken = ~np.isnan(inlet_c), np.asarray((inlet_marks & bit) > 0)
-    crowd, told = _majority(mistaken, asked, limits.hall), _counts(asked, limits.hall) > 0
-    survived_c = limits.die_limit_c + _SHUT_DOWN_OVER_K
+    bit, survived_c = np.uint16(Mark.FAHRENHEIT), limits.die_limit_c + _SHUT_DOWN_OVER_K
+    if not _has_fahrenheit(temperature_c, inlet_marks, limits.rows, survived_c, bit):
+        return
+    shape = len(limits.rows), temperature_c.shape[1]
+    asked, mistaken = np.zeros(shape, np.bool_), np.zeros(shape, np.bool_)
+    if len(inlet_c):
+        asked, mistaken = _known(inlet_c, limits.rows), _marked(inlet_marks, limits.rows, bit)
+    crowd, told = _majority(mistaken, asked, limits), _counts(asked, limits.hall, limits.halls) > 0
     within = _BELIEVED_S // step_s
-    _mark_dies(temperature_c, asked, mistaken, crowd, told, survived_c, limits.hall, within, bit, marks)
+    _mark_dies(temperature_c, asked, mistaken, crowd, told, survived_c, limits.rows, limits.hall, within, bit, marks)
 
 
-def _majority(said: NDArray[np.bool_], asked: NDArray[np.bool_], hall: NDArray[np.int64]) -> NDArray[np.bool_]:
+def _majority(said: NDArray[np.bool_], asked: NDArray[np.bool_], limits: Limits) -> NDArray[np.bool_]:
     """Whether at each step most of a hall's entities that were asked said so, `[halls, T]`; two at least."""
-    yes = _counts(said, hall)
-    return np.asarray((yes >= 2) & (yes >= _MAJORITY * _counts(asked, hall)))
+    yes = _counts(said, limits.hall, limits.halls)
+    return np.asarray((yes >= 2) & (yes >= _MAJORITY * _counts(asked, limits.hall, limits.halls)))
 
 
 @njit(cache=True, nogil=True)
-def _counts(flags, hall):  # type: ignore[no-untyped-def]
+def _known(values, rows):  # type: ignore[no-untyped-def]
+    known = np.empty((len(rows), values.shape[1]), np.bool_)
+    for at in range(len(rows)):
+        row, out = values[rows[at]], known[at]
+        for step in range(len(row)):
+            out[step] = not np.isnan(row[step])
+    return known
+
+
+@njit(cache=True, nogil=True)
+def _marked(marks, rows, bit):  # type: ignore[no-untyped-def]
+    marked = np.empty((len(rows), marks.shape[1]), np.bool_)
+    for at in range(len(rows)):
+        row, out = marks[rows[at]], marked[at]
+        for step in range(len(row)):
+            out[step] = (row[step] & bit) > 0
+    return marked
+
+
+@njit(cache=True, nogil=True)
+def _counts(flags, hall, halls):  # type: ignore[no-untyped-def]
     """How many of `flags [N, T]` are set in each hall, `[halls, T]`."""
-    counts = np.zeros((hall.max() + 1, flags.shape[1]), np.int32)
-    for entity in range(len(flags)):
-        for step in range(flags.shape[1]):
-            counts[hall[entity], step] += flags[entity, step]
+    counts = np.zeros((halls, flags.shape[1]), np.int32)
+    for at in range(len(flags)):
+        row, out = flags[at], counts[hall[at]]
+        for step in range(len(row)):
+            out[step] += row[step]
     return counts
 
 
 @njit(cache=True, nogil=True)
-def _kilowatt_candidates(power_w, limit_w, day):  # type: ignore[no-untyped-def]
-    entities, steps = power_w.shape
-    candidate = np.zeros((entities, steps), np.bool_)
+def _has_kilowatt(power_w, rows, ceilings):  # type: ignore[no-untyped-def]
+    """Whether anything at all can be in kW: little power, or little beside the greatest that was drawn."""
+    for at in range(len(rows)):
+        row, ceiling = power_w[rows[at]], ceilings[at]
+        if np.isnan(ceiling):
+            ceiling = 0.0
+            for step in range(len(row)):
+                ceiling = max(ceiling, _KILOWATT_OF_SEEN * row[step]) if row[step] > 0 else ceiling
+        few = 0
+        for step in range(len(row)):
+            few += (row[step] > 0) & (row[step] <= ceiling)
+        if few:
+            return True
+    return False
+
+
+@njit(cache=True, nogil=True)
+def _kilowatt_candidates(power_w, rows, ceilings, day):  # type: ignore[no-untyped-def]
+    steps = power_w.shape[1]
+    candidate = np.zeros((len(rows), steps), np.bool_)
     highs = np.empty(steps, np.int64)
-    for entity in range(entities):
-        ceiling = _KILOWATT_RATIO * limit_w[entity]
-        if not np.isnan(ceiling):
+    for at in range(len(rows)):
+        row = power_w[rows[at]]
+        if not np.isnan(ceilings[at]):
             for step in range(steps):
-                candidate[entity, step] = 0 < power_w[entity, step] <= ceiling
+                candidate[at, step] = 0 < row[step] <= ceilings[at]
             continue
         head, tail = 0, 0
         for step in range(steps):
-            value = power_w[entity, step]
+            value = row[step]
             if np.isnan(value):
                 continue
-            while tail > head and power_w[entity, highs[tail - 1]] <= value:
+            while tail > head and row[highs[tail - 1]] <= value:
                 tail -= 1
             highs[tail] = step
             tail += 1
             while highs[head] <= step - day:
                 head += 1
-            candidate[entity, step] = 0 < value <= _KILOWATT_OF_SEEN * power_w[entity, highs[head]]
+            candidate[at, step] = 0 < value <= _KILOWATT_OF_SEEN * row[highs[head]]
     return candidate
 
 
 @njit(cache=True, nogil=True)
-def _mark_kilowatt(candidate, crowd, hall, utilization, temperature_c, inlet_c, bit, marks):  # type: ignore[no-untyped-def]
-    entities, steps = candidate.shape
-    for entity in range(entities):
-        for step in range(steps):
-            if not candidate[entity, step]:
+def _mark_kilowatt(candidate, crowd, rows, hall, utilization, temperature_c, inlet_c, bit, marks):  # type: ignore[no-untyped-def]
+    for at in range(len(rows)):
+        entity = rows[at]
+        for step in range(candidate.shape[1]):
+            if not candidate[at, step]:
                 continue
             use = utilization[entity, step] if len(utilization) else np.nan
             die = temperature_c[entity, step] if len(temperature_c) else np.nan
             air = inlet_c[entity, step] if len(inlet_c) else np.nan
             warm = die >= _WARM_C if np.isnan(air) else die >= air + _WARMER_K
-            if use > _IN_USE or warm or (np.isnan(die) and crowd[hall[entity], step]):
+            if use > _IN_USE or warm or (np.isnan(die) and crowd[hall[at], step]):
                 marks[entity, step] |= bit
 
 
@@ -142,13 +182,18 @@ def celsius(value):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _mark_air(inlet_c, believed, bit, marks):  # type: ignore[no-untyped-def]
-    entities, steps = inlet_c.shape
-    for entity in range(entities):
+def _mark_air(inlet_c, rows, believed, bit, marks):  # type: ignore[no-untyped-def]
+    for at in range(len(rows)):
+        row, out = inlet_c[rows[at]], marks[rows[at]]
+        hot = 0
+        for step in range(len(row)):
+            hot += row[step] > _HOTTEST_INLET_C
+        if not hot:
+            continue
         cool_at, cool = -believed, np.nan
         hot_at, known, fits = -1, False, False
-        for step in range(steps):
-            value = inlet_c[entity, step]
+        for step in range(len(row)):
+            value = row[step]
             if np.isnan(value):
                 continue
             if value <= _HOTTEST_INLET_C:
@@ -159,26 +204,41 @@ def _mark_air(inlet_c, believed, bit, marks):  # type: ignore[no-untyped-def]
                 fits = abs(celsius(value) - cool) <= _FITS_K and value - cool >= _LEAST_JUMP_K
             wrong = fits if known and hot_at > step - believed else value >= _COLDEST_INLET_F
             if wrong:
-                marks[entity, step] |= bit
+                out[step] |= bit
 
 
 @njit(cache=True, nogil=True)
-def _mark_dies(values, asked, mistaken, crowd, told, survived_c, hall, within, bit, marks):  # type: ignore[no-untyped-def]
-    entities, steps = values.shape
-    for entity in range(entities):
-        place = hall[entity]
+def _has_fahrenheit(values, inlet_marks, rows, survived_c, bit):  # type: ignore[no-untyped-def]
+    """Whether anything at all can be in °F: an inlet is, or a die is beyond what silicon survives."""
+    for at in range(len(rows)):
+        row, few = values[rows[at]], 0
+        for step in range(len(row)):
+            few += row[step] > survived_c[at]
+        if len(inlet_marks):
+            air = inlet_marks[rows[at]]
+            for step in range(len(air)):
+                few += (air[step] & bit) > 0
+        if few:
+            return True
+    return False
+
+
+@njit(cache=True, nogil=True)
+def _mark_dies(values, asked, mistaken, crowd, told, survived_c, rows, hall, within, bit, marks):  # type: ignore[no-untyped-def]
+    for at in range(len(rows)):
+        row, out, place = values[rows[at]], marks[rows[at]], hall[at]
         beyond_at = -within
-        for step in range(steps):
-            value = values[entity, step]
+        for step in range(len(row)):
+            value = row[step]
             if np.isnan(value):
                 continue
-            beyond = value > survived_c[entity]
-            if asked[entity, step]:
-                wrong = mistaken[entity, step]
+            beyond = value > survived_c[at]
+            if asked[at, step]:
+                wrong = mistaken[at, step]
             elif told[place, step]:
                 wrong = crowd[place, step]
             else:
                 wrong = beyond and beyond_at > step - within
             if wrong:
-                marks[entity, step] |= bit
+                out[step] |= bit
             beyond_at = step if beyond else -within

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from forecast.contracts.rules import not_future
 from forecast.contracts.topology import Topology
+from forecast.features.glitches import mark_glitches
 from forecast.features.grid import grid
 from forecast.features.gridded import Gridded
 from forecast.simulator.config import RowConfig, SimulatorConfig
@@ -33,6 +34,13 @@ ROWS = [
     RowConfig("hall-b", "cpu-2s", 3, 8, inference_ratio=0.34),
 ]
 Flags = NDArray[np.bool_]
+
+
+def judged(gridded: Gridded, topology: Topology, lead: int) -> Gridded:
+    """The same values with marks of their own for what is wrong with them."""
+    alike = replace(gridded, marks=gridded.marks.copy())
+    mark_glitches(alike, topology, lead)
+    return alike
 
 
 @dataclass(frozen=True, eq=False)

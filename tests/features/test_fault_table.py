@@ -21,11 +21,10 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from broken_fleet import ROWS, Arrived, Flags, Healthy
+from broken_fleet import ROWS, Arrived, Flags, Healthy, judged
 
 from forecast.contracts.errors import DataError
 from forecast.features.findings import findings
-from forecast.features.glitches import mark_glitches
 from forecast.features.marks import Mark
 from forecast.simulator.config import SimulatorConfig
 from forecast.simulator.faults import FAULTS as INJECTED
@@ -109,7 +108,7 @@ class Found:
 
     def __init__(self, arrived: Arrived) -> None:
         self._arrived = arrived
-        self._marked = mark_glitches(arrived.whole, arrived.tree, lead=0)
+        self._marked = judged(arrived.whole, arrived.tree, lead=0)
         self._told = findings(self._marked)
 
     def told(self, fault: str) -> Flags:
@@ -129,7 +128,7 @@ def missing_at_the_end_of_each_day(arrived: Arrived) -> Flags:
     missing = []
     for day in range(arrived.config.days):
         lead = day_steps if day else 0
-        known = mark_glitches(arrived.gridded(max(day - 1, 0), day + 1), arrived.tree, lead)
+        known = judged(arrived.gridded(max(day - 1, 0), day + 1), arrived.tree, lead)
         table = findings(known).filter(pl.col("fault").is_in(["gap", "storm"])).with_columns(fault=pl.lit("late"))
         today = slice(day * day_steps, (day + 1) * day_steps)
         missing.append(arrived.cells(table, "late")[:, :, today] & ~known.came[:, :, lead:])

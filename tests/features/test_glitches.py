@@ -5,14 +5,14 @@ from datetime import UTC, datetime
 import numpy as np
 import polars as pl
 import pytest
-from broken_fleet import SIGNALS, Arrived, Healthy
+from broken_fleet import SIGNALS, Arrived, Healthy, judged
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from forecast.contracts.tables import FAULTS, TOPOLOGY
 from forecast.contracts.topology import Topology
 from forecast.features.findings import findings
-from forecast.features.glitches import cleaned, mark_glitches
+from forecast.features.glitches import cleaned
 from forecast.features.gridded import Gridded
 from forecast.features.marks import Mark
 from forecast.simulator.faults import EPISODIC
@@ -46,7 +46,7 @@ def healthy(days: int = 2, servers: int = SERVERS, step_s: int = 300) -> Gridded
 
 
 def marked(gridded: Gridded, mark: Mark, topology: Topology | None = None, signal: str | None = None) -> np.ndarray:
-    found = mark_glitches(gridded, topology or tree(len(gridded.entities)), lead=0).marks & mark.value > 0
+    found = judged(gridded, topology or tree(len(gridded.entities)), lead=0).marks & mark.value > 0
     return found.any(axis=0) if signal is None else found[SIGNALS.index(signal)]
 
 
@@ -58,20 +58,20 @@ def arrived() -> Arrived:
 
 def test_a_mark_never_knows_what_comes_later(arrived: Arrived) -> None:
     whole, rng = arrived.whole, np.random.default_rng(3)
-    first = mark_glitches(whole, arrived.tree, 0).marks
+    first = judged(whole, arrived.tree, 0).marks
     for now in rng.integers(2, whole.values.shape[2], 12):
         noise = whole.copy()
         later = noise.values[:, :, now:].shape
         noise.values[:, :, now:] = np.where(rng.random(later) < 0.3, np.nan, rng.uniform(-40, 20_000, later))
         noise.marks[:, :, now:] = rng.integers(0, 16, later)
         noise.offset_s[:, now:] = rng.uniform(0, 900, later[1:])
-        again = mark_glitches(noise, arrived.tree, 0).marks
+        again = judged(noise, arrived.tree, 0).marks
         np.testing.assert_array_equal(again[:, :, :now], first[:, :, :now])
 
 
 def test_a_day_is_marked_alike_from_itself_and_the_day_before(arrived: Arrived) -> None:
     whole, day = arrived.whole, 86_400 // arrived.config.step_s
-    full = mark_glitches(whole, arrived.tree, 0)
+    full = judged(whole, arrived.tree, 0)
     assert all((full.marks & mark.value).any() for mark in Mark)
     for first in range(0, whole.values.shape[2] - 2 * day + 1, day // 4):
         part = Gridded(
@@ -83,12 +83,12 @@ def test_a_day_is_marked_alike_from_itself_and_the_day_before(arrived: Arrived) 
             whole.marks[:, :, first : first + 2 * day].copy(),
             whole.offset_s[:, first : first + 2 * day].copy(),
         )
-        alone = mark_glitches(part, arrived.tree, day).marks[:, :, day:]
+        alone = judged(part, arrived.tree, day).marks[:, :, day:]
         np.testing.assert_array_equal(alone, full.marks[:, :, first + day : first + 2 * day])
 
 
 def test_what_is_unusable_is_not_observed_and_all_else_is_untouched(arrived: Arrived) -> None:
-    full = mark_glitches(arrived.whole, arrived.tree, 0)
+    full = judged(arrived.whole, arrived.tree, 0)
     values = cleaned(full)
     bad = full.marks & (Mark.STUCK_SENSOR | Mark.SPIKE | Mark.KILOWATT | Mark.FAHRENHEIT).value > 0
     assert np.isnan(values[bad]).all()
@@ -96,7 +96,7 @@ def test_what_is_unusable_is_not_observed_and_all_else_is_untouched(arrived: Arr
 
 
 def test_healthy_servers_are_left_alone() -> None:
-    assert not mark_glitches(healthy(), tree(), 0).marks.any()
+    assert not judged(healthy(), tree(), 0).marks.any()
 
 
 @given(at=st.integers(DAY, 2 * DAY - 6), rise_k=st.floats(21, 45), servers=st.integers(1, SERVERS))
@@ -106,7 +106,7 @@ def test_heat_without_load_is_hidden_for_one_sample_at_most(at: int, rise_k: flo
     gridded = healthy()
     gridded.values[1, :servers, at:] += np.float32(rise_k)
     gridded.values[2, :servers, at:] += np.float32(min(rise_k, 30))  # to 54 °C, hotter than any class of air allows
-    full = mark_glitches(gridded, tree(), 0)
+    full = judged(gridded, tree(), 0)
     hidden = np.isnan(cleaned(full)[:3]) & ~np.isnan(gridded.values[:3])
     assert not hidden[:, :, at + 1 :].any()
     assert not hidden[:, servers:].any()
@@ -133,7 +133,7 @@ def test_a_sensor_that_stands_still_while_use_moves_is_stuck_and_told_from_its_f
     gridded = healthy()
     gridded.values[:2, 0, DAY : DAY + 60] = gridded.values[:2, 0, DAY, None]
     assert np.ptp(gridded.values[3, 0, DAY : DAY + 60]) > 0.1
-    table = findings(mark_glitches(gridded, tree(), 0))
+    table = findings(judged(gridded, tree(), 0))
     FAULTS.check(table.lazy(), "findings")
     assert table.select("fault", "entity_id", "signal").rows() == [
         ("stuck_sensor", "s0", "power_w"),
@@ -239,7 +239,7 @@ def test_who_came_and_who_went() -> None:
     gridded.values[:, :, :20] = np.nan
     gridded.offset_s[np.isnan(gridded.values).all(axis=0)] = np.nan
     step = {time: index for index, time in enumerate(gridded.time(at) for at in range(3 * DAY + 1))}
-    rows = [(*row[:3], step[row[3]], step[row[4]]) for row in findings(mark_glitches(gridded, tree(), 0)).rows()]
+    rows = [(*row[:3], step[row[3]], step[row[4]]) for row in findings(judged(gridded, tree(), 0)).rows()]
     assert rows == [
         ("gap", "s2", "", 200, 205),
         ("gap", "s3", "power_w", 300, 310),
@@ -253,6 +253,6 @@ def test_a_fleet_that_measures_power_only_is_judged_by_that() -> None:
     gridded = Gridded(
         START, 300, SIGNALS[:1], whole.entities, whole.values[:1].copy(), whole.marks[:1], np.empty((0, 0), np.float32)
     )
-    assert not mark_glitches(gridded, tree(), 0).marks.any()
+    assert not judged(gridded, tree(), 0).marks.any()
     gridded.values[0, :, DAY:] /= 1000
-    assert (mark_glitches(gridded, tree(), 0).marks[0, :, DAY:] & Mark.KILOWATT.value > 0).all()
+    assert (judged(gridded, tree(), 0).marks[0, :, DAY:] & Mark.KILOWATT.value > 0).all()
