@@ -5,9 +5,10 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
-from forecast.features.marks import ROW_MARKS, Marks
+from forecast.features.marks import ROW_MARKS, Mark, Marks
 
 Floats = NDArray[np.float32]
 
@@ -84,9 +85,42 @@ class Gridded:
     @property
     def came(self) -> NDArray[np.bool_]:
         """Where a sample came, `[signal, entity, step]`, usable or not."""
-        return np.asarray(~np.isnan(self.values) | ((self.marks & ROW_MARKS) > 0))
+        return np.stack([self.came_of(signal) for signal in range(len(self.signals))])
+
+    def came_of(self, signal: int) -> NDArray[np.bool_]:
+        """The same of one signal, `[entity, step]`."""
+        came = np.empty(self.values.shape[1:], np.bool_)
+        _came(self.values[signal], self.marks[signal], came)
+        return came
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Each fault that was found to the number of cells that bear its mark."""
+        counts = np.zeros(16, np.int64)
+        _count(self.marks, counts)
+        found = {str(mark.name).lower(): int(counts[mark.bit_length() - 1]) for mark in Mark}
+        return {name: count for name, count in found.items() if count}
 
     @property
     def channels(self) -> list[str]:
         """The signals of which anything was observed."""
         return [name for name, values in zip(self.signals, self.values, strict=True) if not np.isnan(values).all()]
+
+
+@njit(cache=True, nogil=True)
+def _came(values, marks, came):  # type: ignore[no-untyped-def]
+    for entity in range(values.shape[0]):
+        for step in range(values.shape[1]):
+            came[entity, step] = (marks[entity, step] & ROW_MARKS) > 0 or not np.isnan(values[entity, step])
+
+
+@njit(cache=True, nogil=True)
+def _count(marks, counts):  # type: ignore[no-untyped-def]
+    for signal in range(marks.shape[0]):
+        for entity in range(marks.shape[1]):
+            for step in range(marks.shape[2]):
+                mark, bit = marks[signal, entity, step], 0
+                while mark:
+                    counts[bit] += mark & 1
+                    mark >>= 1
+                    bit += 1

@@ -1,6 +1,5 @@
 """Levels above the measured ones: what a rack, row, hall or site draws and how near its tightest point is."""
 
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -9,7 +8,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from forecast.contracts.topology import Topology
-from forecast.features.gridded import Floats
+from forecast.features.gridded import Floats, Gridded
 
 Flags = NDArray[np.bool_]
 Doubles = NDArray[np.float64]
@@ -18,48 +17,48 @@ Doubles = NDArray[np.float64]
 MIN_COVERAGE = 0.5
 
 
-def roll_up(values: Floats, came: Flags, signals: Sequence[str], topology: Topology, day_steps: int) -> None:
+def roll_up(values: Floats, measured: Gridded, topology: Topology) -> None:
     """Fill what is not measured above the leaves, in place.
 
     Args:
-        values: `[signal, entity, step]` in topology order, NaN = not observed.
-        came: what came at all, usable or not, `[signal, entity, lead + step]`: it may begin earlier.
-        signals: the names along the first axis.
-        day_steps: steps of a day; `came` begins with one. A leaf is expected until it was silent for so long: a server
-            that left, or has not arrived yet, is no missing server. After a day of which nothing came, as before the
-            first, everyone is expected throughout the next.
+        values: `[signal, entity, step]` in topology order, NaN = not observed: the last steps of `measured`, repaired.
+        measured: what came at all, usable or not; it begins with a day.
+
+    A leaf is expected until it was silent for a day: a server that left, or has not arrived yet, is no missing server.
+    After a day of which nothing came, as before the first, everyone is expected throughout the next.
 
     Power is the observed sum scaled by the expected nameplate that did not report. Temperature is the reading of the
     point with the least headroom, expressed against the entity's own limit, so that headroom at any level is the least
     below it; among equal limits that is the maximum. Other signals are means weighted by nameplate.
     """
     weights, at = _weights(topology), {entity: index for index, entity in enumerate(topology.entities)}
-    afresh = _afresh(came, day_steps)
+    day_steps = 86_400 // measured.step_s
+    places = [
+        (at[str(ancestor)], np.array([at[leaf] for leaf in leaves["leaf_id"]]))
+        for (ancestor,), leaves in topology.ancestors().group_by("ancestor_id", maintain_order=True)
+    ]
 
-    def fill(place: tuple[int, NDArray[np.int64], int]) -> None:
-        above, below, signal = place
-        seen = values[signal], came[signal], afresh[signal], weights
-        if signals[signal] == "temperature_c":
+    def fill(signal: int, came: Flags, afresh: Flags, above: int, below: NDArray[np.int64]) -> None:
+        seen = values[signal], came, afresh, weights
+        if measured.signals[signal] == "temperature_c":
             rolled = _tightest(*seen, *_limits(topology, above), below, day_steps)
         else:
-            rolled = _summed(*seen, below, day_steps, signals[signal] == "power_w")
+            rolled = _summed(*seen, below, day_steps, measured.signals[signal] == "power_w")
         own = values[signal, above]
         np.copyto(own, rolled, where=np.isnan(own))
 
-    places = [
-        (at[str(ancestor)], np.array([at[leaf] for leaf in leaves["leaf_id"]]), signal)
-        for (ancestor,), leaves in topology.ancestors().group_by("ancestor_id", maintain_order=True)
-        for signal in range(len(signals))
-    ]
     with ThreadPoolExecutor(pl.thread_pool_size()) as pool:
-        list(pool.map(fill, places))
+        for signal in range(len(values)):
+            came = measured.came_of(signal)
+            afresh = _afresh(came, day_steps)
+            list(pool.map(lambda place, of=(signal, came, afresh): fill(*of, *place), places))
 
 
 def _afresh(came: Flags, day_steps: int) -> Flags:
-    """Whether nobody was heard on the day before each day, `[signal, day]`."""
-    heard = np.asarray(came.any(axis=1))
-    days = [heard[:, first : first + day_steps].any(axis=1) for first in range(0, heard.shape[1], day_steps)]
-    return ~np.stack([np.zeros(len(heard), np.bool_), *days[:-1]], axis=1)
+    """Whether nobody was heard on the day before each day, `[day]`."""
+    heard = np.asarray(came.any(axis=0))
+    days = [not heard[first : first + day_steps].any() for first in range(0, len(heard), day_steps)]
+    return np.array([True, *days[:-1]])
 
 
 def _weights(topology: Topology) -> Doubles:

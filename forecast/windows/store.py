@@ -26,7 +26,6 @@ from forecast.contracts.topology import Topology
 from forecast.contracts.version import code_version, key_of
 from forecast.disk import write_whole
 from forecast.features.gridded import Floats, Gridded
-from forecast.features.marks import Mark
 from forecast.features.pipeline import Built
 from forecast.features.units import check_units, typical
 from forecast.traces.trace import Part, Progress, Trace, silent
@@ -211,13 +210,12 @@ def _whole(trace: Trace, where: str) -> Part:
 def _day(day: str, key: str, measured: Gridded, topology: Topology, unknown_rows: int) -> Day:
     """What a day's record says of its samples."""
     steps = np.flatnonzero(measured.came.any(axis=(0, 1)))
-    counts = {str(mark.name).lower(): int(np.count_nonzero(measured.marks & mark)) for mark in Mark}
     return Day(
         day=day,
         key=key,
         first=int(steps[0]) if steps.size else None,
         last=int(steps[-1]) if steps.size else None,
-        marks={name: count for name, count in counts.items() if count},
+        marks=measured.counts,
         unknown_rows=unknown_rows,
         came=measured.channels,
         medians=typical(measured, topology),

@@ -9,7 +9,7 @@ from typing import TypeVar
 from forecast.contracts.errors import ConfigError
 from forecast.features.grid import grid
 from forecast.features.gridded import Gridded
-from forecast.features.pipeline import Built, build
+from forecast.features.pipeline import Built, build_after
 from forecast.traces.trace import Trace
 
 Result = TypeVar("Result")
@@ -66,40 +66,34 @@ class Stretches:
         """
         before: Gridded | None = None
         for run in _runs(days, self._days_at_once(len(trace.topology.entities))):
-            lead = self._lead(trace, run[0], first, before)
-            before = None
-            result, before = self._built(trace, run, lead, use)
+            whole, lead = self._begun(trace, run, first, before)
+            before = None  # what nobody needs any more makes room for the next step
+            built = build_after(trace.telemetry, trace.topology, whole, lead)
+            result = use(run, built)
+            del built
+            before = whole.between(whole.steps - self.day_steps, whole.steps).copy()
+            del whole
             yield result
 
-    def _built(
-        self, trace: Trace, days: list[str], lead: Gridded | None, use: Callable[[list[str], Built], Result]
-    ) -> tuple[Result, Gridded]:
-        """What `use` makes of consecutive days, and the last of them as measured."""
-        steps = len(days) * self.day_steps
-        built = build(
-            trace.telemetry,
-            trace.topology,
-            self.signals,
-            start_of(days[0]),
-            steps,
-            self.step_s,
-            lead,
-            with_offsets=self.with_offsets,
-        )
-        return use(days, built), built.measured.between(steps - self.day_steps, steps).copy()
+    def _begun(self, trace: Trace, days: list[str], first: str, before: Gridded | None) -> tuple[Gridded, int]:
+        """Consecutive days of which nothing was observed, after the day before them; and how many steps that has.
 
-    def _lead(self, trace: Trace, day: str, first: str, before: Gridded | None) -> Gridded | None:
-        """What was measured on the day before `day`: `before` if it is that, None if there is no such day."""
-        start = start_of(day) - DAY
-        if day == first:
-            return None
-        if before is None or before.start != start:
-            entities, with_offsets = trace.topology.entities, self.with_offsets
-            before = Gridded.empty(
-                start, self.step_s, self.signals, entities, self.day_steps, with_offsets=with_offsets
-            )
-            grid(trace.telemetry, before)
-        return before
+        Args:
+            before: a day as measured, used if it is the one before.
+        """
+        lead = 0 if days[0] == first else self.day_steps
+        start = start_of(days[0]) - (DAY if lead else timedelta())
+        whole = self._empty(trace, start, lead + len(days) * self.day_steps)
+        if lead:
+            if before is None or before.start != start:
+                before = self._empty(trace, start, lead)
+                grid(trace.telemetry, before)
+            whole.put(before)
+        return whole, lead
+
+    def _empty(self, trace: Trace, start: datetime, steps: int) -> Gridded:
+        entities, with_offsets = trace.topology.entities, self.with_offsets
+        return Gridded.empty(start, self.step_s, self.signals, entities, steps, with_offsets=with_offsets)
 
     def _days_at_once(self, entities: int) -> int:
         """How many days the memory has room for, beside the day before them."""

@@ -7,11 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
-from trees import node, tree_of
+from trees import MONDAY, node, tree_of
 
 from forecast.contracts.topology import Topology
-from forecast.features.gridded import Floats
-from forecast.features.rollup import roll_up
+from forecast.features.gridded import Floats, Gridded
+from forecast.features.marks import Mark
+from forecast.features.rollup import Flags, roll_up
 
 #: Nameplates 100, 300 and 600 W in two racks of one site.
 SITE = tree_of(
@@ -27,12 +28,20 @@ RACK = tree_of(node("rack", "rack"), node("a", parent="rack"), node("b", parent=
 DAY = 4
 
 
+def roll(values: Floats, signals: tuple[str, ...], topology: Topology, came: Flags | None = None) -> None:
+    """Roll `values` up where `came`, usable or not, which is where they are observed unless it says otherwise."""
+    came = ~np.isnan(values) if came is None else came
+    measured = Gridded.empty(MONDAY, 86_400 // DAY, signals, topology.entities, came.shape[2])
+    measured.marks[came] = Mark.SENTINEL
+    roll_up(values, measured, topology)
+
+
 def rolled(topology: Topology, signal: str = "power_w", **values: float | None) -> dict[str, float | None]:
     """The one grid step in which leaf `a` reads `values["a"]` and so on, at every level."""
     grid = np.full((1, len(topology.entities), 1), np.nan, np.float32)
     for entity, value in values.items():
         grid[0, topology.entities.index(entity), 0] = np.nan if value is None else value
-    roll_up(grid, ~np.isnan(grid), (signal,), topology, 1)
+    roll(grid, (signal,), topology)
     found = zip(topology.entities, grid[0, :, 0].tolist(), strict=True)
     return {entity: None if np.isnan(value) else value for entity, value in found}
 
@@ -55,7 +64,7 @@ def rack_of(came: str, *leaves: str, lead: int = 0) -> Floats:
         values[0, place, [cell == "#" for cell in seen]] = 100.0
         arrived[0, place] = [cell == "#" for cell in row]
     values = values[:, :, lead:]
-    roll_up(values, arrived, ("power_w",), topology, DAY)
+    roll(values, ("power_w",), topology, arrived)
     return values[0, topology.entities.index("rack")]
 
 
@@ -87,7 +96,7 @@ def test_every_signal_and_step_has_its_own_coverage() -> None:
     a, b, rack = (RACK.entities.index(entity) for entity in ("a", "b", "rack"))
     values = np.full((2, 3, 2), nan, np.float32)
     values[0, a], values[0, b], values[1, b] = [1, 1], [2, nan], [0.4, nan]
-    roll_up(values, ~np.isnan(values), ("power_w", "utilization_ratio"), RACK, DAY)
+    roll(values, ("power_w", "utilization_ratio"), RACK)
     assert_array_equal(values[:, rack], np.array([[3, 2], [0.4, nan]], np.float32))
 
 
@@ -147,7 +156,7 @@ def test_a_measured_level_is_not_rolled_up() -> None:
 def test_a_fleet_of_unrelated_entities_is_unchanged() -> None:
     values = np.array([[[1.0, np.nan], [np.nan, 2.0]]], np.float32)
     before = values.copy()
-    roll_up(values, ~np.isnan(values), ("power_w",), tree_of(node("a"), node("b", "rack")), DAY)
+    roll(values, ("power_w",), tree_of(node("a"), node("b", "rack")))
     assert_array_equal(values, before)
 
 
@@ -210,5 +219,5 @@ def test_a_signal_that_arrives_later_has_a_first_day_of_its_own() -> None:
     values = np.full((2, 4, 2 * DAY), np.nan, np.float32)
     values[0, [topology.entities.index(name) for name in "abc"]] = 100.0
     values[1, topology.entities.index("a"), DAY:] = 0.5
-    roll_up(values, ~np.isnan(values), ("power_w", "utilization_ratio"), topology, DAY)
+    roll(values, ("power_w", "utilization_ratio"), topology)
     assert_array_equal(values[:, topology.entities.index("rack")], [[300] * 8, [np.nan] * 8])
