@@ -86,6 +86,7 @@ def examine(trace: Trace, asked: Asked, progress: Progress = silent, resets: pl.
         units=inferred,
         rows=told.rows,
         set_aside=int(set_aside["count"].sum()),
+        length_s=(end - start).total_seconds(),
         watermark=tally.watermark(),
         now=asked.now,
     )

@@ -1,8 +1,8 @@
 """What is kept of each stretch once it was looked at: counts per day, level and entity, however long it all is."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import date, datetime, timedelta
+from itertools import pairwise
 
 import numpy as np
 import polars as pl
@@ -22,8 +22,11 @@ from forecast.windows.stretches import days_of, start_of
 
 Counts = NDArray[np.int64]
 
-#: Bytes per cell that looking at a stretch takes, measured: flags of each fault, running counts of one signal.
-USE_BYTES = 12
+#: Bytes per cell that looking at a stretch takes: who was seen on the last two days, flags of one day.
+USE_BYTES = 2
+
+#: Entities looked at at once.
+_BLOCK = 512
 
 #: Offsets within a step are counted in so many bins.
 OFFSET_BINS = 200
@@ -80,46 +83,62 @@ class Tally:
         self.by_day = pl.DataFrame(schema={"fault": pl.String, "day": pl.Date, "steps": pl.Int64})
         self.medians: list[Medians] = []
         self.groups: list[dict[tuple[str, str], float]] = []
-        self._newest: list[Floats] = []
+        self._newest: list[NDArray[np.bool_]] = []
 
     def add(self, days: list[str], built: Built) -> None:
         """Count the next stretch, as far as it lies within the record."""
-        steps = 86_400 // self.step_s
-        begin, until = (built.measured.start + timedelta(seconds=self.step_s * at) for at in (0, built.measured.steps))
-        low = max(self._step(self.span[0], begin), 0)
-        high = built.measured.steps if until <= self.span[1] else self._step(self.span[1], begin) + 1
-        for index, day in enumerate(days):
-            first, end = max(index * steps, low), min((index + 1) * steps, high)
-            self._add_day(self.days.index(day), built.measured.between(first, end), built.values[:, :, first:end])
-        self._add_findings(built.measured.between(low, high))
+        whole = built.measured
+        end = whole.time(whole.steps)
+        low = max(self._step(self.span[0], whole.start), 0)
+        high = whole.steps if end <= self.span[1] else self._step(self.span[1], whole.start) + 1
+        edges = np.clip(np.arange(len(days) + 1) * (86_400 // self.step_s), low, high).tolist()
+        for at, (first, last) in enumerate(pairwise(edges), self.days.index(days[0])):
+            self._add_day(at, whole.between(first, last), built.values[:, :, first:last])
+        measured = whole.between(low, high)
+        found = pl.concat(findings(self._while_expected(places, measured)) for places in self._blocks())
+        self._add_findings(found.filter(~pl.col("fault").is_in(_OF_THE_WHOLE)))
 
     def watermark(self) -> datetime:
         """The last step at which 95 % of the expected entities reported; looked for in the last two days."""
-        panel = Panel(self._newest_start, self.step_s, ("seen",), self.topology.entities, tuple(self._newest))
+        seen = tuple(np.where(day, np.float32(0), np.float32(np.nan))[None] for day in self._newest)
+        panel = Panel(self._newest_start, self.step_s, ("seen",), self.topology.entities, seen)
         return panel.time(panel.watermark())
+
+    def _blocks(self) -> Iterator[NDArray[np.intp]]:
+        """Places of entities, so many that what is looked at of them stays small beside the day itself."""
+        places = np.arange(len(self.topology.entities))
+        return (places[first : first + _BLOCK] for first in range(0, len(places), _BLOCK))
 
     def _step(self, time: datetime, begin: datetime) -> int:
         return int((time - begin).total_seconds() // self.step_s)
 
     def _add_day(self, at: int, measured: Gridded, values: Floats) -> None:
-        usable = ~np.isnan(measured.values) & ((measured.marks & np.uint16(UNUSABLE)) == 0)
-        counts = usable.sum(axis=2)
-        self.usable[:, :, at] = self._by_level(counts[:, :, None])[:, :, 0]
+        usable = np.zeros(self.came.shape, np.int64)
+        filled = np.zeros(self.came.shape, np.int64)
+        for places in self._blocks():
+            usable[:, places] = self._add_block(places, measured.of(places))
+            filled[:, places] = (~np.isnan(values[:, places])).sum(axis=2)
         rolled = ~self.measured
-        self.filled[:, :, at] = self._by_level(((~np.isnan(values)).sum(axis=2) * rolled)[:, :, None])[:, :, 0]
+        self.usable[:, :, at] = self._by_level(usable[:, :, None])[:, :, 0]
+        self.filled[:, :, at] = self._by_level((filled * rolled)[:, :, None])[:, :, 0]
         self.fillable[:, :, at] = self._by_level(rolled[:, :, None] * np.int64(values.shape[2]))[:, :, 0]
-        self.believed += counts
-        self.came += measured.came.sum(axis=2)
-        believed = np.where(usable, measured.values, np.float32(np.nan))
-        self.beyond += (believed > self._limits[:, :, None]).sum(axis=2)
-        self.low = np.fmin(self.low, np.fmin.reduce(believed, axis=2))
-        self.high = np.fmax(self.high, np.fmax.reduce(believed, axis=2))
-        self.offsets += _binned(measured.offset_s, self.step_s)
         self.medians.append(typical(measured, self.topology))
         self.groups.append(medians_by_group(measured, self.topology, self._groups))
-        seen = np.where(np.isnan(values).all(axis=0), np.float32(np.nan), np.float32(0))
-        self._newest = [*self._newest[-1:], seen[None]]
-        self._newest_start = measured.time(measured.steps - sum(part.shape[2] for part in self._newest))
+        self._newest = [*self._newest[-1:], np.logical_or.reduce([~np.isnan(signal) for signal in values])]
+        self._newest_start = measured.time(measured.steps - sum(day.shape[1] for day in self._newest))
+
+    def _add_block(self, places: NDArray[np.intp], measured: Gridded) -> Counts:
+        """Count the cells of some entities; returns the usable steps of each, `[S, places]`."""
+        usable = ~np.isnan(measured.values) & ((measured.marks & np.uint16(UNUSABLE)) == 0)
+        believed = np.where(usable, measured.values, np.float32(np.nan))
+        counts = np.asarray(usable.sum(axis=2))
+        self.believed[:, places] += counts
+        self.came[:, places] += measured.came.sum(axis=2)
+        self.beyond[:, places] += (believed > self._limits[:, places, None]).sum(axis=2)
+        self.low[:, places] = np.fmin(self.low[:, places], np.fmin.reduce(believed, axis=2))
+        self.high[:, places] = np.fmax(self.high[:, places], np.fmax.reduce(believed, axis=2))
+        self.offsets[places] += _binned(measured.offset_s, self.step_s)
+        return counts
 
     def _by_level(self, cells: Counts) -> Counts:
         """Sums `[S, L, D]` of `[S, N, D]`."""
@@ -128,19 +147,20 @@ class Tally:
             sums[:, level] = cells[:, self._level == level].sum(axis=1)
         return sums
 
-    def _add_findings(self, measured: Gridded) -> None:
-        found = findings(self._while_expected(measured)).filter(~pl.col("fault").is_in(_OF_THE_WHOLE))
+    def _add_findings(self, found: pl.DataFrame) -> None:
         steps = _steps(pl.col("end_time") - pl.col("start_time"), self.step_s)
         stretches = found.with_columns(steps=steps)
         self.struck = _merged(pl.concat([self.struck, stretches.select(self.struck.columns)]))
         days = pl.concat([self.by_day, _split(found, self.step_s)])
         self.by_day = days.group_by("fault", "day").agg(pl.col("steps").sum())
 
-    def _while_expected(self, measured: Gridded) -> Gridded:
-        """Without the gaps of who has left: that is known now, and was not at the step itself."""
-        until = (self._expected_s - measured.start.timestamp()) // self.step_s
+    def _while_expected(self, places: NDArray[np.intp], measured: Gridded) -> Gridded:
+        """Some entities without the gaps of who has left: that is known now, and was not at the step itself."""
+        mine = measured.of(places)
+        until = (self._expected_s[:, places] - measured.start.timestamp()) // self.step_s
         gone = np.arange(measured.steps) > until[:, :, None]
-        return replace(measured, marks=np.where(gone, measured.marks & ~np.uint16(Mark.GAP), measured.marks))
+        mine.marks[gone] &= ~np.uint16(Mark.GAP)
+        return mine
 
 
 def _merged(struck: pl.DataFrame) -> pl.DataFrame:

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from forecast.features.absence import LEFT_S, STORM_RATIO
 from forecast.quality.quality import Judged, Unit
-from forecast.wording import fixed, moment, percent, target_title
+from forecast.wording import digits, fixed, moment, percent, target_title
 
 #: Of what came, a larger share that is no observation, or breaks the contract, speaks of a broken exporter and not of
 #: single sensors: nineteen of twenty is what a complete step asks for too (OPERATIONS.md §1).
@@ -14,6 +14,8 @@ MOST_BROKEN = 0.05
 
 #: A sampler this much slower than the grid leaves a step empty now and then, whatever it does.
 _SPARSE = 1.1
+
+_DAY_S = 86_400
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,7 @@ class Evidence:
         step_s: of the grid.
         units: as they were inferred.
         rows, set_aside: rows as they came, and rows or values that break the contract.
+        length_s: from the first sample to the last.
         watermark: the last complete step.
         now: what the clock says; None where nobody asked whether the telemetry is of today.
     """
@@ -41,6 +44,7 @@ class Evidence:
     units: Sequence[Unit]
     rows: int
     set_aside: int
+    length_s: float
     watermark: datetime
     now: datetime | None
 
@@ -54,6 +58,7 @@ def verdict(evidence: Evidence) -> tuple[Judged, ...]:
         *(_complete(target, evidence) for target in evidence.targets if target in evidence.completeness),
         *(_usable(target, evidence) for target in evidence.targets if target in evidence.unusable),
         _kept(evidence),
+        _long(evidence),
         _fresh(evidence),
     )
 
@@ -113,6 +118,12 @@ def _kept(evidence: Evidence) -> Judged:
         "more is a broken mapping or export",
         share <= MOST_BROKEN,
     )
+
+
+def _long(evidence: Evidence) -> Judged:
+    days = (evidence.length_s + evidence.step_s) / _DAY_S
+    source = "a day is judged by the one before it, and learned from another"
+    return Judged("there is a day to learn from", f"{digits(days)} days", "at least 2 days", source, days >= 2)
 
 
 def _fresh(evidence: Evidence) -> Judged:

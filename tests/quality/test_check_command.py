@@ -190,10 +190,41 @@ def test_wrong_usage_ends_with_2(arguments: list[str], capsys: pytest.CaptureFix
     assert "error: " in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("rows", [0, 1])
-def test_next_to_nothing_is_no_crash(clean: Record, tmp_path: Path, rows: int) -> None:
+@pytest.mark.parametrize("rows", [0, 1, 2])
+def test_next_to_nothing_is_no_crash_and_not_fit(clean: Record, tmp_path: Path, rows: int) -> None:
     path = clean.copy(tmp_path / "few", clean.telemetry.filter(pl.col("power_w").is_not_null()).head(rows))
-    assert check(path) == (20 if rows == 0 else 0)
+    assert check(path, "--html", tmp_path / "q.html") == 20
+
+
+@pytest.mark.parametrize(("days", "code"), [(1, 20), (2, 0)])
+def test_a_day_is_too_short(clean: Record, tmp_path: Path, days: int, code: int) -> None:
+    first = clean.telemetry.filter(pl.col("time") < datetime(2026, 1, 5 + days, tzinfo=UTC))
+    assert check(clean.copy(tmp_path / "short", first)) == code
+
+
+def test_counters_that_started_again_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Two days of an energy counter, of one host it restarts once."""
+    hosts = [
+        pl.DataFrame({"step": range(576)}).with_columns(
+            time=pl.lit(at(0)) + pl.duration(minutes=5 * pl.col("step")),
+            entity_id=pl.lit(host),
+            metric=pl.lit("energy"),
+            value=(pl.col("step") - pl.when(pl.col("step") >= restart).then(restart).otherwise(0)) * 60_000.0,
+        )
+        for host, restart in (("a", 100), ("b", 10_000))
+    ]
+    pl.concat(hosts).drop("step").write_parquet(tmp_path / "t.parquet")
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source" / "counted.yaml").write_text(
+        "# @package _global_\ndefaults: [long_schema@source]\n"
+        f"source:\n  path: {tmp_path / 't.parquet'}\n"
+        "  metrics: {energy: {signal: power_w, unit: J, kind: counter}}\n"
+        "  entities: {a: {}, b: {}}\n"
+        "window: {targets: [power_w], past: [power_w]}\n"
+    )
+    assert check(tmp_path / "source" / "counted.yaml") == 0
+    printed = capsys.readouterr().out
+    assert "energy counters that started again (1 times); the rate leaves the interval out: a" in printed
 
 
 def test_columns_of_other_names_are_sent_to_a_source(tmp_path: Path, one_line) -> None:
