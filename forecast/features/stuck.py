@@ -175,12 +175,12 @@ def _mark(values, driver, driver_marks, hidden, rows, needed, governed, least, d
 @njit(cache=True, nogil=True)
 def _mark_runs(values, begin, end, of, least, day, first, by_habit, queues, bit, marks):  # type: ignore[no-untyped-def]
     """Split a stretch in which there may be runs into runs; a silence of a day begins another."""
-    start, before, count, held = -1, -1, 0, values[begin]
+    start, before, count, held = begin, begin, 0, values[begin]
     for step in range(begin, end):
         value = values[step]
         if np.isnan(value):
             continue
-        like = start >= 0 and same(value, held)
+        like = count > 0 and same(value, held)
         if not like or step - before >= day:
             if count >= least and before >= first:
                 _mark_run(values, start, before, of, least, day, first, by_habit, queues, bit, marks)
@@ -202,9 +202,9 @@ def _mark_run(values, start, last, of, least, day, first, by_habit, queues, bit,
         enough, oldest = _habit_of_run(values, start, least, day)
     if not driven and oldest < 0:
         return
-    highs, lows = queues
-    high_head, high_tail, low_head, low_tail = 0, 0, 0, 0
-    head, before, count = start, -1, 0
+    highs, lows, nothing = queues[0], queues[1], np.int64(0)
+    high_head, high_tail, low_head, low_tail = nothing, nothing, nothing, nothing
+    head, before, count = start, start, nothing
     for step in range(start, last + 1):
         if np.isnan(values[step]):
             continue
