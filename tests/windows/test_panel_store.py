@@ -299,10 +299,10 @@ def test_a_stranger_with_a_wrong_time_does_not_stretch_the_panel(tmp_path: Path)
 
 
 def test_years_of_telemetry_with_holes_are_a_panel(tmp_path: Path) -> None:
-    files = {f"{day}": Stretch(24 * day, 1, "a") for day in range(0, 500, 5)}
+    files = {f"{day}": Stretch(24 * day, 1, "a") for day in range(0, 420, 10)}
     trace = trace_of(files)
     updated = Store(tmp_path).update(trace, SPEC, "lake")
-    assert len(updated.days) == 496
+    assert len(updated.days) == 411
     same(updated.panel, panel_of(trace.telemetry, TREE, SPEC))
 
 
@@ -353,10 +353,7 @@ def test_a_killed_process_does_not_hold_its_lock(tmp_path: Path, expected: Panel
     check_converges(tmp_path / "panel", expected)
 
 
-@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO])
-def test_a_disk_that_fails_at_any_step_leaves_what_the_next_run_takes_up(
-    tmp_path: Path, expected: Panel, code: int
-) -> None:
+def test_a_disk_that_fails_at_any_step_leaves_what_the_next_run_takes_up(tmp_path: Path, expected: Panel) -> None:
     failures = 0
     for at in range(1, 100):
         folder = tmp_path / str(at)
@@ -364,6 +361,7 @@ def test_a_disk_that_fails_at_any_step_leaves_what_the_next_run_takes_up(
 
         def fail(step: int, at: int = at) -> None:
             if step == at:
+                code = errno.EIO if at % 2 else errno.ENOSPC
                 raise OSError(code, os.strerror(code))
 
         with pytest.MonkeyPatch.context() as patch:
