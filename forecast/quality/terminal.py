@@ -39,8 +39,8 @@ def _print_section(section: Section, console: Console) -> None:
     console.print(table)
     for row in section.rows if below else ():
         named = f"{row[0]} ({row[1]})" if section.name == "faults" else row[0]
-        for example in row[-1].splitlines():
-            _print(f"  {named}: {example}", console)
+        examples = "; ".join(row[-1].splitlines())
+        _print(f"  {named}: {examples}", console)
 
 
 def _print(text: str, console: Console, style: str = "") -> None:

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from forecast.features.absence import LEFT_S, STORM_RATIO
 from forecast.quality.quality import Judged, Unit
-from forecast.wording import digits, fixed, moment, percent, target_title
+from forecast.wording import fixed, moment, percent, target_title
 
 #: Of what came, a larger share that is no observation, or breaks the contract, speaks of a broken exporter and not of
 #: single sensors: nineteen of twenty is what a complete step asks for too (OPERATIONS.md §1).
@@ -102,7 +102,7 @@ def _complete(target: str, evidence: Evidence) -> Judged:
 
 def _usable(target: str, evidence: Evidence) -> Judged:
     share = evidence.unusable[target]
-    found = f"{share_of(share)} of what came is stuck, a spike, impossible or in another unit"
+    found = f"{share_of(share) if share else 'none'} of what came is stuck, a spike, impossible or in another unit"
     source = "more is a broken exporter, not single sensors"
     return Judged(
         f"{_named(target)} can be believed", found, f"at most {percent(MOST_BROKEN, 0)}", source, share <= MOST_BROKEN
@@ -123,7 +123,7 @@ def _kept(evidence: Evidence) -> Judged:
 def _long(evidence: Evidence) -> Judged:
     days = (evidence.length_s + evidence.step_s) / _DAY_S
     source = "a day is judged by the one before it, and learned from another"
-    return Judged("there is a day to learn from", f"{digits(days)} days", "at least 2 days", source, days >= 2)
+    return Judged("there is a day to learn from", f"{fixed(days, 1)} days", "at least 2 days", source, days >= 2)
 
 
 def _fresh(evidence: Evidence) -> Judged:

@@ -142,7 +142,7 @@ def test_a_fleet_in_kilowatt_is_refused_here_as_by_training(clean: Record, tmp_p
         ("inlet_c", pl.col("inlet_c") * 1.8 + 32, "°F"),
     ],
 )
-def test_a_hall_in_another_unit_for_some_days_is_named_and_not_refused(
+def test_a_hall_in_another_unit_for_some_days_is_named(
     clean: Record, tmp_path: Path, signal: str, wrong: pl.Expr, unit: str
 ) -> None:
     """On the last day, so that most days of the fleet are right."""
