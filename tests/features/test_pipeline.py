@@ -8,7 +8,7 @@ import pytest
 from numpy.testing import assert_array_equal
 from trees import MONDAY, node, samples, tree_of
 
-from forecast.features import glitches
+from forecast.features import glitches, rollup
 from forecast.features.grid import grid
 from forecast.features.gridded import Gridded
 from forecast.features.marks import Mark
@@ -83,6 +83,7 @@ def test_what_is_marked_unusable_is_measured_but_not_a_value() -> None:
 def test_blocks_are_invisible(monkeypatch: pytest.MonkeyPatch, most: int) -> None:
     whole = build(days(2), FLEET, SIGNALS, MONDAY, 2 * 288, 300, with_offsets=True)
     monkeypatch.setattr(glitches, "_BLOCK", most)
+    monkeypatch.setattr(rollup, "_STEPS", 10 * most)
     blocks = build(days(2), FLEET, SIGNALS, MONDAY, 2 * 288, 300, with_offsets=True)
     assert_array_equal(blocks.measured.marks, whole.measured.marks)
     assert_array_equal(blocks.values, whole.values)
