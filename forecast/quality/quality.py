@@ -160,7 +160,7 @@ class Quality:
         where: the source.
         examined_at: what the clock said, UTC.
         start, end: first and last believable sample, UTC.
-        watermark: the last step at which 95 % of the expected entities reported, UTC.
+        watermark: the last step at which 95 % of the expected entities reported, UTC; None if nobody did lately.
         step_s: grid step, seconds.
         signals, targets: what was looked at; what a forecast needs.
         rows: as they came; `unknown_rows` of them of entities that the topology lacks, `unknown` the first of these.
@@ -176,7 +176,7 @@ class Quality:
     examined_at: datetime
     start: datetime
     end: datetime
-    watermark: datetime
+    watermark: datetime | None
     step_s: int
     signals: tuple[str, ...]
     targets: tuple[str, ...]

@@ -37,6 +37,8 @@ class Spoken:
 
     def expected_s(self) -> NDArray[np.float64]:
         """Until when a sample is expected, `[signal, entity]`: to the end, or to the last one of who left."""
+        if np.isnan(self.last_s).all():
+            return self.last_s
         end = np.nanmax(self.last_s)
         return np.where(end - self.last_s < LEFT_S, end, self.last_s)
 

@@ -98,8 +98,10 @@ class Tally:
         found = pl.concat(findings(self._while_expected(places, measured)) for places in self._blocks())
         self._add_findings(found.filter(~pl.col("fault").is_in(_OF_THE_WHOLE)))
 
-    def watermark(self) -> datetime:
-        """The last step at which 95 % of the expected entities reported; looked for in the last two days."""
+    def watermark(self) -> datetime | None:
+        """The last step at which 95 % of the expected entities reported; None if nobody did in the last two days."""
+        if not any(day.any() for day in self._newest):
+            return None
         seen = tuple(np.where(day, np.float32(0), np.float32(np.nan))[None] for day in self._newest)
         panel = Panel(self._newest_start, self.step_s, ("seen",), self.topology.entities, seen)
         return panel.time(panel.watermark())

@@ -31,7 +31,7 @@ class Evidence:
         units: as they were inferred.
         rows, set_aside: rows as they came, and rows or values that break the contract.
         length_s: from the first sample to the last.
-        watermark: the last complete step.
+        watermark: the last complete step, None where there is none lately.
         now: what the clock says; None where nobody asked whether the telemetry is of today.
     """
 
@@ -45,7 +45,7 @@ class Evidence:
     rows: int
     set_aside: int
     length_s: float
-    watermark: datetime
+    watermark: datetime | None
     now: datetime | None
 
 
@@ -132,8 +132,8 @@ def _fresh(evidence: Evidence) -> Judged:
     found = f"complete up to {moment(evidence.watermark)}"
     if evidence.now is None:
         return Judged(rule, f"{found}; judged with --now", bound, source, None)
-    age_s = (evidence.now - evidence.watermark).total_seconds()
-    return Judged(rule, found, bound, source, age_s <= LEFT_S)
+    fresh = evidence.watermark is not None and (evidence.now - evidence.watermark).total_seconds() <= LEFT_S
+    return Judged(rule, found, bound, source, fresh)
 
 
 def share_of(share: float | None) -> str:

@@ -196,6 +196,16 @@ def test_next_to_nothing_is_no_crash_and_not_fit(clean: Record, tmp_path: Path, 
     assert check(path, "--html", tmp_path / "q.html") == 20
 
 
+def test_nothing_observed_at_all_is_a_report_too(
+    clean: Record, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    nothing = clean.telemetry.select("time", "entity_id", power_w=pl.lit(None, pl.Float64))
+    assert check(clean.copy(tmp_path / "null", nothing), "--now", "2026-01-09", "--html", tmp_path / "q.html") == 20
+    printed = capsys.readouterr().out
+    assert "Not fit for training: 2 reasons" in printed
+    assert "Load (power_w) was observed: never" in printed
+
+
 @pytest.mark.parametrize(("days", "code"), [(1, 20), (2, 0)])
 def test_a_day_is_too_short(clean: Record, tmp_path: Path, days: int, code: int) -> None:
     first = clean.telemetry.filter(pl.col("time") < datetime(2026, 1, 5 + days, tzinfo=UTC))
