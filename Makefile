@@ -3,9 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 SERVE_BIN := .venv-serve/bin
+BENCH_BIN := .venv-bench/bin
 DEMO := var/demo
 
-.PHONY: help setup demo test test-all lint bench-simulator bench-features clean
+.PHONY: help setup demo test test-all lint bench-simulator bench-features bench-accuracy clean
 
 help:  ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 18
@@ -45,5 +46,14 @@ bench-simulator: setup  ## Speed and memory of the simulator
 bench-features: setup  ## Speed and memory from raw telemetry to a tensor
 	$(BIN)/python -m benchmarks.features
 
+# A third environment: the peers bring much that nothing else needs.
+.venv-bench/.done: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv-bench
+	$(BENCH_BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[train,bench]'
+	touch $@
+
+bench-accuracy: .venv-bench/.done  ## Accuracy beside peers, on measured data; hours without its cache
+	$(BENCH_BIN)/python -m benchmarks.accuracy
+
 clean:  ## Remove environments and everything made
-	rm -rf $(VENV) .venv-serve var
+	rm -rf $(VENV) .venv-serve .venv-bench var

@@ -1,0 +1,77 @@
+"""Which peers run on which task, at which settings.
+
+Networks: the settings of the project's evaluation page. LightGBM: 200 trees at 0.06 per quantile, the step ahead as a
+feature, as there; what that leaves open (the size of a tree, what is subtracted from the target) is the best of a
+handful on the validation range. Nothing here was chosen on a test range.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from benchmarks.accuracy.peers.naive import Naive
+from benchmarks.accuracy.peers.peer import Peer
+from benchmarks.accuracy.tasks import TASKS
+
+OURS = "Fleetcast"
+
+#: What `--models` takes.
+NAMES = ("fleetcast", "naive", "ets", "lightgbm", "nhits", "patchtst", "tide")
+
+#: The mean of whose quantiles is a method too: as the evaluation page has it, chosen before any run here.
+ENSEMBLES = {
+    "A": ("LightGBM", "PatchTST", "TiDE"),
+    "B": ("LightGBM", "PatchTST", "TiDE"),
+    "D": ("LightGBM", "seasonal naive, 168 h", "NHITS"),
+}
+
+_FINE = {"origin_stride": 3, "anchor": "last", "leaves": 7, "in_leaf": 3000, "features_share": 0.5}
+_LIGHTGBM: dict[str, dict[str, Any]] = {"A": {}, "B": _FINE, "D": _FINE}
+
+_NEURAL: dict[str, dict[str, dict[str, Any]]] = {
+    "nhits": {
+        "A": {"context_steps": 336, "steps": (100, 100)},
+        "B": {"context_steps": 576, "steps": (100,)},
+        "D": {"context_steps": 2016, "steps": (100,)},
+    },
+    "patchtst": {
+        "A": {"context_steps": 336, "steps": (100, 300), "patch_len": 24, "stride": 24, "hidden_size": 128},
+        "B": {"context_steps": 576, "steps": (100,), "patch_len": 24, "stride": 24, "hidden_size": 128},
+        "D": {"context_steps": 2016, "steps": (100,), "patch_len": 24, "stride": 24, "hidden_size": 128},
+    },
+    "tide": {
+        "A": {"context_steps": 336, "steps": (600, 600), "hidden_size": 256},
+        "B": {"context_steps": 576, "steps": (600,), "hidden_size": 256},
+        "D": {"context_steps": 2016, "steps": (600,), "hidden_size": 256},
+    },
+}
+_LIBRARY_NAMES = {"nhits": "NHITS", "patchtst": "PatchTST", "tide": "TiDE"}
+
+
+def peers(task: str, name: str) -> list[Callable[[], Peer]]:
+    """What makes the peers that `name` stands for; a library is imported only when its peer is made."""
+    if name == "naive":
+        return [partial(Naive, season_h) for season_h in (0, *TASKS[task].seasons_h)]
+    if name == "ets":
+        return [_ets]
+    if name == "lightgbm":
+        return [lambda: _lightgbm(_LIGHTGBM[task])]
+    return [lambda: _neural(_LIBRARY_NAMES[name], _NEURAL[name][task])]
+
+
+def _ets() -> Peer:
+    from benchmarks.accuracy.peers.ets import AutoEts  # noqa: PLC0415 - needs its library
+
+    return AutoEts()
+
+
+def _lightgbm(settings: dict[str, Any]) -> Peer:
+    from benchmarks.accuracy.peers.lightgbm import LightGBM  # noqa: PLC0415 - needs its library
+
+    return LightGBM(**settings)
+
+
+def _neural(name: str, settings: dict[str, Any]) -> Peer:
+    from benchmarks.accuracy.peers.neural import Neural  # noqa: PLC0415 - needs its library
+
+    return Neural(name, **settings)

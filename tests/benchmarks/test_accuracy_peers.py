@@ -1,0 +1,63 @@
+"""The peers that libraries bring: the form of their answers, and that they learn the obvious. Skipped without them."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from small_task import asked_of, history_of, load
+
+from benchmarks.accuracy.methods import peers
+from benchmarks.accuracy.peers.peer import Peer
+from benchmarks.accuracy.tasks import LEVELS
+
+END = 24 * 24
+HOW = "the peers are not installed; `make bench-accuracy` makes an environment that has them"
+
+
+def lightgbm() -> Peer:
+    pytest.importorskip("lightgbm", reason=HOW)
+    from benchmarks.accuracy.peers.lightgbm import LightGBM  # noqa: PLC0415 - needs its library
+
+    return LightGBM(leaves=7, in_leaf=20, threads=1)
+
+
+def ets() -> Peer:
+    pytest.importorskip("statsforecast", reason=HOW)
+    from benchmarks.accuracy.peers.ets import AutoEts  # noqa: PLC0415 - needs its library
+
+    return AutoEts(3)
+
+
+def nhits() -> Peer:
+    pytest.importorskip("neuralforecast", reason=HOW)
+    from benchmarks.accuracy.peers.neural import Neural  # noqa: PLC0415 - needs its library
+
+    return Neural("NHITS", 48, (60, 60), scaler_type="standard", mlp_units=[[32, 32]] * 3)
+
+
+@pytest.mark.parametrize("make", [lightgbm, ets, nhits])
+def test_a_daily_wave_is_learnt(make: Callable[[], Peer]) -> None:
+    values = load()
+    peer, asked = make(), asked_of(values, [END, END + 7])
+    peer.fit(history_of(values, END))
+    quantiles = peer.forecast(asked)
+    assert quantiles.shape == (4, 2, len(LEVELS), 30)
+    assert np.isfinite(quantiles).all()
+    assert (np.diff(quantiles, axis=2) >= 0).all(), "levels cross"
+    ahead = asked.origin[:, None] + np.arange(30)
+    median = quantiles[:, 0, LEVELS.index(0.5)]
+    wave = 200 + 50 * np.sin(2 * np.pi * ahead / 24)
+    persistence = np.repeat(asked.past[:, 0, -1:], 30, 1)
+    assert np.abs(median - wave).mean() < 0.5 * np.abs(persistence - wave).mean()
+    measured = values[0, asked.entity[:, None], ahead]
+    inside = (measured >= quantiles[:, 0, 0]) & (measured <= quantiles[:, 0, -1])
+    assert inside.mean() > 0.75
+
+
+@pytest.mark.parametrize("name", ["naive", "ets", "lightgbm", "nhits", "patchtst", "tide"])
+@pytest.mark.parametrize("task", ["A", "B", "D"])
+def test_every_peer_of_every_task_can_be_made(name: str, task: str) -> None:
+    library = {"naive": "numpy", "ets": "statsforecast", "lightgbm": "lightgbm"}.get(name, "neuralforecast")
+    pytest.importorskip(library, reason=HOW)
+    made = [make() for make in peers(task, name)]
+    assert len({peer.name for peer in made}) == len(made) > 0
