@@ -3,10 +3,12 @@
 import hashlib
 import inspect
 import json
+import sys
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from time import perf_counter
+from types import ModuleType
 
 import numpy as np
 
@@ -46,7 +48,7 @@ def answered(peer: Peer, history: History, asked: Asked, folder: Path) -> Result
 
 def key(peer: Peer, history: History, asked: Asked) -> str:
     """What a peer's forecasts are kept under."""
-    code = [inspect.getsource(module) for module in {inspect.getmodule(type(peer)), base} if module is not None]
+    code = [inspect.getsource(module) for module in {base, *_modules(peer)}]
     return key_of(
         peer.name,
         dict(peer.settings),
@@ -56,6 +58,13 @@ def key(peer: Peer, history: History, asked: Asked) -> str:
         [history.start, history.clock_offset_h, history.entities, history.seasons_h, LEVELS],
         [_digest(array) for array in (history.values, history.end, asked.entity, asked.origin, asked.past)],
     )
+
+
+def _modules(peer: Peer) -> list[ModuleType]:
+    """The module of a peer, and those of its room that it imports."""
+    own = sys.modules[type(peer).__module__]
+    room = base.__name__.rpartition(".")[0]
+    return [own, *(part for part in vars(own).values() if inspect.ismodule(part) and part.__name__.startswith(room))]
 
 
 def read(path: Path) -> Result:

@@ -6,6 +6,7 @@ settings are chosen.
 """
 
 import argparse
+import math
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,7 @@ def board(task: Task, results: dict[str, list[Result]]) -> dict[str, Any]:
         "title": task.outline.title,
         "windows": len(task.asked.entity),
         "observed": int((~np.isnan(task.actual[:, 0])).sum()),
-        "first_h": task.outline.first_steps * task.history.spec.step_s / 3600,
+        "first_min": task.outline.first_steps * task.history.spec.step_s / 60,
         "rows": rows,
     }
 
@@ -59,15 +60,21 @@ def board(task: Task, results: dict[str, list[Result]]) -> dict[str, Any]:
 def _row(task: Task, name: str, target: str, at: int, tallies: dict[str, Any], results: list[Result]) -> dict[str, Any]:
     found = [score(task, tally, at) for tally in tallies[name]]
     row: dict[str, Any] = {"target": target, "method": name, "seeds": len(found)}
-    row |= {column: float(np.mean([part[column] for part in found])) for column in found[0]}
+    row |= {column: _mean_or_none([part[column] for part in found]) for column in found[0]}
     row["wql_by_seed"] = [part["wql"] for part in found]
     if name != OURS and OURS in tallies:
         ours, theirs = [losses_of(tally) for tally in tallies[OURS]], losses_of(tallies[name][0])
-        row["difference"] = interval(task.asked.origin, task.history.spec.horizon_steps, ours, theirs, at)
+        row["difference"] = interval(task.when, task.history.spec.horizon_steps, ours, theirs, at)
     row["train_s"] = float(np.mean([result.train_s for result in results]))
     row["series_per_s"] = float(np.mean([result.series_per_s for result in results]))
     row["parameters"] = results[0].parameters
     return row
+
+
+def _mean_or_none(values: list[float]) -> float | None:
+    """JSON has no NaN."""
+    mean = float(np.mean(values))
+    return mean if math.isfinite(mean) else None
 
 
 def _results(task: Task, names: list[str], seeds: int) -> dict[str, list[Result]]:

@@ -67,14 +67,15 @@ def score(task: Task, tally: Tally, target: int) -> dict[str, float]:
 
 
 def _mase(task: Task, tally: Tally, target: int) -> float:
-    """Mean over entities of their MAE over that of the daily difference on the training range."""
+    """Mean over entities of their MAE over that of the daily difference on the training range; NaN without days."""
     prepared = task.prepared
     naive = seasonal_mae(prepared.panel, prepared.spec, prepared.split.validation)
     found = [
         tally.mae(task.asked.entity == entity, target) / naive[entity, target]
         for entity in np.unique(task.asked.entity)
     ]
-    return float(np.nanmean(found))
+    seen = [ratio for ratio in found if np.isfinite(ratio)]
+    return float(np.mean(seen)) if seen else float("nan")
 
 
 def _by_quarter(tally: Tally, target: int) -> list[float]:
@@ -87,21 +88,22 @@ def _by_quarter(tally: Tally, target: int) -> list[float]:
 
 
 def interval(
-    origin: np.ndarray, horizon: int, ours: Sequence[Losses], theirs: Losses, target: int, seed: int = 0
+    when: np.ndarray, horizon: int, ours: Sequence[Losses], theirs: Losses, target: int, seed: int = 0
 ) -> tuple[float, float]:
     """95 % interval of (their WQL − ours) by a circular moving-block bootstrap over time.
 
-    Blocks of consecutive origins are drawn with replacement, all their entities together (Politis and Romano, 1992);
-    a block spans the horizon at least. Our WQL is the mean over seeds.
+    Blocks of consecutive times are drawn with replacement, all that was forecast then together (Politis and Romano,
+    1992); a block spans the horizon at least. Our WQL is the mean over seeds.
 
     Args:
-        origin: `[M]`, steps.
+        when: `[M]`, steps.
         horizon: steps.
         ours: of each seed; theirs: of the peer.
         target: index.
         seed: of the draws.
     """
-    slots, slot, stride = _slots(origin)
+    times, slot = np.unique(when, return_inverse=True)
+    slots, stride = len(times), max(int(np.median(np.diff(times))), 1) if len(times) > 1 else 1
     length = -(-max(horizon, slots * stride // _BLOCKS) // stride)
     sizes = _per_slot(theirs.size[:, target], slot, slots)
     gaps = theirs.loss[:, target] - np.mean([seed.loss[:, target] for seed in ours], axis=0)
@@ -109,14 +111,6 @@ def interval(
     lost, size = (_drawn(sums, starts, length) for sums in (_per_slot(gaps, slot, slots), sizes))
     low, high = np.quantile(lost / size, [0.025, 0.975])
     return float(low), float(high)
-
-
-def _slots(origin: np.ndarray) -> tuple[int, np.ndarray, int]:
-    """How many slots of time the origins span, each one's slot, and the steps of a slot."""
-    times = np.unique(origin)
-    stride = int(np.median(np.diff(times))) if len(times) > 1 else 1
-    slot = (origin - times[0]) // stride
-    return int(slot.max()) + 1, slot, stride
 
 
 def _per_slot(values: np.ndarray, slot: np.ndarray, slots: int) -> np.ndarray:

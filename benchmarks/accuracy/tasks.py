@@ -16,6 +16,7 @@ from hydra import compose, initialize_config_dir
 from numpy.typing import NDArray
 from omegaconf import OmegaConf
 
+from benchmarks.accuracy import bmc
 from forecast.contracts.specs import ForecastSpec
 from forecast.evaluation.splits import EvaluationConfig, Split
 from forecast.features.gridded import Floats
@@ -30,6 +31,7 @@ Range = Literal["validation", "test"]
 #: What every method is asked for: the deciles that WQL averages over, and the ends of the 98 % interval.
 LEVELS = (0.01, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.99)
 
+_BMC = Path("../shared/data/bmc_thermal/bmc_sensors.parquet")
 _CONFIGS = Path(__file__).parents[2] / "configs"
 _OURS = Path(__file__).parent / "configs"
 
@@ -43,17 +45,23 @@ class Outline:
         settings: overrides of the committed configuration: those of `python train.py`.
         first_steps: the first steps of the horizon, scored by themselves too.
         seasons_h: of the methods that have a season, in hours, the shortest first.
+        shared_time: entities whose names agree before this text were measured together, others at times of their own;
+            None where the panel's clock is everybody's.
     """
 
     title: str
     settings: tuple[str, ...]
     first_steps: int
     seasons_h: tuple[int, ...]
+    shared_time: str | None = None
 
 
 TASKS = {
     "A": Outline("BioHPC: four GPU servers, hourly, 48 h ahead", ("source=biohpc",), 1, (24,)),
     "B": Outline("Google: three PDUs, 5 min, 24 h ahead", ("source=google_pdu",), 12, (24, 168)),
+    "C": Outline(
+        "BMC: CPU temperatures of runs never seen, 15 s, 10 min ahead", ("source=bmc_thermal",), 4, (), "-cpu"
+    ),
     "D": Outline("Azure: CPU use of a fleet, 5 min, 24 h ahead", ("source=azure_fleet",), 12, (24, 168)),
 }
 
@@ -110,6 +118,7 @@ class Task:
         prepared: panel, ranges and topology, as the job prepares them.
         history, asked: what methods are given.
         actual: `[M, T, H]`, what came; NaN where not observed.
+        when: `[M]`, in steps: what happened at the same time has the same, and neighbours in time follow each other.
     """
 
     name: str
@@ -119,6 +128,7 @@ class Task:
     history: History
     asked: Asked
     actual: Floats
+    when: Steps
 
 
 def load(name: str, part: Range) -> Task:
@@ -128,6 +138,8 @@ def load(name: str, part: Range) -> Task:
         ConfigError, DataError: as the retraining job would.
     """
     outline = TASKS[name]
+    if name == "C":
+        bmc.write(_BMC, Path("var/bench/bmc"))
     config = configured(outline.settings)
     prepared = prepare(config, Stages(2))
     return task_of(name, outline, config, prepared, part)
@@ -153,7 +165,8 @@ def task_of(name: str, outline: Outline, config: JobConfig, prepared: Prepared, 
     past = contexts(values, entity, origin, spec.context_steps)
     actual = contexts(targets, entity, origin + spec.horizon_steps, spec.horizon_steps)
     actual[np.isnan(past[:, : len(spec.targets)]).all(-1)] = np.nan  # as the backtest: no context, no forecast
-    return Task(name, outline, config, prepared, history, Asked(entity, origin, past), actual)
+    when = origin + _groups(panel.entities, outline.shared_time)[entity] * (panel.steps + spec.horizon_steps)
+    return Task(name, outline, config, prepared, history, Asked(entity, origin, past), actual, when)
 
 
 def configured(settings: Sequence[str]) -> JobConfig:
@@ -193,6 +206,14 @@ def _validated(panel: Panel, spec: ForecastSpec, config: EvaluationConfig, range
     rows = table.select("entity_id", time=local.dt.convert_time_zone("UTC")).iter_rows()
     pairs = [(panel.step(time), code[entity]) for entity, time in rows]
     return np.array([(entity, origin) for origin, entity in sorted(pairs)])
+
+
+def _groups(entities: Sequence[str], shared_time: str | None) -> Steps:
+    """Per entity, the number of those that were measured together with it."""
+    if shared_time is None:
+        return np.zeros(len(entities), np.int64)
+    names = [entity.split(shared_time)[0] for entity in entities]
+    return np.array([sorted(set(names)).index(name) for name in names])
 
 
 def _clock_offset_h(prepared: Prepared) -> float:

@@ -14,7 +14,7 @@ def row(method: str, wql: float, **more: Any) -> dict[str, Any]:
 
 
 def board(*rows: dict[str, Any]) -> dict[str, Any]:
-    return {"task": "B", "title": "PDUs", "windows": 435, "observed": 125_280, "first_h": 1.0, "rows": list(rows)}
+    return {"task": "B", "title": "PDUs", "windows": 435, "observed": 125_280, "first_min": 60.0, "rows": list(rows)}
 
 
 def test_the_best_comes_first_and_ours_is_marked() -> None:

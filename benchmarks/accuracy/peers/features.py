@@ -59,7 +59,7 @@ def of_window(past: Floats, target: int, day: int) -> Floats:
 def of_steps(
     past: Floats, target: int, day: int, origin: NDArray[np.int64], ahead: NDArray[np.int64], clock: Clock
 ) -> Floats:
-    """What differs between steps ahead, `[M, A, features]`.
+    """What differs between steps ahead, `[M, A, features]`; a context shorter than a day has no earlier days.
 
     Args:
         past: `[M, C, L]`.
@@ -76,17 +76,12 @@ def of_steps(
         # The newest day that the context holds in full repeats where the horizon is longer than it.
         at = length - day * days + ahead % day
         earlier.append(np.take_along_axis(smooth, at, axis=1))
-    same_time = np.stack(earlier)
     valid = origin[:, None] + ahead
-    columns = [
-        ahead.astype(np.float32),
-        clock.hour(valid),
-        clock.weekday(valid),
-        same_time[0],
-        same_time[min(1, len(same_time) - 1)],
-        same_time[min(6, len(same_time) - 1)],
-        mean(same_time, axis=0),
-    ]
+    columns = [ahead.astype(np.float32), clock.hour(valid), clock.weekday(valid)]
+    if earlier:
+        same_time = np.stack(earlier)
+        columns += [same_time[min(days, len(earlier)) - 1] for days in (1, 2, 7)]
+        columns.append(mean(same_time, axis=0))
     return np.stack(columns, axis=-1)
 
 

@@ -66,7 +66,7 @@ class LightGBM(Peer):
         leaves = [
             tree["num_leaves"] for forests in self._forests for f in forests for tree in f.dump_model()["tree_info"]
         ]
-        return 2 * sum(leaves)  # a split and a value per leaf, about
+        return int(2 * sum(leaves))  # a split and a value per leaf, about
 
     def forecast(self, asked: Asked) -> Floats:
         horizon = self._spec.horizon_steps
@@ -88,7 +88,9 @@ class LightGBM(Peer):
         pairs = [
             (entity, origin)
             for entity, end in enumerate(history.end)
-            for origin in range(spec.day_steps, int(end) - spec.horizon_steps + 1, self.origin_stride)
+            for origin in range(
+                min(spec.day_steps, spec.context_steps), int(end) - spec.horizon_steps + 1, self.origin_stride
+            )
             if not np.isnan(history.values[: len(spec.targets), entity, origin - 1]).any()
         ]
         entity, origin = np.array(pairs).T
