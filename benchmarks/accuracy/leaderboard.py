@@ -32,11 +32,11 @@ mean of its seeds. Seconds are of this machine, {machine}; *series/s* is on one 
 """
 
 
-def write(boards: Sequence[dict[str, Any]]) -> None:
-    """Write `results/accuracy.md` and `results/accuracy.json`; tasks that were not run keep what they had."""
+def write(board: dict[str, Any]) -> None:
+    """Write `results/accuracy.md` and `results/accuracy.json`; other tasks keep what they had."""
     path = _RESULTS / "accuracy.json"
     before = json.loads(path.read_text())["boards"] if path.exists() else []
-    now = {board["task"]: board for board in [*before, *boards]}
+    now = {each["task"]: each for each in [*before, board]}
     merged = [now[name] for name in sorted(now)]
     cores = int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1))
     record("accuracy", cores, figures(merged), boards=merged)

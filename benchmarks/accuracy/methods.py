@@ -12,6 +12,7 @@ from typing import Any
 
 from benchmarks.accuracy.peers.naive import Naive
 from benchmarks.accuracy.peers.peer import Peer
+from benchmarks.accuracy.peers.pooled import PooledPersistence
 from benchmarks.accuracy.tasks import TASKS
 
 OURS = "Fleetcast"
@@ -56,6 +57,8 @@ _LIBRARY_NAMES = {"nhits": "NHITS", "patchtst": "PatchTST", "tide": "TiDE"}
 
 def peers(task: str, name: str) -> list[Callable[[], Peer]]:
     """What makes the peers that `name` stands for; a library is imported only when its peer is made."""
+    if name == "naive" and TASKS[task].shared_time is not None:  # entities that were never seen
+        return [PooledPersistence]
     if name == "naive":
         return [partial(Naive, season_h) for season_h in (0, *TASKS[task].seasons_h)]
     if name == "ets":

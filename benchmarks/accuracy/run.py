@@ -25,13 +25,12 @@ _BENCH = Path("var/bench")
 def main() -> None:
     """Run, print, and on the test range record."""
     chosen = _arguments()
-    boards = []
     for name in chosen.tasks:
         task = load(name, chosen.range)
-        boards.append(board(task, _results(task, chosen.models, chosen.seeds)))
-        print(leaderboard.markdown(boards[-1:]))
-    if chosen.range == "test":
-        leaderboard.write(boards)
+        rows = board(task, _results(task, chosen.models, chosen.seeds))
+        print(leaderboard.markdown([rows]))
+        if chosen.range == "test":
+            leaderboard.write(rows)
 
 
 def board(task: Task, results: dict[str, list[Result]]) -> dict[str, Any]:

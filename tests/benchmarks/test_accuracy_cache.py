@@ -11,6 +11,7 @@ from small_task import SPEC, asked_of, history_of, load
 from benchmarks.accuracy.cache import answered, key
 from benchmarks.accuracy.peers.naive import Naive
 from benchmarks.accuracy.peers.peer import filled
+from benchmarks.accuracy.peers.pooled import PooledPersistence
 from benchmarks.accuracy.tasks import LEVELS
 
 END = 20 * 24
@@ -91,6 +92,16 @@ def test_persistence_answers_with_the_last_value_in_the_middle() -> None:
     quantiles = peer.forecast(asked)
     assert quantiles.shape == (2, 2, len(LEVELS), 30)
     np.testing.assert_array_equal(quantiles, np.broadcast_to(asked.past[:, :, -1, None, None], quantiles.shape))
+
+
+def test_an_entity_never_seen_gets_the_errors_of_the_others() -> None:
+    values = np.cumsum(np.random.default_rng(0).standard_normal((2, 3, 2000)), axis=2).astype(np.float32)
+    values[:, 2, :END] = np.nan
+    history, asked = history_of(values, END), asked_of(values, [1000])
+    peer = PooledPersistence()
+    peer.fit(history)
+    width = np.diff(peer.forecast(asked)[2, 0][[1, -2]], axis=0)[0]
+    np.testing.assert_allclose(width[[0, 24]], 2 * 1.2816 * np.sqrt([1, 25]), rtol=0.35)  # of a random walk
 
 
 def test_holes_are_filled_from_the_past_first() -> None:

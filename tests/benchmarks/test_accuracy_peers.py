@@ -55,7 +55,7 @@ def test_a_daily_wave_is_learnt(make: Callable[[], Peer]) -> None:
 
 
 @pytest.mark.parametrize("name", ["naive", "ets", "lightgbm", "nhits", "patchtst", "tide"])
-@pytest.mark.parametrize("task", ["A", "B", "D"])
+@pytest.mark.parametrize("task", ["A", "B", "C", "D"])
 def test_every_peer_of_every_task_can_be_made(name: str, task: str) -> None:
     library = {"naive": "numpy", "ets": "statsforecast", "lightgbm": "lightgbm"}.get(name, "neuralforecast")
     pytest.importorskip(library, reason=HOW)
