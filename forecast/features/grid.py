@@ -8,7 +8,7 @@ one thread's, in the order of the table: the result has the same bits on any num
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -122,15 +122,20 @@ def _stream(batches: Iterable[_Batch], gridded: Gridded) -> tuple[np.ndarray, in
     series["last"] = series["end"] = np.iinfo(np.int64).min
     unknown = 0
     with ThreadPoolExecutor(pl.thread_pool_size()) as pool:
-        for batch in batches:
+        working: list[Future[None]] = []
+        for batch in batches:  # the next one is fetched while the kernel has the last
+            wait(working)
+            working = _share_out(pool, batch, gridded, series)
             unknown += int(np.count_nonzero(batch.code == len(gridded.entities)))
-            _share_out(pool, batch, gridded, series)
+    for done in working:
+        done.result()
     for of, out in zip(series, gridded.values, strict=True):
         _close(of, out)
     return series, unknown
 
 
-def _share_out(pool: Executor, batch: _Batch, gridded: Gridded, series: np.ndarray) -> None:
+def _share_out(pool: Executor, batch: _Batch, gridded: Gridded, series: np.ndarray) -> list["Future[None]"]:
+    """Start the kernel on every signal and stretch of entities."""
     start_us, step_us = round(gridded.start.timestamp()) * 1_000_000, gridded.step_s * 1_000_000
     shards = -(-pl.thread_pool_size() // len(gridded.signals))
     edges = [len(gridded.entities) * shard // shards for shard in range(shards + 1)]
@@ -142,8 +147,7 @@ def _share_out(pool: Executor, batch: _Batch, gridded: Gridded, series: np.ndarr
         for first, last in pairwise(edges):
             task = (batch.time_us, batch.code, batch.values[index], first, last, start_us, step_us, *limits)
             tasks.append(pool.submit(_scatter, *task, series[index], *out))
-    for done in tasks:
-        done.result()
+    return tasks
 
 
 def _groups(series: np.ndarray) -> Iterator[NDArray[np.intp]]:
