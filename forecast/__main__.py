@@ -121,6 +121,7 @@ def _meant(path: str) -> str:
 
 
 def _of_settings(options: argparse.Namespace, progress: "Progress") -> Opened:
+    from forecast.contracts.specs import ForecastSpec  # noqa: PLC0415
     from forecast.traces.long import LongSource  # noqa: PLC0415
     from forecast.traces.metrics import resets  # noqa: PLC0415
     from forecast.traces.read import read_trace  # noqa: PLC0415
@@ -128,6 +129,7 @@ def _of_settings(options: argparse.Namespace, progress: "Progress") -> Opened:
     if options.topology:
         raise ConfigError("--topology is for files; a source has its own: source.topology=...")
     config = _composed(options.path, options.settings)
+    ForecastSpec.from_dict(asdict(config.window))  # what training refuses is refused before anything is read
     trace, window = read_trace(config.source, progress), config.window
     counted = None
     if isinstance(config.source, LongSource):

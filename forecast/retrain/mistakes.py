@@ -36,9 +36,11 @@ def explain(error: Exception, configs: Path) -> str:
     cause = error.__cause__ or error
     text = f"{error}\n{cause}"
     first = str(error).strip().splitlines()[0].rstrip(".")
-    if isinstance(cause, ValidationError):
-        where = _found(r"full_key: (\S+)", text) or first
-        return f"{where}: {str(cause).splitlines()[0]}."
+    in_yaml = re.match(r"(In '.*'): (?:ValidationError|ConfigTypeError) raised while composing config:\n(.*)", text)
+    if in_yaml or isinstance(cause, ValidationError):
+        file, reason = in_yaml.groups() if in_yaml else (first, str(cause).splitlines()[0])
+        where = _found(r"full_key: (\S+)", text) or file
+        return f"{where}: {reason.rstrip('.')}."
     wrong, known = _wrong_name(text, configs)
     if wrong is None:
         return f"{first}."

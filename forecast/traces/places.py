@@ -136,6 +136,8 @@ def find(path: str, options: Mapping[str, str] | None = None) -> list[File]:
         files = _in_store(path, options or {})
     else:
         files = _by_fsspec(path, scheme[1], options or {})
+    if not files and scheme is None and path and Path(path).is_dir():
+        raise DataError(f"{path}: no Parquet in this folder; name CSV or TSV by a glob, such as {Path(path, '*.csv')}.")
     if not files:
         raise DataError(f"{shown(path) or 'source.path'}: no such file or folder of Parquet; check the path.")
     return sorted(files, key=lambda file: file.url)

@@ -13,14 +13,16 @@ import fcntl
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from statistics import median
 
 import numpy as np
+import polars as pl
 
 from forecast.contracts.errors import DataError
+from forecast.contracts.rules import CLOCK_TOLERANCE_S
 from forecast.contracts.specs import ForecastSpec
 from forecast.contracts.topology import Topology
 from forecast.contracts.version import code_version, key_of
@@ -92,13 +94,15 @@ class Store:
         self._memory_gb = memory_gb
 
     def update(self, trace: Trace, spec: ForecastSpec, where: str, progress: Progress = silent) -> Updated:
-        """Bring the panel up to date with `trace`.
+        """Bring the panel up to date with `trace`; samples of a wrong clock, from after it was read, are refused.
 
         Raises:
             DataError: a channel is missing, nothing was observed, or a unit cannot be what it claims.
             ConfigError: the memory holds not even one day.
         """
         check_channels(trace.telemetry, spec, where)
+        if latest := _latest(trace):
+            trace = replace(trace, telemetry=trace.telemetry.filter(pl.col("time") <= latest))
         with self._locked():
             wanted = _keys(trace, spec, where)
             kept = {day.day: day for day in self._days() if wanted.get(day.day) == day.key}
@@ -183,12 +187,20 @@ def _keys(trace: Trace, spec: ForecastSpec, where: str) -> dict[str, str]:
     last = min(last, midnight(trace.now)) if trace.now else last
     if last < day:
         raise DataError(f"{where}: begins {day:%Y-%m-%d}, which is yet to come; check its times.")
+    latest = _latest(trace)
+    wild = {part.key for part in parts if latest and part.last and part.last > latest}
     keys = {}
     while day <= last:
         into = sorted(key for first, end, key in times if first <= day and end >= day - DAY)
-        keys[f"{day:%Y-%m-%d}"] = key_of(made, into)
+        cut = latest if latest and day <= latest < day + DAY and wild.intersection(into) else None
+        keys[f"{day:%Y-%m-%d}"] = key_of(made, into, str(cut)) if cut else key_of(made, into)
         day += DAY
     return keys
+
+
+def _latest(trace: Trace) -> datetime | None:
+    """The last time that is not in the future."""
+    return trace.now + timedelta(seconds=CLOCK_TOLERANCE_S) if trace.now else None
 
 
 def _ends(times: Sequence[tuple[datetime, datetime]], trace: Trace, where: str) -> tuple[datetime, datetime]:

@@ -166,6 +166,8 @@ def test_hostile_names_are_text(clean: Record, tmp_path: Path, capsys: pytest.Ca
         (["nowhere.parquet"], 20, "nowhere.parquet: no such file"),
         (["google_pd"], 20, "Did you mean the source 'google_pdu'?"),
         (["google_pdu", "source.pth=x"], 2, "did you mean 'source.path'"),
+        (["google_pdu", "window.past=[powr_w]"], 2, "past names 'powr_w'"),
+        (["google_pdu", "window.step_s=0"], 2, "step_s"),
         (["google_pdu", "source.path=nowhere.parquet"], 20, "nowhere.parquet: no such file"),
         (["google_pdu", "--topology", "t.csv"], 2, "--topology is for files"),
         (["README.md", "source.path=x"], 2, "files take no settings"),

@@ -85,6 +85,25 @@ def test_a_misspelt_key_in_a_file_is_found_too(tmp_path: Path) -> None:
     assert "did you mean 'training.steps'" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("mistake", "said"),
+    [
+        ("memory_gb: lots", "error: memory_gb: Value 'lots' of type 'str' could not be converted to Float."),
+        (
+            "registry: var/registry",
+            "error: In 'experiment/mine': Merge error: str is not a subclass of RegistryConfig.",
+        ),
+    ],
+)
+def test_a_value_of_the_wrong_type_in_a_file_is_named(tmp_path: Path, mistake: str, said: str) -> None:
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "mine.yaml").write_text(f"# @package _global_\n{mistake}\n")
+    done = train(f"hydra.searchpath=[file://{tmp_path}]", "experiment=mine")
+    assert done.returncode == 2
+    assert done.stderr.startswith(said)
+    assert len(done.stderr.splitlines()) == 1
+
+
 def test_settings_that_contradict_each_other_are_refused_in_one_line() -> None:
     done = train("source=google_pdu", "source.path=README.md", "window.context_steps=100", "model.patches=24")
     assert done.returncode != 0

@@ -406,3 +406,13 @@ def run_updater(folder: Path, step: int) -> subprocess.Popen[bytes]:
     paths = os.pathsep.join(str(Path(dying_updater.__file__).parents[up]) for up in range(3))
     command = [sys.executable, dying_updater.__file__, folder, str(step)]
     return subprocess.Popen(command, env={**os.environ, "PYTHONPATH": paths})
+
+
+def test_what_is_yet_to_come_is_refused_until_it_has_come(tmp_path: Path) -> None:
+    lake = replace(trace_of(by_day(3)), now=MONDAY + timedelta(days=2, hours=10))
+    past = lake.telemetry.filter(pl.col("time") <= MONDAY + timedelta(days=2, hours=10, minutes=2))
+    kept = Store(tmp_path).update(lake, SPEC, "lake")
+    same(kept.panel, panel_of(past, TREE, SPEC))
+    later = Store(tmp_path).update(replace(lake, now=MONDAY + timedelta(days=4)), SPEC, "lake")
+    same(later.panel, panel_of(lake.telemetry, TREE, SPEC))
+    assert later.built == 1, "the first two days stand"
