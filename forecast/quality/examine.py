@@ -1,6 +1,6 @@
 """Telemetry looked through from end to end: what came, what is wrong with it, and whether to train on it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -16,7 +16,7 @@ from forecast.features.absence import LEFT_S
 from forecast.features.pipeline import Built
 from forecast.quality.clocks import clocks
 from forecast.quality.odd import odd_tree, odd_values
-from forecast.quality.quality import Coverage, Example, Fault, Moved, Quality, SetAside
+from forecast.quality.quality import Coverage, Example, Fact, Fault, Moved, Quality, SetAside
 from forecast.quality.rows import Spoken, spoken
 from forecast.quality.tally import USE_BYTES, Tally, dates
 from forecast.quality.units import units
@@ -74,25 +74,44 @@ def examine(trace: Trace, asked: Asked, progress: Progress = silent, resets: pl.
     start, end = span(believed, trace.topology, asked.where)
     told = spoken(trace.telemetry, trace.topology, asked.signals, start, end)
     tally = _tallied(replace(trace, telemetry=believed), asked, told, (start, end), progress)
+    evidence = _evidence(trace, asked, told, tally, int(set_aside["count"].sum()))
+    facts = list(odd_values(tally, asked.targets, resets))
+    return _quality(trace, asked, told, tally, evidence, set_aside, facts)
+
+
+def _evidence(trace: Trace, asked: Asked, told: Spoken, tally: Tally, set_aside: int) -> Evidence:
     found = trace.telemetry.collect_schema()
-    inferred = units(asked.signals, tally.medians, tally.groups, tuple(dates(tally.days)))
-    evidence = Evidence(
+    start, end = tally.span
+    return Evidence(
         targets=asked.targets,
         absent=[name for name in asked.signals if name not in found],
         completeness=_shares(tally.usable.sum(axis=(1, 2)), tally.expected.sum(axis=(1, 2)), asked.signals),
         unusable=_shares((tally.came - tally.believed).sum(axis=1), tally.came.sum(axis=1), asked.signals),
         interval_s={name: _interval(name, told) for name in asked.targets},
         step_s=asked.step_s,
-        units=inferred,
+        units=units(asked.signals, tally.medians, tally.groups, tuple(dates(tally.days))),
         rows=told.rows,
-        set_aside=int(set_aside["count"].sum()),
+        set_aside=set_aside,
+        unknown_rows=told.unknown_rows,
         length_s=(end - start).total_seconds(),
         watermark=tally.watermark(),
         now=asked.now,
     )
+
+
+def _quality(
+    trace: Trace,
+    asked: Asked,
+    told: Spoken,
+    tally: Tally,
+    evidence: Evidence,
+    set_aside: pl.DataFrame,
+    facts: Sequence[Fact],
+) -> Quality:
+    start, end = tally.span
     return Quality(
         where=asked.where,
-        examined_at=clock or datetime.now(UTC),
+        examined_at=asked.now or trace.now or datetime.now(UTC),
         start=start,
         end=end,
         watermark=evidence.watermark,
@@ -109,9 +128,9 @@ def examine(trace: Trace, asked: Asked, progress: Progress = silent, resets: pl.
         faults=tuple(_faults(tally, trace.topology)),
         faults_by_day=_faults_by_day(tally),
         moved=tuple(_moved(told, trace.topology, asked.step_s, start, end)),
-        units=inferred,
+        units=tuple(evidence.units),
         clocks=clocks(tally.offsets, trace.topology.entities, asked.step_s),
-        facts=tuple(odd_values(tally, asked.targets, resets)),
+        facts=tuple(facts),
         tree=tuple(odd_tree(trace.topology)),
         verdict=verdict(evidence),
     )

@@ -30,6 +30,7 @@ class Evidence:
         step_s: of the grid.
         units: as they were inferred.
         rows, set_aside: rows as they came, and rows or values that break the contract.
+        unknown_rows: of entities that the topology lacks; they may be left out on purpose, so no bound is set on them.
         length_s: from the first sample to the last.
         watermark: the last complete step, None where there is none lately.
         now: what the clock says; None where nobody asked whether the telemetry is of today.
@@ -44,6 +45,7 @@ class Evidence:
     units: Sequence[Unit]
     rows: int
     set_aside: int
+    unknown_rows: int
     length_s: float
     watermark: datetime | None
     now: datetime | None
@@ -93,7 +95,9 @@ def _unit(unit: Unit) -> Judged:
 def _complete(target: str, evidence: Evidence) -> Judged:
     share = evidence.completeness[target]
     bound = f"at least {percent(1 - STORM_RATIO, 0)}"
-    source = f"over {percent(STORM_RATIO, 0)} missing is a storm, which is not trained on"
+    source = (
+        f"over {percent(STORM_RATIO, 0)} missing is a storm by OPERATIONS.md §2, and nothing should be learnt from it"
+    )
     interval_s = evidence.interval_s.get(target, 0.0)
     sparse = interval_s > _SPARSE * evidence.step_s
     slower = f"; a sample comes every {fixed(interval_s, 0)} s: choose a longer step" if sparse else ""
@@ -111,9 +115,11 @@ def _usable(target: str, evidence: Evidence) -> Judged:
 
 def _kept(evidence: Evidence) -> Judged:
     share = evidence.set_aside / evidence.rows
+    strangers = f", besides {fixed(evidence.unknown_rows, 0)} of entities that the topology lacks"
     return Judged(
         "rows keep the contract",
-        f"{fixed(evidence.set_aside, 0)} of {fixed(evidence.rows, 0)} rows set aside, whole or a value of them",
+        f"{fixed(evidence.set_aside, 0)} of {fixed(evidence.rows, 0)} rows set aside, whole or a value of them"
+        + (strangers if evidence.unknown_rows else ""),
         f"at most {percent(MOST_BROKEN, 0)}",
         "more is a broken mapping or export",
         share <= MOST_BROKEN,

@@ -93,7 +93,9 @@ def test_a_fleet_in_kilowatt_is_not_fit(clean: Record, tmp_path: Path, capsys: p
 def test_half_missing_is_not_fit(clean: Record, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     kept = np.random.default_rng(0).random(len(clean.telemetry)) < 0.5
     assert check(clean.copy(tmp_path / "half", clean.telemetry.filter(pl.Series(kept)))) == 20
-    assert re.search(r"Load \(power_w\) is complete: (49|50)\.\d % \(asked: at least 80 %", capsys.readouterr().out)
+    printed = capsys.readouterr().out
+    assert re.search(r"Load \(power_w\) is complete: (49|50)\.\d % \(asked: at least 80 %", printed)
+    assert "over 20 % missing is a storm by OPERATIONS.md §2, and nothing should be learnt from it" in printed
 
 
 def test_a_grid_finer_than_the_samples_is_told(clean: Record, capsys: pytest.CaptureFixture[str]) -> None:

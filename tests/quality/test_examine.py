@@ -59,6 +59,7 @@ def test_a_clean_record_has_nothing_wrong_with_it(clean: Record, fine: Quality) 
     ]
     assert fine.clocks.judged == SERVERS
     assert fine.clocks.worst == ()
+    assert not any("topology lacks" in rule.found for rule in fine.verdict)
 
 
 @pytest.mark.parametrize(
@@ -193,6 +194,11 @@ def test_rows_that_break_the_contract_are_counted_with_examples(clean: Record, t
     assert "2.14748e+09" in quality.set_aside[-1].examples[0]
     assert (quality.rows, quality.unknown_rows, quality.unknown) == (len(rows), 3, ("who",))
     assert quality.end == datetime(2026, 1, 8, 23, 55, tzinfo=UTC), "the future stretches nothing"
+    kept = next(rule for rule in quality.verdict if rule.rule == "rows keep the contract")
+    assert kept.found.startswith("7 of ")
+    assert kept.found.endswith(
+        "rows set aside, whole or a value of them, besides 3 of entities that the topology lacks"
+    )
 
 
 def test_what_no_single_sample_shows(clean: Record, tmp_path: Path) -> None:
