@@ -82,6 +82,7 @@ def examine(trace: Trace, asked: Asked, progress: Progress = silent, resets: pl.
 def _evidence(trace: Trace, asked: Asked, told: Spoken, tally: Tally, set_aside: int) -> Evidence:
     found = trace.telemetry.collect_schema()
     start, end = tally.span
+    last_s = told.last_s[:, tally.measured.any(axis=0)]
     return Evidence(
         targets=asked.targets,
         absent=[name for name in asked.signals if name not in found],
@@ -93,6 +94,8 @@ def _evidence(trace: Trace, asked: Asked, told: Spoken, tally: Tally, set_aside:
         rows=told.rows,
         set_aside=set_aside,
         unknown_rows=told.unknown_rows,
+        measured=last_s.shape[1],
+        left=int((end.timestamp() - np.nanmax(last_s, axis=0, initial=-np.inf) >= LEFT_S).sum()),
         length_s=(end - start).total_seconds(),
         watermark=tally.watermark(),
         now=asked.now,

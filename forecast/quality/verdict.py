@@ -31,6 +31,7 @@ class Evidence:
         units: as they were inferred.
         rows, set_aside: rows as they came, and rows or values that break the contract.
         unknown_rows: of entities that the topology lacks; they may be left out on purpose, so no bound is set on them.
+        measured, left: entities with samples of their own, and those of them that were silent for the last 24 h.
         length_s: from the first sample to the last.
         watermark: the last complete step, None where there is none lately.
         now: what the clock says; None where nobody asked whether the telemetry is of today.
@@ -46,6 +47,8 @@ class Evidence:
     rows: int
     set_aside: int
     unknown_rows: int
+    measured: int
+    left: int
     length_s: float
     watermark: datetime | None
     now: datetime | None
@@ -59,6 +62,7 @@ def verdict(evidence: Evidence) -> tuple[Judged, ...]:
         *(_unit(unit) for unit in evidence.units),
         *(_complete(target, evidence) for target in evidence.targets if target in evidence.completeness),
         *(_usable(target, evidence) for target in evidence.targets if target in evidence.unusable),
+        _there(evidence),
         _kept(evidence),
         _long(evidence),
         _fresh(evidence),
@@ -110,6 +114,17 @@ def _usable(target: str, evidence: Evidence) -> Judged:
     source = "more is a broken exporter, not single sensors"
     return Judged(
         f"{_named(target)} can be believed", found, f"at most {percent(MOST_BROKEN, 0)}", source, share <= MOST_BROKEN
+    )
+
+
+def _there(evidence: Evidence) -> Judged:
+    left = f"{fixed(evidence.left, 0)} of {fixed(evidence.measured, 0)} measured entities have left"
+    return Judged(
+        "the fleet is still there",
+        left if evidence.left else "nobody has left",
+        f"at most {percent(STORM_RATIO, 0)} silent for {LEFT_S // 3600} h at the end",
+        "who is silent for so long is not forecast any more (OPERATIONS.md §2), and more at once is a storm",
+        evidence.left <= STORM_RATIO * evidence.measured,
     )
 
 

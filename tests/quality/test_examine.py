@@ -123,6 +123,22 @@ def test_who_left_is_not_waited_for(clean: Record, tmp_path: Path) -> None:
     assert quality.watermark == quality.end
 
 
+@pytest.mark.parametrize(("gone", "hours", "fit"), [(3, 36, True), (4, 36, False), (8, 36, False), (8, 23, True)])
+def test_a_fleet_of_which_more_than_a_fifth_left_is_not_fit(
+    clean: Record, tmp_path: Path, gone: int, hours: int, fit: bool
+) -> None:
+    """Of sixteen servers, whose racks are not measured, some end that long before the others."""
+    servers = clean.telemetry.filter(pl.col("entity_id").str.contains("server"))
+    leavers = servers["entity_id"].unique().sort()[:gone].to_list()
+    last = datetime(2026, 1, 8, 23, 55, tzinfo=UTC) - timedelta(hours=hours)
+    kept = servers.filter(~pl.col("entity_id").is_in(leavers) | (pl.col("time") <= last))
+    quality = examined(clean.copy(tmp_path / "gone", kept))
+    rule = next(rule for rule in quality.verdict if rule.rule == "the fleet is still there")
+    assert rule.passed is fit
+    assert rule.found == (f"{gone} of 16 measured entities have left" if hours >= 24 else "nobody has left")
+    assert whole(quality, "power_w", "server") == 1.0 or hours < 24, "who left is not expected"
+
+
 def test_a_fleet_in_kilowatt_is_refused_here_as_by_training(clean: Record, tmp_path: Path, spec: ForecastSpec) -> None:
     path = clean.copy(tmp_path / "kw", clean.telemetry.with_columns(pl.col("power_w") / 1000))
     quality = examined(path)
