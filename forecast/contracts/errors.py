@@ -15,6 +15,7 @@ class ExitCode(IntEnum):
     REJECTED = 11
     DATA_REFUSED = 20
     LOCKED = 30
+    TRANSIENT = 40
     DISK = 50
     BUG = 70
     INTERRUPTED = 130
@@ -44,6 +45,12 @@ class DataError(FleetcastError):
     """Input data that breaks its contract, or is not there."""
 
     exit_code = ExitCode.DATA_REFUSED
+
+
+class TransientError(DataError):
+    """A source that is away for the moment: the same command may well succeed later."""
+
+    exit_code = ExitCode.TRANSIENT
 
 
 class BundleError(FleetcastError):

@@ -1,6 +1,7 @@
 """Source to panel and ranges: what a run learns from, cached under a key of its content."""
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -60,32 +61,38 @@ def spec_of(window: WindowConfig) -> ForecastSpec:
 
 def _panel(trace: Trace, spec: ForecastSpec, config: JobConfig, stage: Stage) -> tuple[Panel, str]:
     """The panel of a trace, and a line on what it holds."""
-    settings = {name: value for name, value in asdict(config.source).items() if name not in {"until", "jobs", "weather"}}
+    settings = {
+        name: value for name, value in asdict(config.source).items() if name not in {"until", "jobs", "weather"}
+    }
     key = key_of(settings, trace.topology.table.write_json(), spec.past, spec.step_s)
     store = Store(Path(config.cache) / "panels" / key, config.memory_gb)
     updated = store.update(trace, spec, "source", stage.progress)
     marks: Counter[str] = Counter()
     for day in updated.days:
         marks.update(day.marks)
-        marks["unknown_entity"] += day.unknown_rows
-    found = ", ".join(f"{count:,} {fault.replace('_', ' ')}" for fault, count in marks.most_common() if count)
-    reused = (
-        "" if updated.built == len(updated.days) else f", {updated.built or 'none'} of {len(updated.days)} days built"
-    )
-    return updated.panel, _describe(updated.panel) + reused + (f"; faults: {found}" if found else "") + _silent(
-        updated.panel
-    )
+    aside = dict(updated.set_aside)
+    if strangers := sum(day.unknown_rows for day in updated.days):
+        aside["of entities that the topology lacks"] = strangers
+    facts = [
+        _describe(updated.panel),
+        "" if updated.built == len(updated.days) else f"{updated.built or 'none'} of {len(updated.days)} days built",
+        _listed("faults in steps", {fault.replace("_", " "): count for fault, count in marks.most_common()}),
+        _listed("rows set aside", aside),
+        _silent(updated.panel),
+    ]
+    return updated.panel, "; ".join(fact for fact in facts if fact)
+
+
+def _listed(title: str, counts: Mapping[str, int]) -> str:
+    return f"{title}: " + ", ".join(f"{count:,} {what}" for what, count in counts.items()) if counts else ""
 
 
 def _silent(panel: Panel) -> str:
     """Who of the topology never reported."""
     values = panel.read(0, panel.steps)
     names = [entity for index, entity in enumerate(panel.entities) if np.isnan(values[:, index]).all()]
-    return (
-        f"; never observed: {', '.join(names[:3])}{f' and {len(names) - 3} more' if len(names) > 3 else ''}"
-        if names
-        else ""
-    )
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return f"never observed: {', '.join(names[:3])}{more}" if names else ""
 
 
 def _describe(panel: Panel) -> str:

@@ -16,7 +16,7 @@ from forecast.contracts.version import code_version, key_of
 from forecast.traces.files import content_key, read_topology
 from forecast.traces.metrics import LIMITS, MetricSpec, check_metrics, limits, widen
 from forecast.traces.prometheus_api import SAMPLES, PrometheusApi
-from forecast.traces.prometheus_lake import DAY, SampleLake, exposed_name, write_whole
+from forecast.traces.prometheus_lake import DAY, SampleLake, exposed_name, write_parquet
 from forecast.traces.templates import check_template, fill
 from forecast.traces.trace import Part, Progress, Source, Trace, checked, parse_utc, silent
 from forecast.traces.tree import TreeSpec, tree_of
@@ -217,7 +217,7 @@ class PrometheusSource(Source):
             wide = widen(named, self.metrics, topology).filter(pl.col("time") < following)
             absent = [pl.lit(None, pl.Float64).alias(name) for name in SIGNALS if name not in wide.collect_schema()]
             telemetry = wide.with_columns(absent).select("time", "entity_id", *SIGNALS).sort("time", "entity_id")
-            write_whole(telemetry.collect(), path, {_KEY: key})
+            write_parquet(telemetry.collect(), path, {_KEY: key})
         return Part(str(path), content_key([path]), day, following - timedelta(microseconds=1))
 
 

@@ -17,7 +17,7 @@ import polars as pl
 import urllib3
 from urllib3.util import Retry, Timeout
 
-from forecast.contracts.errors import ConfigError, DataError
+from forecast.contracts.errors import ConfigError, DataError, TransientError
 from forecast.contracts.tables import UTC
 
 #: Samples as they come: `series` is the labels as JSON with sorted keys, the name left out.
@@ -134,7 +134,7 @@ class PrometheusApi:
         try:
             answer = self._pool.request("GET", url, headers={"Accept-Encoding": "gzip", **self.headers})
         except urllib3.exceptions.MaxRetryError as error:
-            raise DataError(
+            raise TransientError(
                 f"{self.url}: no answer after {self.attempts} attempt{'s' * (self.attempts > 1)} "
                 f"({_in_short(error.reason)}); check source.url, and that the server is up."
             ) from None

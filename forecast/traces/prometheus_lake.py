@@ -1,7 +1,6 @@
 """Samples fetched from a Prometheus, kept in files: one per metric and UTC day, so that each is fetched once."""
 
 import json
-import os
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -13,6 +12,7 @@ import polars as pl
 
 from forecast.contracts.errors import ConfigError
 from forecast.contracts.version import key_of
+from forecast.disk import write_whole
 from forecast.traces.metrics import MetricSpec
 from forecast.traces.prometheus_api import SAMPLES, PrometheusApi
 from forecast.traces.trace import Progress
@@ -86,7 +86,7 @@ class SampleLake:
             new = self.api.samples(selector(name, self.metrics[name]), start, wanted, self.step_s, counts[name])
             samples = pl.concat([kept, *(new if counts[name] else [])]).sort("series", "time")
             covered = self._floor(max(start, min(wanted, now - _LATE)))
-            write_whole(samples, self.path(name, day), {_COVERED: covered.isoformat()})
+            write_parquet(samples, self.path(name, day), {_COVERED: covered.isoformat()})
             tell((done + 1) / len(metrics))
 
     def _series(self, metrics: list[str], start: datetime, end: datetime) -> dict[str, int]:
@@ -123,15 +123,10 @@ def selector(metric: str, spec: MetricSpec) -> str:
     return f"{name}{{{matchers}}}"
 
 
-def write_whole(frame: pl.DataFrame, path: Path, metadata: dict[str, str]) -> None:
+def write_parquet(frame: pl.DataFrame, path: Path, metadata: dict[str, str]) -> None:
     """Write a Parquet file that is either there as a whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(f".{os.getpid()}.partial")
-    try:
-        frame.write_parquet(partial, metadata=metadata)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    write_whole(path, lambda file: frame.write_parquet(file, metadata=metadata))
 
 
 def _share_of(progress: Progress, done: int, total: int) -> Progress:

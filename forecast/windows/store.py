@@ -74,11 +74,13 @@ class Updated:
     Attributes:
         days: its days in order.
         built: how many of them were built just now.
+        set_aside: rows that have no place in it, by reason; empty where nothing was built.
     """
 
     panel: Panel
     days: list[Day]
     built: int
+    set_aside: Mapping[str, int]
 
 
 class Store:
@@ -101,6 +103,7 @@ class Store:
             ConfigError: the memory holds not even one day.
         """
         check_channels(trace.telemetry, spec, where)
+        everything = trace
         if latest := _latest(trace):
             trace = replace(trace, telemetry=trace.telemetry.filter(pl.col("time") <= latest))
         with self._locked():
@@ -119,7 +122,8 @@ class Store:
             self._publish(kept.values())
             self._sweep(kept.values())
             record = [kept[day] for day in wanted]
-            return Updated(self._opened(record, trace.topology, spec, where), record, len(missing))
+            aside = _set_aside(everything) if missing else {}
+            return Updated(self._opened(record, trace.topology, spec, where), record, len(missing), aside)
 
     def _kept(self, built: Built, keys: Mapping[str, str], topology: Topology, spec: ForecastSpec) -> list[Day]:
         """Write the days of a stretch; returns their records."""
@@ -196,6 +200,16 @@ def _keys(trace: Trace, spec: ForecastSpec, where: str) -> dict[str, str]:
         keys[f"{day:%Y-%m-%d}"] = key_of(made, into, str(cut)) if cut else key_of(made, into)
         day += DAY
     return keys
+
+
+def _set_aside(trace: Trace) -> dict[str, int]:
+    """How many rows have no place in any panel, by reason; a pass over the times."""
+    latest, time = _latest(trace), pl.col("time")
+    counts = {"with an unreadable time": time.null_count()} | (
+        {"from the future": (time > latest).sum()} if latest else {}
+    )
+    found = trace.telemetry.select(**counts).collect(engine="streaming").row(0, named=True)
+    return {reason: count for reason, count in found.items() if count}
 
 
 def _latest(trace: Trace) -> datetime | None:

@@ -416,3 +416,13 @@ def test_what_is_yet_to_come_is_refused_until_it_has_come(tmp_path: Path) -> Non
     later = Store(tmp_path).update(replace(lake, now=MONDAY + timedelta(days=4)), SPEC, "lake")
     same(later.panel, panel_of(lake.telemetry, TREE, SPEC))
     assert later.built == 1, "the first two days stand"
+
+
+def test_rows_without_a_place_are_counted(tmp_path: Path) -> None:
+    lake = replace(trace_of(by_day(3)), now=MONDAY + timedelta(days=2, hours=10))
+    late = lake.telemetry.filter(pl.col("time") > MONDAY + timedelta(days=2, hours=10, minutes=2)).collect().height
+    unread = lake.telemetry.head(7).with_columns(time=pl.lit(None, pl.Datetime("us", "UTC")))
+    lake = replace(lake, telemetry=pl.concat([lake.telemetry, unread]))
+    updated = Store(tmp_path).update(lake, SPEC, "lake")
+    assert updated.set_aside == {"with an unreadable time": 7, "from the future": late}
+    assert Store(tmp_path).update(lake, SPEC, "lake").set_aside == {}, "nothing was built, nothing is told again"
