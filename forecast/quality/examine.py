@@ -90,7 +90,7 @@ def _evidence(trace: Trace, asked: Asked, told: Spoken, tally: Tally, set_aside:
         unusable=_shares((tally.came - tally.believed).sum(axis=1), tally.came.sum(axis=1), asked.signals),
         interval_s={name: _interval(name, told) for name in asked.targets},
         step_s=asked.step_s,
-        units=units(asked.signals, tally.medians, tally.groups, tuple(dates(tally.days))),
+        units=units(asked.signals, tally.medians, tally.raw, tally.groups, tuple(dates(tally.days))),
         rows=told.rows,
         set_aside=set_aside,
         unknown_rows=told.unknown_rows,

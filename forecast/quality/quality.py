@@ -97,6 +97,7 @@ class Unit:
     Attributes:
         declared: its unit by contract.
         typical: the fleet's median relative to the limits, the median of all days; None where nothing can be compared.
+        raw: the fleet's median as it came, the same of all days, where no limit is known to relate it to; else None.
         fits: the unit that the median fits; None where it cannot be judged.
         elsewhere: halls, else sites, that fit another unit than the fleet.
     """
@@ -104,6 +105,7 @@ class Unit:
     signal: str
     declared: str
     typical: float | None
+    raw: float | None
     fits: str | None
     elsewhere: tuple[Elsewhere, ...]
 

@@ -16,7 +16,7 @@ from forecast.features.marks import UNUSABLE, Mark
 from forecast.features.pipeline import Built
 from forecast.features.units import Medians, typical
 from forecast.quality.rows import Spoken
-from forecast.quality.units import Groups, medians_by_group
+from forecast.quality.units import Groups, medians_by_group, raw_medians
 from forecast.windows.panel import Panel
 from forecast.windows.stretches import days_of, start_of
 
@@ -56,6 +56,7 @@ class Tally:
         struck: fault, signal and entity to its steps and first stretch.
         by_day: fault and day to steps.
         medians: per day, typical values relative to limits; `groups` the same per hall, else site.
+        raw: per day, typical values in their own unit where no limit is known.
     """
 
     def __init__(
@@ -83,6 +84,7 @@ class Tally:
         self.by_day = pl.DataFrame(schema={"fault": pl.String, "day": pl.Date, "steps": pl.Int64})
         self.medians: list[Medians] = []
         self.groups: list[dict[tuple[str, str], float]] = []
+        self.raw: list[dict[str, float]] = []
         self._newest: list[NDArray[np.bool_]] = []
 
     def add(self, days: list[str], built: Built) -> None:
@@ -125,6 +127,7 @@ class Tally:
         self.filled[:, :, at] = self._by_level((filled * rolled)[:, :, None])[:, :, 0]
         self.fillable[:, :, at] = self._by_level(rolled[:, :, None] * np.int64(values.shape[2]))[:, :, 0]
         self.medians.append(typical(measured, self.topology))
+        self.raw.append(raw_medians(measured, self.medians[-1]))
         self.groups.append(medians_by_group(measured, self.topology, self._groups))
         self._newest = [*self._newest[-1:], np.logical_or.reduce([~np.isnan(signal) for signal in values])]
         self._newest_start = measured.time(measured.steps - sum(day.shape[1] for day in self._newest))

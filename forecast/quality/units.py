@@ -1,6 +1,6 @@
 """Which unit a fleet's values fit, all of it and each of its halls, day by day."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from statistics import median
@@ -64,9 +64,24 @@ def medians_by_group(day: Gridded, topology: Topology, groups: Groups) -> dict[t
     return found
 
 
+def raw_medians(day: Gridded, relative: Medians) -> dict[str, float]:
+    """Median of each judged signal in its own unit, where it was observed and none relative to a limit is known."""
+    found = {}
+    for signal in _LIMITS:
+        if signal not in day.signals or relative.get(signal) is not None:
+            continue
+        values = day.values[day.signals.index(signal)]
+        few = values[:, :: values.size // _CELLS + 1]
+        seen = few[~np.isnan(few)]
+        if seen.size:
+            found[signal] = float(np.median(seen))
+    return found
+
+
 def units(
     signals: Sequence[str],
     medians: Sequence[Medians],
+    raw: Sequence[Mapping[str, float]],
     groups: Sequence[Mapping[tuple[str, str], float]],
     days: Sequence[date],
 ) -> tuple[Unit, ...]:
@@ -74,16 +89,19 @@ def units(
 
     Args:
         signals: those looked at; of other kinds than power and temperature nothing can be told.
-        medians, groups: of each of the `days`.
+        medians, raw, groups: of each of the `days`.
     """
-    return tuple(_unit(signal, medians, groups, days) for signal in _LIMITS if signal in signals)
+    return tuple(_unit(signal, medians, raw, groups, days) for signal in _LIMITS if signal in signals)
 
 
 def _unit(
-    signal: str, medians: Sequence[Medians], groups: Sequence[Mapping[tuple[str, str], float]], days: Sequence[date]
+    signal: str,
+    medians: Sequence[Medians],
+    raw: Sequence[Mapping[str, float]],
+    groups: Sequence[Mapping[tuple[str, str], float]],
+    days: Sequence[date],
 ) -> Unit:
-    known = [value for day in medians if (value := day.get(signal)) is not None]
-    typical = median(known) if known else None
+    typical = _middle(day.get(signal) for day in medians)
     fits = None if typical is None else fitting(signal, typical)
     elsewhere: dict[tuple[str, str], list[date]] = {}
     for day, by_group in zip(days, groups, strict=True):
@@ -94,9 +112,15 @@ def _unit(
         signal,
         SIGNALS[signal].unit,
         typical,
+        _middle(day.get(signal) for day in raw) if typical is None else None,
         fits,
         tuple(Elsewhere(group, unit, tuple(on)) for (group, unit), on in elsewhere.items()),
     )
+
+
+def _middle(days: Iterable[float | None]) -> float | None:
+    known = [value for value in days if value is not None]
+    return median(known) if known else None
 
 
 def fitting(signal: str, typical: float) -> str:

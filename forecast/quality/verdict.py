@@ -86,7 +86,8 @@ def _unit(unit: Unit) -> Judged:
     rule = f"{_named(unit.signal)} is in {unit.declared}"
     bound, source = "the median fits", "training refuses another unit"
     if unit.typical is None or unit.fits is None:
-        return Judged(rule, "cannot be judged: no nameplate", bound, source, None)
+        typically = f"typically {significant(unit.raw)} {unit.declared}; " if unit.raw is not None else ""
+        return Judged(rule, f"{typically}cannot be judged: no nameplate", bound, source, None)
     where = "the limit" if unit.signal != "power_w" else "nameplate"
     typically = f"typically {significant(unit.typical)} × {where}"
     if unit.fits == unit.declared:

@@ -203,7 +203,8 @@ def _units(quality: Quality) -> Section:
 
 def _unit(unit: Unit) -> Iterator[tuple[str, ...]]:
     if unit.typical is None:
-        yield unit.signal, unit.declared, MISSING, "cannot be judged: no nameplate", ""
+        typically = f"{significant(unit.raw)} {unit.declared}" if unit.raw is not None else MISSING
+        yield unit.signal, unit.declared, typically, "cannot be judged: no nameplate", ""
         return
     elsewhere = "\n".join(
         f"fits {other.unit} in {one_line(other.group)} on {_days(other.days)}: declare units: "

@@ -90,6 +90,21 @@ def test_a_fleet_in_kilowatt_is_not_fit(clean: Record, tmp_path: Path, capsys: p
     assert any("fits kW: declare units: {power_w: kW}" in line for line in last)
 
 
+def test_kilowatt_without_nameplates_shows_what_is_typical(
+    clean: Record, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing tells that they are no W, but a reader sees it."""
+    servers = clean.telemetry.filter(pl.col("entity_id").str.contains("server"))
+    servers.with_columns(pl.col("power_w") / 1000).write_parquet(tmp_path / "alone.parquet")
+    assert check(tmp_path / "alone.parquet", "--json", tmp_path / "q.json") == 0
+    found = json.loads((tmp_path / "q.json").read_text())
+    unit = next(unit for unit in found["units"] if unit["signal"] == "power_w")
+    assert unit["raw"] == pytest.approx(servers["power_w"].median() / 1000, rel=0.2), "of each day, then of the days"
+    said = f"{unit['raw']:.2g} W"
+    assert f"typically {said}; cannot be judged: no nameplate" in {rule["found"] for rule in found["verdict"]}
+    assert re.search(rf"power_w +│ W +│ {said} +│ cannot be judged: no nameplate", capsys.readouterr().out)
+
+
 def test_half_missing_is_not_fit(clean: Record, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     kept = np.random.default_rng(0).random(len(clean.telemetry)) < 0.5
     assert check(clean.copy(tmp_path / "half", clean.telemetry.filter(pl.Series(kept)))) == 20

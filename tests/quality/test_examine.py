@@ -187,7 +187,9 @@ def test_without_nameplates_power_is_not_judged_and_the_report_says_so(clean: Re
     clean.telemetry.write_parquet(tmp_path / "alone.parquet")
     quality = examined(tmp_path / "alone.parquet")
     assert quality.fit, "what cannot be judged is no reason"
-    assert next(unit.fits for unit in quality.units if unit.signal == "power_w") is None
+    power = next(unit for unit in quality.units if unit.signal == "power_w")
+    assert power.fits is power.typical is None
+    assert power.raw is not None
     assert any("no topology was found" in fact.text for fact in quality.tree)
     assert quality.levels == {"server": clean.telemetry["entity_id"].n_unique()}
 
