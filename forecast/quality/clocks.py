@@ -7,6 +7,9 @@ from forecast.quality.quality import Clocks
 
 #: An entity with fewer samples tells nothing of its clock.
 _LEAST_SAMPLES = 10
+#: Nor does one of which fewer of its samples are within so much of a step of its own median: a clock counts as off from
+#: as much on (docs/faults.md), so a sampler that strays further has no phase that a clock could shift.
+_STEADY_SHARE, _STEADY_RATIO = 0.75, 0.05
 #: How many are named, and how many bars a chart has.
 _WORST, _BARS = 10, 41
 
@@ -21,10 +24,12 @@ def clocks(offsets: NDArray[np.int64], entities: tuple[str, ...], step_s: int) -
 
     An offset of nearly a step is a small one the other way: the bins are turned so that the fleet is in the middle.
     """
-    judged = np.flatnonzero(offsets.sum(axis=1) >= _LEAST_SAMPLES)
+    samples = offsets.sum(axis=1)
+    judged = np.flatnonzero((samples >= _LEAST_SAMPLES) & (_near_median(offsets) >= _STEADY_SHARE * samples))
+    unjudged = int((samples > 0).sum()) - len(judged)
     edges = (np.arange(_BARS + 1) / _BARS - 0.5) * step_s
     if not judged.size:
-        return Clocks(0, (), tuple(edges.tolist()), (0,) * _BARS)
+        return Clocks(0, unjudged, (), tuple(edges.tolist()), (0,) * _BARS)
     bins = offsets.shape[1]
     turned = np.roll(offsets[judged], bins // 2 - _centre(offsets[judged].sum(axis=0)), axis=1)
     medians = _medians(turned)
@@ -32,7 +37,7 @@ def clocks(offsets: NDArray[np.int64], entities: tuple[str, ...], step_s: int) -
     counts, _ = np.histogram(np.clip(off_s, edges[0], edges[-1]), edges)
     worst = np.argsort(-np.abs(off_s), kind="stable")[:_WORST]
     named = tuple((entities[judged[at]], float(off_s[at])) for at in worst if off_s[at])
-    return Clocks(len(judged), named, tuple(edges.tolist()), tuple(counts.tolist()))
+    return Clocks(len(judged), unjudged, named, tuple(edges.tolist()), tuple(counts.tolist()))
 
 
 def _centre(counts: NDArray[np.int64]) -> int:
@@ -40,6 +45,17 @@ def _centre(counts: NDArray[np.int64]) -> int:
     bins = len(counts)
     angle = np.angle((counts * np.exp(2j * np.pi * np.arange(bins) / bins)).sum())
     return round(float(angle) / (2 * np.pi) * bins) % bins
+
+
+def _near_median(counts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """How many samples of each row lie close to its own median, on a circle of bins.
+
+    A phase at the step's edge has its samples at both ends; its median is at one of them, so that all are close.
+    """
+    bins = counts.shape[1]
+    away = np.abs(np.arange(bins) - _medians(counts)[:, None])
+    near = np.minimum(away, bins - away) <= _STEADY_RATIO * bins
+    return np.asarray((counts * near).sum(axis=1))
 
 
 def _medians(counts: NDArray[np.int64]) -> NDArray[np.int64]:

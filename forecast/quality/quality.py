@@ -115,12 +115,14 @@ class Clocks:
     """When within their interval senders send, relative to the fleet's median.
 
     Attributes:
-        judged: entities with enough samples.
+        judged: entities with enough samples and a steady place for them in the step.
+        unjudged: the others that sent something.
         worst: the ten that are farthest off, with their median offset in seconds.
         histogram: how many entities are off by so much: edges in seconds, counts.
     """
 
     judged: int
+    unjudged: int
     worst: tuple[tuple[str, float], ...]
     edges_s: tuple[float, ...]
     counts: tuple[int, ...]

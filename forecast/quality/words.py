@@ -216,15 +216,16 @@ def _unit(unit: Unit) -> Iterator[tuple[str, ...]]:
 
 def _clocks(quality: Quality) -> Section:
     judged = fixed(quality.clocks.judged, 0)
+    unjudged = f"{fixed(quality.clocks.unjudged, 0)} could not be judged: few samples, or none steady within the step"
     return Section(
         "clocks",
         "Clock offsets",
         f"Median offset of an entity's samples from the fleet's, within half a step of {quality.step_s} s; "
-        f"the ten farthest of {judged} that could be judged.",
+        f"the ten farthest of {judged} that could be judged; {unjudged}.",
         ("entity", "offset"),
         (1,),
         tuple((one_line(name), f"{'+' if off > 0 else ''}{fixed(off, 1)} s") for name, off in quality.clocks.worst),
-        f"Nobody is off the fleet's median ({judged} could be judged).",
+        f"Nobody is off the fleet's median ({judged} could be judged; {unjudged}).",
     )
 
 

@@ -3,17 +3,21 @@
 from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from records import DAYS, Record, examined
 from trees import at
 
 from forecast.contracts.errors import ConfigError, DataError
 from forecast.contracts.specs import ForecastSpec
+from forecast.quality.clocks import clocks
 from forecast.quality.examine import Asked, examine
 from forecast.quality.lake import lake
 from forecast.quality.quality import Quality
-from forecast.quality.words import FAULTS
+from forecast.quality.words import FAULTS, sections
 from forecast.simulator.faults import FAULTS as INJECTED
 from forecast.windows.panel import panel_of
 from forecast.windows.store import Store
@@ -57,7 +61,7 @@ def test_a_clean_record_has_nothing_wrong_with_it(clean: Record, fine: Quality) 
         ("temperature_c", "°C", ()),
         ("inlet_c", "°C", ()),
     ]
-    assert fine.clocks.judged == SERVERS
+    assert (fine.clocks.judged, fine.clocks.unjudged) == (SERVERS, 0)
     assert fine.clocks.worst == ()
     assert not any("topology lacks" in rule.found for rule in fine.verdict)
 
@@ -181,6 +185,34 @@ def test_a_steady_skew_is_measured(clean: Record, tmp_path: Path) -> None:
     assert quality.clocks.worst[0][1] == pytest.approx(40, abs=300 / 200)
     assert sum(quality.clocks.counts) == SERVERS
     assert {fault.fault for fault in quality.faults if fault.entities} >= {"skewed_clock"}
+
+
+@given(st.integers(0, 199), st.integers(0, 9), st.integers(0, 2**32 - 1))
+def test_who_keeps_to_a_place_in_the_step_is_judged_wherever_it_is(place: int, stray: int, seed: int) -> None:
+    """Within 4.5 % of a step; who samples at any time has no clock to judge, and who said little has not yet."""
+    random = np.random.default_rng(seed)
+    drawn = [(place + random.integers(0, stray + 1, 300)) % 200, random.integers(0, 200, 300), np.full(9, place)]
+    offsets = np.array([np.bincount(row, minlength=200) for row in drawn])
+    found = clocks(offsets, ("steady", "any", "rare"), 300)
+    assert (found.judged, found.unjudged, found.worst) == (1, 2, ())
+    assert sum(found.counts) == 1
+
+
+def test_samplers_without_a_phase_have_no_offsets(clean: Record, tmp_path: Path) -> None:
+    """Every 4 to 6 minutes, as it comes."""
+    random = np.random.default_rng(3)
+    times = [int(second) for second in np.cumsum(random.integers(240, 361, 3 * 288))]
+    rows = pl.concat(
+        pl.DataFrame({"time": [at(0) + timedelta(seconds=second + shift) for second in times]}).with_columns(
+            entity_id=pl.lit(name), power_w=pl.Series(random.normal(500, 50, len(times))), temperature_c=40.0
+        )
+        for name, shift in (("a", 0), ("b", 90), ("c", 210))
+    )
+    rows.write_parquet(tmp_path / "t.parquet")
+    found = examined(tmp_path / "t.parquet")
+    assert (found.clocks.judged, found.clocks.unjudged, found.clocks.worst) == (0, 3, ())
+    told = next(section for section in sections(found) if section.name == "clocks")
+    assert "0 could be judged; 3 could not be judged" in told.nothing
 
 
 def test_without_nameplates_power_is_not_judged_and_the_report_says_so(clean: Record, tmp_path: Path) -> None:

@@ -73,4 +73,4 @@ def test_a_page_is_the_same_for_the_same_report_and_loads_nothing(found: Quality
 def test_one_day_and_one_clock_have_no_chart(found: Quality) -> None:
     assert completeness(stretched(found, [0.5])) == ""
     assert faults_by_day(stretched(found, [0.5])) == ""
-    assert offsets(Clocks(1, (), (-1.0, 1.0), (1,))) == ""
+    assert offsets(Clocks(1, 0, (), (-1.0, 1.0), (1,))) == ""
