@@ -123,9 +123,9 @@ def _there(evidence: Evidence) -> Judged:
     return Judged(
         "the fleet is still there",
         left if evidence.left else "nobody has left",
-        f"at most {percent(STORM_RATIO, 0)} silent for {LEFT_S // 3600} h at the end",
+        f"at most {percent(STORM_RATIO, 0)}, or one, silent for {LEFT_S // 3600} h at the end",
         "who is silent for so long is not forecast any more (OPERATIONS.md §2), and more at once is a storm",
-        evidence.left <= STORM_RATIO * evidence.measured,
+        evidence.left <= max(1, STORM_RATIO * evidence.measured),
     )
 
 
