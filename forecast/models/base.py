@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from forecast.contracts.specs import ForecastSpec
+from forecast.models.cdf import Cdf
 
 
 @dataclass
@@ -33,3 +34,17 @@ class QuantileModel(nn.Module):
         """Typed, which `nn.Module` is not."""
         quantiles: Tensor = super().__call__(past, future, static)
         return quantiles
+
+
+class CdfModel(QuantileModel):
+    """A model whose quantiles are those of a CDF of its own; training scores that CDF as a whole, not its quantiles.
+
+    Attributes:
+        steps: of the horizon, at which the CDF is told (P of them).
+    """
+
+    steps: list[int]
+
+    def cdf(self, past: Tensor, future: Tensor, static: Tensor) -> Cdf:
+        """The distribution at `steps`, of the same inputs as `forward`."""
+        raise NotImplementedError

@@ -1,4 +1,7 @@
-"""The Lightning module: gathers a batch by index, scores it, steps the optimiser."""
+"""The Lightning module: gathers a batch by index, scores it, steps the optimiser.
+
+Every model is validated by the loss of its quantiles, whatever it is trained on.
+"""
 
 from typing import Any
 
@@ -6,10 +9,10 @@ import lightning
 import torch
 from torch import Tensor
 
-from forecast.models.base import QuantileModel
+from forecast.models.base import CdfModel, QuantileModel
 from forecast.models.scaling import Scaler
-from forecast.training.losses import pinball
-from forecast.windows.gather import Windows
+from forecast.training.losses import crps, pinball
+from forecast.windows.gather import Batch, Windows
 
 
 class Fitting(lightning.LightningModule):
@@ -34,17 +37,24 @@ class Fitting(lightning.LightningModule):
         self.levels: Tensor
         self.register_buffer("levels", torch.tensor(windows.spec.quantile_levels))
 
-    def _loss(self, pairs: Tensor) -> Tensor:
-        batch = self.windows.batch(pairs[:, 0], pairs[:, 1])
+    def _quantile_loss(self, batch: Batch) -> Tensor:
         quantiles = self.model(batch.past, batch.future, batch.static)
         unit = self.scaler.units(batch.past.nan_to_num(), batch.static)[:, : self.scaler.targets]
         return pinball(quantiles, batch.target, self.levels, unit)
 
     def training_step(self, pairs: Tensor, index: int) -> Tensor:
-        return self._loss(pairs)
+        batch = self.windows.batch(pairs[:, 0], pairs[:, 1])
+        if isinstance(self.model, CdfModel):
+            return crps(self.model.cdf(batch.past, batch.future, batch.static), batch.target[:, :, self.model.steps])
+        return self._quantile_loss(batch)
 
     def validation_step(self, pairs: Tensor, index: int) -> None:
-        self.log("validation_loss", self._loss(pairs), batch_size=len(pairs), on_epoch=True)
+        self.log(
+            "validation_loss",
+            self._quantile_loss(self.windows.batch(pairs[:, 0], pairs[:, 1])),
+            batch_size=len(pairs),
+            on_epoch=True,
+        )
 
     def configure_optimizers(self) -> Any:
         optimiser = torch.optim.AdamW(self.model.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay)

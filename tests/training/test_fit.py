@@ -132,3 +132,12 @@ def test_spread_keeps_the_ends_and_the_order() -> None:
     assert kept[-1, 0] == 99
     assert (kept[:, 0].diff() > 0).all()
     assert torch.equal(spread(pairs, 100), pairs)
+
+
+def test_a_model_that_tells_its_cdf_is_judged_by_its_quantiles(windows: Windows) -> None:
+    model = build("adaptive_cdf_small", windows.spec)
+    before = validation_loss(model, windows)
+    pairs = pairs_in(windows, 0, CUT), pairs_in(windows, CUT, END, 6)
+    fitted = fit(model, windows, *pairs, SHORT, TrainerConfig(), 0, lambda *_: None)
+    assert fitted.validation_loss < 0.8 * before
+    assert validation_loss(model, windows) == pytest.approx(fitted.validation_loss, rel=1e-4)

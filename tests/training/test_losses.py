@@ -1,4 +1,4 @@
-"""The pinball loss against an implementation from outside and numbers worked by hand."""
+"""The losses against implementations from outside, integrals and numbers worked by hand."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from forecast.training.losses import pinball
+from forecast.models.cdf import Cdf, quantiles_of
+from forecast.training.losses import crps, pinball
 
 LEVELS = (0.05, 0.1, 0.5, 0.9, 0.95)
 
@@ -63,3 +64,46 @@ def test_the_true_quantiles_score_best() -> None:
     best = pinball(true, target, levels, unit)
     for worse in (true * 1.2, true * 0.8, true + 0.2, true - 0.2):
         assert pinball(worse, target, levels, unit) > best
+
+
+def random_cdf(seed: int, cells: int) -> tuple[Cdf, np.ndarray, np.ndarray]:
+    """One window, target and step, and its values and cumulated masses."""
+    random = np.random.default_rng(seed)
+    values, masses = np.sort(random.normal(size=cells + 1)), random.dirichlet(np.ones(cells))
+    parts = (torch.tensor(values)[None, None], torch.tensor(masses)[None, None, :, None], torch.ones(1, 1, 1))
+    return Cdf(*parts), values, np.concatenate([[0.0], masses.cumsum()])
+
+
+@hypothesis_settings(deadline=None)
+@given(seed=st.integers(0, 2**31), cells=st.integers(1, 12), truth=st.floats(-5, 5))
+def test_crps_is_the_integral_that_defines_it(seed: int, cells: int, truth: float) -> None:
+    cdf, values, cumulated = random_cdf(seed, cells)
+    fine = np.linspace(-6, 6, 120_001)
+    expected = np.trapezoid((np.interp(fine, values, cumulated) - (fine >= truth)) ** 2, fine)
+    found = crps(cdf, torch.full((1, 1, 1), truth, dtype=torch.float64))
+    assert found.item() == pytest.approx(expected, abs=3e-4)
+
+
+@hypothesis_settings(deadline=None, max_examples=15)
+@given(seed=st.integers(0, 2**31), truth=st.floats(-3, 3))
+def test_crps_is_twice_the_mean_pinball_loss_over_all_levels(seed: int, truth: float) -> None:
+    cdf, _, _ = random_cdf(seed, 8)
+    levels = torch.linspace(0.0005, 0.9995, 1000, dtype=torch.float64)
+    quantiles, target = quantiles_of(cdf, levels.tolist()), torch.full((1, 1, 1), truth, dtype=torch.float64)
+    expected = 2 * pinball(quantiles, target, levels, torch.ones(1, 1, 1))
+    assert crps(cdf, target).item() == pytest.approx(expected.item(), abs=2e-3)
+
+
+def test_crps_counts_observed_steps_only_in_the_targets_unit() -> None:
+    masses = torch.ones(1, 1, 1, 2)
+    cdf = Cdf(torch.tensor([[[2.0, 2.0]]]), masses, torch.full((1, 1, 1), 100.0))  # certain of 200 W
+    assert crps(cdf, torch.tensor([[[500.0, torch.nan]]])).item() == pytest.approx(3.0)
+    assert crps(cdf, torch.full((1, 1, 2), torch.nan)).item() == 0.0
+
+
+def test_crps_of_a_point_on_a_cell_without_width_has_a_finite_gradient() -> None:
+    logits = torch.zeros(1, 1, 3, 1, requires_grad=True)
+    cdf = Cdf(torch.tensor([[[0.0, 1.0, 1.0, 2.0]]]), logits.softmax(2), torch.ones(1, 1, 1))
+    crps(cdf, torch.ones(1, 1, 1)).backward()
+    assert logits.grad is not None
+    assert torch.isfinite(logits.grad).all()

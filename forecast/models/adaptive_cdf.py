@@ -1,0 +1,240 @@
+"""A distribution over values chosen for each window: for loads that are idle or busy, where a centre means nothing.
+
+The probability of a cell between two values follows from how the two lie to the context and to the newest value. Cells
+of all windows share these weights, which vary over the horizon and bend with the state of the window; a normal
+distribution about the linear forecast is one of their terms. Few weights say most of it, which is why it is learnt in
+a hundred steps.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from forecast.contracts.specs import ForecastSpec
+from forecast.models.ahead import AheadScaler, Drivers, has_drivers
+from forecast.models.base import CdfModel, ModelConfig
+from forecast.models.cdf import Cdf, quantiles_of
+from forecast.models.grid import Grid
+from forecast.models.scaling import Scaled, Scaler
+from forecast.models.skip import LinearSkip
+from forecast.models.summary import Summary
+
+#: The window's shape reaches the network as its last steps and means of equal blocks.
+_RECENT = 72
+_BLOCKS = 168
+
+#: The shape speaks softly at first: what summary and grid say is learnt before what one window looks like.
+_SOFTLY = 0.2
+
+#: This much probability lies evenly over the whole grid: no cell is impossible, and no quantile falls in an empty one.
+_ANYWHERE = 0.01
+
+#: A normalised value further out than this is as far as can be.
+_FARTHEST = 6.0
+
+#: Less than exp of minus this is nothing.
+_LEAST = 30.0
+
+#: Precision of the normal distribution at first, 1 / (2 · σ²), in spreads of the context.
+_PRECISION = 0.25
+
+
+@dataclass
+class AdaptiveCdfConfig(ModelConfig):
+    """Settings of `AdaptiveCdf`.
+
+    Attributes:
+        width: features of the window's shape; 0 leaves it out, which is better for a handful of series.
+        blocks: residual blocks over them.
+        hidden: features per step of the horizon.
+        rank: features per cell that the network makes, beside those of the grid.
+        points: steps of the horizon that are decoded, dense at first; quantiles between them are interpolated.
+        dropout: share of features dropped in training.
+    """
+
+    width: int = 256
+    blocks: int = 2
+    hidden: int = 64
+    rank: int = 24
+    points: int = 20
+    dropout: float = 0.5
+
+    def build(self, spec: ForecastSpec, skus: int) -> "AdaptiveCdf":
+        return AdaptiveCdf(self, spec, skus)
+
+
+class AdaptiveCdf(CdfModel):
+    """Masses of the cells of a `Grid`: cell features times weights per step, then a softmax over the cells."""
+
+    def __init__(self, config: AdaptiveCdfConfig, spec: ForecastSpec, skus: int) -> None:
+        super().__init__()
+        self.levels = spec.quantile_levels
+        self.targets = len(spec.targets)
+        self.steps = _decoded(spec.horizon_steps, config.points)
+        self.scaler = Scaler(spec)
+        self.skip = LinearSkip(spec)
+        self.known = AheadScaler(spec)
+        self.drivers = Drivers(spec) if has_drivers(spec) else None
+        self.summary = Summary(spec, skus, self.known.size)
+        self.grid = Grid(spec, torch.tensor(self.steps))
+        state = self.summary.size + self.targets
+        self.state = nn.Sequential(nn.Linear(state, config.hidden), nn.ReLU(), nn.Linear(config.hidden, config.hidden))
+        self.shape = Shape(config, spec, state) if config.width else None
+        self.told = [] if self.drivers is None else [*self.drivers.drivers, *self.drivers.masks]
+        self.ahead = nn.Linear(len(self.told), config.hidden, bias=False) if self.told else None
+        self.place = nn.Parameter(0.3 * torch.randn(len(self.steps), config.hidden))
+        self.step = nn.Sequential(
+            nn.ReLU(), nn.Linear(config.hidden, config.hidden), nn.ReLU(), nn.Dropout(config.dropout)
+        )
+        self.cells = CellFeatures(config, self.targets)
+        self.start = nn.Parameter(self._start(spec, self.cells.size))
+        self.bend = nn.Linear(config.hidden, self.targets * self.cells.size, bias=False)
+        nn.init.normal_(self.bend.weight, std=0.03)
+        self.daily = nn.Linear(config.hidden, self.targets)
+        nn.init.zeros_(self.daily.weight)
+        nn.init.constant_(self.daily.bias, 0.3)
+        self.sharpness = nn.Linear(self.summary.size, self.targets * len(self.steps))
+        nn.init.zeros_(self.sharpness.weight)
+        nn.init.zeros_(self.sharpness.bias)
+        self.even = nn.Parameter(torch.tensor(0.5))
+        self.hats: Tensor
+        self.at: Tensor
+        self.register_buffer("hats", _between(self.steps), persistent=False)
+        self.register_buffer("at", torch.tensor(self.steps), persistent=False)
+
+    def forward(self, past: Tensor, future: Tensor, static: Tensor) -> Tensor:
+        return torch.matmul(quantiles_of(self.cdf(past, future, static), self.levels), self.hats)
+
+    def cdf(self, past: Tensor, future: Tensor, static: Tensor) -> Cdf:
+        scaled = self.scaler(past, static)
+        ahead = self.known(future, scaled)
+        summary = self.summary(scaled, ahead, static)
+        values = self.grid(scaled)
+        step, shape = self._steps(scaled, ahead, summary)
+        features = self.cells(self.grid.cells(values, scaled), shape)
+        weights = (self.start + self.bend(step)).unflatten(2, (self.targets, -1)).permute(0, 2, 3, 1)
+        logits = torch.matmul(features, weights) + self._normal(values, scaled, ahead, summary)
+        logits = logits + self.grid.daily(values, scaled) * self.daily(step).transpose(1, 2)[:, :, None]
+        return self._cdf(values, torch.softmax(logits, dim=2), scaled)
+
+    def _steps(self, scaled: Scaled, ahead: Tensor, summary: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Features of each decoded step `[B, P, hidden]`, and of the window's shape `[B, width]`."""
+        state = torch.cat([summary, self.grid.newest(scaled)[..., 0]], dim=1)
+        step = self.state(state)[:, None] + self.place
+        shape = None
+        if self.shape is not None:
+            shape, spoken = self.shape(scaled, state)
+            step = step + spoken[:, None]
+        if self.ahead is not None:
+            step = step + self.ahead(ahead[:, self.told][:, :, self.at].transpose(1, 2))
+        return self.step(step), shape
+
+    def _normal(self, values: Tensor, scaled: Scaled, ahead: Tensor, summary: Tensor) -> Tensor:
+        """Log of a normal density about the linear forecast and of the cell's width, `[B, T, K - 1, P]`.
+
+        As a square, not multiplied out: a sharp density far from its centre would lose its digits to cancellation.
+        """
+        centre = ((values[:, :, 1:] + values[:, :, :-1]) / 2).clamp(-_FARTHEST, _FARTHEST)[..., None]
+        median = self.skip(scaled.z)
+        if self.drivers is not None:
+            median = median + self.drivers(ahead, scaled)
+        away = centre - median[:, :, None, self.at]
+        sharpness = self.sharpness(summary).unflatten(1, (self.targets, 1, -1)).clamp(-_FARTHEST, _FARTHEST)
+        density = (_PRECISION * sharpness.exp() * away * away).clamp(max=_LEAST)
+        logits: Tensor = self.even * (values.diff(dim=2)[..., None] + 1e-3).log() - density
+        return logits
+
+    def _cdf(self, values: Tensor, masses: Tensor, scaled: Scaled) -> Cdf:
+        loc, spread, unit = (part[:, : self.targets] for part in (scaled.loc, scaled.spread, scaled.unit))
+        physical = values * spread + loc
+        widths = physical.diff(dim=2)
+        evenly = (widths / widths.sum(2, keepdim=True))[..., None]
+        return Cdf(physical, (1 - _ANYWHERE) * masses + _ANYWHERE * evenly, unit)
+
+    def _start(self, spec: ForecastSpec, size: int) -> Tensor:
+        """Weights before training `[P, T · size]`: persistence that fades, and the context's distribution."""
+        start = torch.zeros(len(self.steps), self.targets, size)
+        lead_h = torch.tensor(self.steps)[:, None] * spec.step_s / 3600
+        start[:, :, Grid.KERNEL] = 3 * torch.exp(-lead_h / 6)
+        start[:, :, Grid.NEWEST] = 2 * torch.exp(-lead_h / 2)
+        start[:, :, Grid.SHARES] = torch.tensor([0.3, 0.3, 1.0])
+        return start.flatten(1)
+
+
+class CellFeatures(nn.Module):
+    """Features of a grid's cells `[B, T, K - 1, F]` and `rank` more made of them, `[B, T, K - 1, size]`."""
+
+    _HIDDEN = 48
+
+    def __init__(self, config: AdaptiveCdfConfig, targets: int) -> None:
+        super().__init__()
+        self.size = Grid.features + config.rank
+        self.targets = targets
+        self.inward = nn.Linear(Grid.features, self._HIDDEN)
+        self.shape = nn.Linear(config.width, targets * self._HIDDEN, bias=False) if config.width else None
+        self.outward = nn.Linear(self._HIDDEN, config.rank)
+
+    def forward(self, cells: Tensor, shape: Tensor | None) -> Tensor:
+        hidden = self.inward(cells)
+        if self.shape is not None and shape is not None:
+            hidden = hidden + self.shape(shape).unflatten(1, (self.targets, 1, -1))
+        return torch.cat([cells, self.outward(torch.relu(hidden))], dim=3)
+
+
+class Shape(nn.Module):
+    """A residual network over the context's last steps, its blocks and its state: `[B, width]` and `[B, hidden]`."""
+
+    def __init__(self, config: AdaptiveCdfConfig, spec: ForecastSpec, state: int) -> None:
+        super().__init__()
+        self.recent = min(_RECENT, spec.context_steps)
+        self.block = -(-spec.context_steps // _BLOCKS)
+        self.blocks = spec.context_steps // self.block
+        self.inward = nn.Linear(len(spec.past) * (self.recent + 2 * self.blocks) + state, config.width)
+        self.body = nn.Sequential(*(Residual(config.width, config.dropout) for _ in range(config.blocks)))
+        self.dropout = nn.Dropout(config.dropout)
+        self.outward = nn.Linear(config.width, config.hidden)
+
+    def forward(self, scaled: Scaled, state: Tensor) -> tuple[Tensor, Tensor]:
+        z = scaled.z.clamp(-_FARTHEST, _FARTHEST)
+        values, seen = (
+            part[:, :, -self.blocks * self.block :].unflatten(2, (self.blocks, self.block)).mean(-1)
+            for part in (z, scaled.seen)
+        )
+        window = torch.cat([z[:, :, -self.recent :], values, seen - 1], dim=2).flatten(1)
+        shape = self.body(torch.relu(self.inward(torch.cat([window, state], dim=1)))) * _SOFTLY
+        return shape, self.outward(self.dropout(shape))
+
+
+class Residual(nn.Module):
+    """Two layers whose result is added to what came in, `[B, width]`."""
+
+    def __init__(self, width: int, dropout: float) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.layers = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Dropout(dropout), nn.Linear(width, width))
+
+    def forward(self, features: Tensor) -> Tensor:
+        changed: Tensor = features + self.layers(self.norm(features))
+        return changed
+
+
+def _decoded(horizon_steps: int, most: int) -> list[int]:
+    """At most so many steps from the first to the last of the horizon, their distance growing with the lead."""
+    if horizon_steps <= most:
+        return list(range(horizon_steps))
+    return sorted({round((horizon_steps - 1) * (place / (most - 1)) ** 2) for place in range(most)})
+
+
+def _between(steps: list[int]) -> Tensor:
+    """Linear interpolation from `steps` to every step up to the last, as weights `[P, H]`."""
+    place = torch.arange(steps[-1] + 1.0)
+    if len(steps) == 1:
+        return torch.ones(1, 1)
+    known = torch.tensor(steps, dtype=torch.float32)
+    left = (torch.searchsorted(known, place, right=True) - 1).clamp(max=len(steps) - 2)
+    share = (place - known[left]) / (known[left + 1] - known[left])
+    weights = torch.zeros(len(steps), len(place))
+    weights[left, torch.arange(len(place))] = 1 - share
+    weights[left + 1, torch.arange(len(place))] += share
+    return weights

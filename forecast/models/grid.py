@@ -1,0 +1,162 @@
+"""The values at which a window's distribution is told: where its context was, where it is now, where it could go."""
+
+import torch
+from torch import Tensor, nn
+
+from forecast.contracts.specs import ForecastSpec
+from forecast.models.scaling import Scaled
+
+#: Steps of the context that are looked at, evenly spaced: enough to tell its distribution.
+_SAMPLED = 168
+
+#: Values that are quantiles of the context, and values evenly from the lowest to the highest that are possible.
+_RANKED = 28
+_EVEN = 20
+
+#: Values about the newest one, in spreads of the context.
+_NEAR = (-0.8, -0.4, -0.2, -0.1, -0.04, 0.0, 0.04, 0.1, 0.2, 0.4, 0.8)
+
+#: How far beyond what was seen a target without a nameplate could go, in typical scales: 15 °C colder, 20 °C hotter.
+_COLDER, _HOTTER = 1.5, 2.0
+
+#: Days whose distributions describe a cell.
+_DAYS = (0.25, 1.0, 14.0)
+
+#: Share of windows without a value in a cell that is still believed possible.
+_UNSEEN = 0.01
+
+#: A value is an even distribution of this width, in spreads of the context: readings are quantised, and whether one is
+#: above or below another must not hang on a rounding. Values of the same time on other days are less exact.
+_BLUR, _DAILY_BLUR = 0.05, 0.25
+
+_FAR = 1e6
+
+
+class Grid(nn.Module):
+    """`size` ascending values for each window and target, and `features` numbers about each cell between two of them.
+
+    Features have no weights of their own, so that a cell means the same wherever a window's values lie. By index:
+    `KERNEL` is a bump about the newest value, `NEWEST` the share of that value in the cell, `SHARES` are the log shares
+    of the last quarter day, day and fortnight that the context spent in the cell.
+    """
+
+    size = _RANKED + _EVEN + len(_NEAR)
+    features = 13
+    KERNEL, NEWEST, SHARES = 0, 1, slice(2, 5)
+
+    def __init__(self, spec: ForecastSpec, steps: Tensor) -> None:
+        """`steps [P]` of the horizon are those at which `daily` is asked for."""
+        super().__init__()
+        self.targets = len(spec.targets)
+        stride = max(spec.context_steps // _SAMPLED, 1)
+        sampled = torch.arange(spec.context_steps - 1, -1, -stride).flip(0)
+        back = torch.arange(len(sampled)).flip(0)[:, None] * stride
+        constants = {
+            "sampled": sampled,
+            "recent": (back < torch.tensor(_DAYS) * spec.day_steps).float(),
+            "same_time": _same_time(spec, steps),
+            "ranks": torch.linspace(0, 1, _RANKED),
+            "even": torch.linspace(0, 1, _EVEN),
+            "near": torch.tensor(_NEAR),
+            "order": torch.arange(spec.context_steps, dtype=torch.float32),
+            "is_power": torch.tensor([name == "power_w" for name in spec.targets])[None, :, None],
+        }
+        for name, values in constants.items():
+            self.register_buffer(name, values, persistent=False)
+
+    sampled: Tensor
+    recent: Tensor
+    same_time: Tensor
+    ranks: Tensor
+    even: Tensor
+    near: Tensor
+    order: Tensor
+    is_power: Tensor
+
+    def newest(self, scaled: Scaled) -> Tensor:
+        """The last value observed, normalised, `[B, T, 1]`; the mean where none was."""
+        z, seen = scaled.z[:, : self.targets], scaled.seen[:, : self.targets]
+        return z.gather(2, (seen * self.order).amax(-1, keepdim=True).long())
+
+    def forward(self, scaled: Scaled) -> Tensor:
+        """The values, normalised as the context is, `[B, T, K]`."""
+        loc, spread = scaled.loc[:, : self.targets], scaled.spread[:, : self.targets]
+        ranked = self._ranked(scaled)
+        lowest, highest = (ranked[:, :, :1] * spread + loc), (ranked[:, :, -1:] * spread + loc)
+        low = torch.where(self.is_power, torch.zeros_like(lowest), lowest - _COLDER)
+        high = torch.where(self.is_power, (highest * 1.05).clamp(min=1.05), highest + _HOTTER)
+        even = (low + (high - low) * self.even - loc) / spread
+        values = torch.cat([ranked, even, self.newest(scaled) + self.near], dim=2)
+        inside = torch.minimum(torch.maximum(values, even[:, :, :1]), even[:, :, -1:])
+        return inside.sort(dim=2).values
+
+    def _ranked(self, scaled: Scaled) -> Tensor:
+        """Quantiles of the context `[B, T, _RANKED]`; the mean where nothing was observed."""
+        z, seen = self._sample(scaled)
+        count = seen.sum(-1, keepdim=True)
+        place = (self.ranks * (count - 1).clamp(min=0.0)).round().long()
+        ordered = torch.where(seen > 0, z, torch.full_like(z, _FAR)).sort(dim=2).values
+        ranked = torch.where(count > 0, ordered.gather(2, place), torch.zeros_like(count))
+        return ranked + _BLUR * (self.ranks - 0.5)
+
+    def _sample(self, scaled: Scaled) -> tuple[Tensor, Tensor]:
+        return scaled.z[:, : self.targets, self.sampled], scaled.seen[:, : self.targets, self.sampled]
+
+    def cells(self, values: Tensor, scaled: Scaled) -> Tensor:
+        """What is known of each cell, `[B, T, K - 1, features]`."""
+        loc, spread = scaled.loc[:, : self.targets], scaled.spread[:, : self.targets]
+        newest = self.newest(scaled)
+        low, high = values[:, :, :-1], values[:, :, 1:]
+        centre, away = (low + high) / 2, (low + high) / 2 - newest
+        ranks = self._ranks(values, scaled)
+        shares = (ranks.diff(dim=2) + _UNSEEN).log() / 2
+        middle = ranks[:, :, :-1] + ranks[:, :, 1:] - 1
+        return torch.stack(
+            [
+                (-((3 * away) ** 2)).exp(),
+                _below(newest, high, _BLUR) - _below(newest, low, _BLUR),
+                *shares.unbind(-1),
+                *middle[..., 1:].unbind(-1),
+                centre * spread + loc,
+                centre.clamp(-5, 5),
+                away.clamp(-5, 5),
+                torch.tanh(4 * away),
+                torch.tanh(20 * away),
+                ((high - low) * spread + 1e-3).log() / 2 + 1.5,
+            ],
+            dim=-1,
+        )
+
+    def _ranks(self, values: Tensor, scaled: Scaled) -> Tensor:
+        """Share of the last quarter day, day and fortnight of the context below each value, `[B, T, K, 3]`."""
+        z, seen = self._sample(scaled)
+        below = _below(z[:, :, None], values[..., None], _BLUR)
+        count = torch.matmul(seen, self.recent)[:, :, None].clamp(min=1.0)
+        ranks: Tensor = torch.matmul(below, seen[..., None] * self.recent) / count
+        return ranks
+
+    def daily(self, values: Tensor, scaled: Scaled) -> Tensor:
+        """Log share of the context's days that were in each cell at the time of each step, `[B, T, K - 1, P]`.
+
+        Alike for all cells where the context is shorter than a day.
+        """
+        z = scaled.z[:, : self.targets, self.same_time]
+        seen = scaled.seen[:, : self.targets, self.same_time]
+        below = torch.zeros_like(values)[..., None]
+        for day in range(z.shape[2]):
+            below = below + _below(z[:, :, None, day], values[..., None], _DAILY_BLUR) * seen[:, :, None, day]
+        count = seen.sum(2, keepdim=True).clamp(min=1.0)
+        return ((below / count).diff(dim=2) + _UNSEEN).log()
+
+
+def _below(seen: Tensor, values: Tensor, blur: float) -> Tensor:
+    """How much of what was seen lies below `values`, 0 to 1."""
+    return ((values - seen) / blur + 0.5).clamp(0.0, 1.0)
+
+
+def _same_time(spec: ForecastSpec, steps: Tensor) -> Tensor:
+    """Steps of the context at the time of day of `steps [P]`, and an hour before and after, `[3 · days, P]`."""
+    hour, days = max(3600 // spec.step_s, 1), spec.context_steps // spec.day_steps
+    lags = spec.day_steps * torch.arange(1, days + 1)[:, None] - torch.tensor([-hour, 0, hour])
+    place = spec.context_steps - lags.reshape(-1, 1) + steps % spec.day_steps
+    return place.clamp(0, spec.context_steps - 1)

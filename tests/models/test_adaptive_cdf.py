@@ -1,0 +1,118 @@
+"""A CDF over a grid: its quantiles, the grid itself, and where over the horizon it is told."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from every_model import build, random_inputs
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from forecast.bundle.export import export
+from forecast.bundle.golden import TOLERANCE
+from forecast.contracts.specs import ForecastSpec
+from forecast.models.adaptive_cdf import AdaptiveCdf, AdaptiveCdfConfig
+from forecast.models.base import CdfModel
+from forecast.models.cdf import Cdf, quantiles_of
+from forecast.models.graph import ForecastGraph
+from forecast.models.grid import Grid
+from forecast.models.scaling import Scaled, Scaler
+from forecast.windows.gather import Batch
+
+
+def one(values: list[float], masses: list[float], unit: float = 1.0) -> Cdf:
+    """A CDF of one window, target and step."""
+    return Cdf(torch.tensor(values)[None, None], torch.tensor(masses)[None, None, :, None], torch.full((1, 1, 1), unit))
+
+
+def test_quantiles_by_hand() -> None:
+    cdf = one([0.0, 1.0, 3.0], [0.5, 0.5], unit=100.0)
+    assert quantiles_of(cdf, (0.1, 0.5, 0.75))[0, 0, :, 0].tolist() == pytest.approx([20.0, 100.0, 200.0])
+
+
+def test_a_machine_that_is_idle_or_busy_has_no_quantile_between() -> None:
+    cdf = one([50.0, 50.0, 300.0, 300.0], [0.6, 0.0, 0.4])
+    found = quantiles_of(cdf, (0.1, 0.5, 0.59, 0.61, 0.9))[0, 0, :, 0]
+    assert found.tolist() == pytest.approx([50.0, 50.0, 50.0, 300.0, 300.0])
+
+
+@given(seed=st.integers(0, 2**31), cells=st.integers(1, 30))
+def test_quantiles_are_those_that_interpolation_finds(seed: int, cells: int) -> None:
+    random = np.random.default_rng(seed)
+    values, masses = np.sort(random.normal(size=cells + 1)), random.dirichlet(np.ones(cells))
+    levels = (0.01, 0.25, 0.5, 0.75, 0.99)
+    found = quantiles_of(one(values.tolist(), masses.tolist()), levels)[0, 0, :, 0]
+    expected = np.interp(levels, np.concatenate([[0], masses.cumsum()]), values)
+    np.testing.assert_allclose(found, expected, atol=1e-3)
+
+
+def grid_of(spec: ForecastSpec, past: Tensor, static: Tensor) -> tuple[Grid, Scaled, Tensor]:
+    grid, scaled = Grid(spec, torch.arange(spec.horizon_steps)), Scaler(spec)(past, static)
+    return grid, scaled, grid(scaled)
+
+
+def test_the_grid_holds_the_newest_value_the_extremes_and_what_could_come(spec: ForecastSpec) -> None:
+    past, _, static = random_inputs(spec, 5, missing=0.0)
+    _, scaled, values = grid_of(spec, past, static)
+    physical = (values * scaled.spread[:, :2] + scaled.loc[:, :2]) * scaled.unit[:, :2]
+    assert (values.diff(dim=2) >= 0).all()
+    for seen in (past[:, :2, -1], past[:, :2].amax(2), past[:, :2].amin(2)):
+        apart = (physical - seen[..., None]).abs().amin(2) / (scaled.unit * scaled.spread)[:, :2, 0]
+        assert (apart < 0.03).all()
+    assert (physical[:, 0, 0].abs() / static[:, 0] < 1e-5).all()
+    assert (physical[:, 0, -1] > static[:, 0]).all()
+    assert (physical[:, 1, -1] > past[:, 1].amax(1) + 10).all()
+
+
+@pytest.mark.parametrize("digit", [1e-7, -1e-7, 1e-6])
+def test_readings_that_are_quantised_do_not_hang_on_the_last_digit(spec: ForecastSpec, digit: float) -> None:
+    past, _, static = random_inputs(spec, 20, missing=0.1)
+    past[:, 1] = past[:, 1].round()
+    past[:, 0] = (past[:, 0] / static[:, :1] * 10).round() / 10 * static[:, :1]
+    (grid, scaled, values), (_, other, others) = (grid_of(spec, each, static) for each in (past, past * (1 + digit)))
+    torch.testing.assert_close(grid.cells(values, scaled), grid.cells(others, other), rtol=0, atol=5e-3)
+    torch.testing.assert_close(grid.daily(values, scaled), grid.daily(others, other), rtol=0, atol=5e-3)
+
+
+def test_shares_of_the_cells_are_where_the_context_was(spec: ForecastSpec) -> None:
+    past, _, static = random_inputs(spec, 1, missing=0.0)
+    static[:, 0], past[:, 0, ::2], past[:, 0, 1::2] = 1000.0, 100.0, 800.0
+    grid, scaled, values = grid_of(spec, past, static)
+    shares = (2 * grid.cells(values, scaled)[0, 0, :, Grid.SHARES]).exp() - 0.01
+    centre = (values[0, 0, 1:] + values[0, 0, :-1]) / 2 * scaled.spread[0, 0] + scaled.loc[0, 0]
+    for span in range(3):
+        assert shares[centre < 0.3, span].sum() == pytest.approx(0.5, abs=0.02)
+        assert shares[(centre > 0.3) & (centre < 0.6), span].abs().max() < 1e-4
+
+
+@pytest.mark.parametrize(("horizon", "points"), [(1, 20), (12, 20), (48, 20), (288, 20), (288, 2)])
+def test_steps_are_told_from_the_first_to_the_last_and_lines_join_them(
+    spec: ForecastSpec, horizon: int, points: int
+) -> None:
+    model = AdaptiveCdf(AdaptiveCdfConfig(points=points, width=0), replace(spec, horizon_steps=horizon), 1)
+    assert model.steps[0] == 0
+    assert model.steps[-1] == horizon - 1
+    assert len(model.steps) <= points
+    assert model.hats.shape == (len(model.steps), horizon)
+    line = torch.tensor(model.steps, dtype=torch.float32) @ model.hats
+    torch.testing.assert_close(line, torch.arange(float(horizon)), rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["adaptive_cdf", "adaptive_cdf_small"])
+def test_masses_are_a_distribution_and_no_cell_of_some_width_is_empty(name: str, spec: ForecastSpec) -> None:
+    model, inputs = build(name, spec, noise=0.3), random_inputs(spec, 6, missing=0.5)
+    assert isinstance(model, CdfModel)
+    cdf = model.cdf(*inputs)
+    torch.testing.assert_close(cdf.masses.sum(2), torch.ones(6, 2, len(model.steps)))
+    assert (cdf.masses[(cdf.values.diff(dim=2) > 1e-3)] > 0).all()
+    told = quantiles_of(cdf, spec.quantile_levels)
+    torch.testing.assert_close(model(*inputs)[..., model.steps], told, rtol=1e-4, atol=1e-3)
+
+
+def test_a_context_of_less_than_a_day_knows_no_other_days(spec: ForecastSpec, tmp_path: Path) -> None:
+    short = replace(spec, context_steps=12)
+    graph = ForecastGraph(build("adaptive_cdf_small", short), torch.zeros(8, 2, 5, spec.horizon_steps), short).eval()
+    assert export(graph, Batch(*random_inputs(short, 4), torch.empty(0)), tmp_path) <= TOLERANCE
