@@ -29,8 +29,10 @@ ENSEMBLES = {
 }
 
 _HOURLY = {"origin_stride": 3, "anchor": "last", "leaves": 15, "in_leaf": 1000, "features_share": 0.5}
+_FLEET = {"leaves": 15, "in_leaf": 300, "features_share": 0.5}
 _FINE = {"origin_stride": 3, "anchor": "last", "leaves": 7, "in_leaf": 3000, "features_share": 0.5}
-_LIGHTGBM: dict[str, dict[str, Any]] = {"A": _HOURLY, "B": _FINE, "C": _HOURLY, "D": _FINE}
+_RUNS = {"anchor": "last", "leaves": 7, "in_leaf": 1000, "features_share": 0.5, "strangers": True}
+_LIGHTGBM: dict[str, dict[str, Any]] = {"A": _HOURLY, "B": _FINE, "C": _RUNS, "D": _FLEET}
 
 _NEURAL: dict[str, dict[str, dict[str, Any]]] = {
     "nhits": {

@@ -14,6 +14,9 @@ from forecast.features.gridded import Floats
 _LAGS = (1, 2, 3, 6, 12)
 _QUANTILES = (0.1, 0.5, 0.9)
 
+#: Which features of a step the clock tells.
+CLOCK = slice(1, 3)
+
 
 @dataclass(frozen=True)
 class Clock:

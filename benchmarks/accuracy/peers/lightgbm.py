@@ -8,7 +8,7 @@ import lightgbm
 import numpy as np
 
 from benchmarks.accuracy.peers import features
-from benchmarks.accuracy.peers.peer import Peer
+from benchmarks.accuracy.peers.peer import Peer, filled
 from benchmarks.accuracy.tasks import LEVELS, Asked, History
 from forecast.features.gridded import Floats
 
@@ -25,8 +25,9 @@ class LightGBM(Peer):
         origin_stride: steps between the training origins of an entity.
         ahead: steps of the horizon drawn per origin: half of them evenly, half evenly in their logarithm, or the trees
             would hardly look at the first ones.
-        anchor: what is subtracted from the target and from its features: the mean of the last day, the newest value, or
-            nothing.
+        anchor: what is subtracted from the target and from its features: the mean of the last day, the newest
+            observation, or nothing.
+        strangers: the entities and the clock of the test are none that could be learnt; they are no features.
         leaves, in_leaf: size of a tree, and the fewest rows of a leaf.
         threads: of LightGBM.
     """
@@ -43,7 +44,9 @@ class LightGBM(Peer):
         in_leaf: int = 100,
         features_share: float = 1.0,
         threads: int = 2,
+        strangers: bool = False,
     ) -> None:
+        self.strangers = strangers
         self.origin_stride, self.ahead, self.anchor = origin_stride, ahead, anchor
         self.leaves, self.in_leaf, self.features_share, self.threads = leaves, in_leaf, features_share, threads
 
@@ -107,8 +110,11 @@ class LightGBM(Peer):
         past = past.copy()
         past[:, target] -= anchor[:, None]
         same = features.of_window(past, target, day)
-        per_window = np.concatenate([entity[:, None], same], axis=1).astype(np.float32)
+        number = np.zeros_like(entity) if self.strangers else entity
+        per_window = np.concatenate([number[:, None], same], axis=1).astype(np.float32)
         per_step = features.of_steps(past, target, day, origin, ahead, self._clock)
+        if self.strangers:
+            per_step[..., features.CLOCK] = 0  # a constant is never split on
         repeated = np.broadcast_to(per_window[:, None], (*ahead.shape, per_window.shape[1]))
         rows = np.concatenate([repeated, per_step], axis=2)
         return rows.reshape(-1, rows.shape[2]), np.repeat(anchor, ahead.shape[1])
@@ -117,7 +123,7 @@ class LightGBM(Peer):
         """`[M]`, in the target's unit; 0 where it is unknown."""
         if self.anchor == "nothing":
             return np.zeros(len(own), np.float32)
-        anchor: Floats = np.nan_to_num(own[:, -1] if self.anchor == "last" else features.mean(own[:, -day:]))
+        anchor: Floats = np.nan_to_num(filled(own)[:, -1] if self.anchor == "last" else features.mean(own[:, -day:]))
         return anchor
 
     def _train(self, data: lightgbm.Dataset, level: float) -> lightgbm.Booster:
