@@ -32,7 +32,7 @@ def nhits() -> Peer:
     pytest.importorskip("neuralforecast", reason=HOW)
     from benchmarks.accuracy.peers.neural import Neural  # noqa: PLC0415 - needs its library
 
-    return Neural("NHITS", 48, (60, 60), scaler_type="standard", mlp_units=[[32, 32]] * 3)
+    return Neural("NHITS", 48, (250, 250), scaler_type="standard", learning_rate=5e-3, windows_batch_size=64)
 
 
 @pytest.mark.parametrize("make", [lightgbm, ets, nhits])
