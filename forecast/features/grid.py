@@ -22,7 +22,8 @@ from forecast.features.gridded import Floats, Gridded
 from forecast.features.marks import Mark
 
 #: Row groups that Polars decodes ahead: its default holds a gigabyte, two hold a third of that and cost no speed.
-os.environ.setdefault("POLARS_ROW_GROUP_PREFETCH_SIZE", "2")
+PREFETCH = "POLARS_ROW_GROUP_PREFETCH_SIZE"
+os.environ.setdefault(PREFETCH, "2")
 
 #: Rows per batch: enough to hide the cost of handing them out, few enough to stay in the caches.
 _BATCH_ROWS = 400_000
