@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
 import polars as pl
 
@@ -9,6 +10,7 @@ from forecast.bundle.manifest import Manifest
 from forecast.contracts.errors import ConfigError
 from forecast.contracts.signals import SIGNALS
 from forecast.contracts.tables import JOB_SCHEDULE, WEATHER, Table
+from forecast.disk import write_whole
 from forecast.traces.files import FileSource
 from forecast.traces.jobs import read_jobs
 from forecast.traces.long import source_of
@@ -16,9 +18,9 @@ from forecast.traces.readers import find_files, scan
 from forecast.traces.settings import jobs_like, weather_like
 from forecast.traces.weather import read_weather
 
-_WRITERS: dict[str, Callable[[pl.DataFrame, Path], None]] = {
-    ".parquet": lambda table, path: table.write_parquet(path),
-    ".csv": lambda table, path: table.write_csv(path),
+_WRITERS: dict[str, Callable[[pl.DataFrame, BinaryIO], None]] = {
+    ".parquet": lambda table, file: table.write_parquet(file),
+    ".csv": lambda table, file: table.write_csv(file),
 }
 
 
@@ -79,12 +81,8 @@ def write_forecast(table: pl.DataFrame, path: Path) -> None:
     Raises:
         ConfigError: a place that cannot be written to.
     """
-    part = path.with_name(f".{path.name}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _WRITERS[path.suffix](table, part)
-        part.replace(path)
+        write_whole(path, lambda file: _WRITERS[path.suffix](table, file))
     except OSError as error:
-        if path.parent.is_dir():
-            part.unlink(missing_ok=True)
         raise ConfigError(f"{path}: cannot be written ({error.strerror or error}).") from error
