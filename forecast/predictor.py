@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from forecast.bundle.load import Bundle
 from forecast.bundle.session import Outputs
 from forecast.contracts.errors import DataError
-from forecast.contracts.rules import CLOCK_TOLERANCE_S
+from forecast.contracts.rules import CLOCK_TOLERANCE
 from forecast.contracts.signals import TARGETS
 from forecast.contracts.specs import ForecastSpec
 from forecast.contracts.tables import percentile
@@ -115,7 +115,7 @@ class Predictor:
         Raises:
             DataError: a column is missing, a unit cannot be right, or nothing was observed in the context.
         """
-        end = datetime.now(UTC) + timedelta(seconds=CLOCK_TOLERANCE_S) if at is None else at
+        end = datetime.now(UTC) + CLOCK_TOLERANCE if at is None else at
         telemetry = telemetry.filter(pl.col("entity_id").is_in(self.topology.entities), pl.col("time") < end)
         newest = telemetry.select(pl.col("time").max()).collect().item()
         if newest is None:

@@ -17,7 +17,7 @@ OLDEST = datetime(2000, 1, 1, tzinfo=UTC)
 LATEST = datetime(2100, 1, 1, tzinfo=UTC)
 
 #: A sample from further ahead of the reader's clock is from the future (OPERATIONS §2).
-CLOCK_TOLERANCE_S = 120
+CLOCK_TOLERANCE = timedelta(seconds=120)
 
 #: Outdoor air, with margin: -89.2 °C at Vostok in 1983 and 56.7 °C in Death Valley in 1913 (WMO's archive of extremes).
 OUTDOOR_C = (-95.0, 60.0)
@@ -67,7 +67,7 @@ def clock(column: str) -> tuple[Rule, Rule]:
 
 def not_future(column: str, now: datetime) -> Rule:
     """`column` is not ahead of the clock by more than clocks differ."""
-    return Rule(f"future {column}", pl.col(column) <= now + timedelta(seconds=CLOCK_TOLERANCE_S))
+    return Rule(f"future {column}", pl.col(column) <= now + CLOCK_TOLERANCE)
 
 
 def ordered(early: str, late: str, reason: str, *, strictly: bool = False) -> Rule:

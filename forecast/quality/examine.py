@@ -2,14 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from forecast.contracts.rules import CLOCK_TOLERANCE_S, LATEST, OLDEST
+from forecast.contracts.rules import CLOCK_TOLERANCE, LATEST, OLDEST
 from forecast.contracts.tables import TELEMETRY
 from forecast.contracts.topology import Topology
 from forecast.features.absence import LEFT_S
@@ -68,7 +68,7 @@ def examine(trace: Trace, asked: Asked, progress: Progress = silent, resets: pl.
         ConfigError: the memory holds not even one day.
     """
     clock = asked.now or trace.now
-    latest = min(LATEST, clock + timedelta(seconds=CLOCK_TOLERANCE_S)) if clock else LATEST
+    latest = min(LATEST, clock + CLOCK_TOLERANCE) if clock else LATEST
     believed = trace.telemetry.filter(pl.col("time").is_between(OLDEST, latest))
     set_aside = TELEMETRY.sift(trace.telemetry, asked.where, clock).report
     start, end = span(believed, trace.topology, asked.where)

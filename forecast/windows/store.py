@@ -22,7 +22,7 @@ import numpy as np
 import polars as pl
 
 from forecast.contracts.errors import DataError
-from forecast.contracts.rules import CLOCK_TOLERANCE_S
+from forecast.contracts.rules import CLOCK_TOLERANCE
 from forecast.contracts.specs import ForecastSpec
 from forecast.contracts.topology import Topology
 from forecast.contracts.version import code_version, key_of
@@ -214,7 +214,7 @@ def _set_aside(trace: Trace) -> dict[str, int]:
 
 def _latest(trace: Trace) -> datetime | None:
     """The last time that is not in the future."""
-    return trace.now + timedelta(seconds=CLOCK_TOLERANCE_S) if trace.now else None
+    return trace.now + CLOCK_TOLERANCE if trace.now else None
 
 
 def _ends(times: Sequence[tuple[datetime, datetime]], trace: Trace, where: str) -> tuple[datetime, datetime]:
