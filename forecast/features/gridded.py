@@ -60,6 +60,14 @@ class Gridded:
         """Start of a step."""
         return self.start + timedelta(seconds=self.step_s * step)
 
+    def of(self, entities: NDArray[np.intp]) -> "Gridded":
+        """A copy of the entities at these places."""
+        offsets = self.offset_s[entities] if self.offset_s.size else self.offset_s
+        names = tuple(self.entities[index] for index in entities)
+        return Gridded(
+            self.start, self.step_s, self.signals, names, self.values[:, entities], self.marks[:, entities], offsets
+        )
+
     def between(self, first: int, end: int) -> "Gridded":
         """The steps `[first, end)`, a view."""
         values, marks, offsets = self.values[..., first:end], self.marks[..., first:end], self.offset_s[:, first:end]
