@@ -11,9 +11,8 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
-from polars.exceptions import PolarsError
 
-from forecast.contracts.errors import ExitCode, FleetcastError
+from forecast.contracts.errors import FAILURES, ConfigError, ExitCode, tell
 from forecast.retrain.config import register
 from forecast.retrain.job import run
 from forecast.retrain.mistakes import explain, settings_of
@@ -29,20 +28,10 @@ def _job(composed: DictConfig) -> None:
         config = settings_of(composed)
         config.registry.publish &= HydraConfig.get().mode != RunMode.MULTIRUN
         _codes.append(run(config, Path(HydraConfig.get().runtime.output_dir)))
-    except FleetcastError as error:
-        _fail(str(error), error.exit_code)
-    except PolarsError as error:
-        _fail(f"the telemetry cannot be read: {str(error).splitlines()[0]}", ExitCode.DATA_REFUSED)
-    except OSError as error:
-        _fail(f"{error.filename or 'disk'}: {error.strerror or error}", ExitCode.DISK)
-    except KeyboardInterrupt:
-        _fail("interrupted; nothing was published", ExitCode.INTERRUPTED)
-        raise
-
-
-def _fail(line: str, code: ExitCode) -> None:
-    print(f"error: {line}", file=sys.stderr)
-    _codes.append(code)
+    except FAILURES as error:
+        _codes.append(tell(error, "the telemetry"))
+        if isinstance(error, KeyboardInterrupt):  # ends a sweep
+            raise
 
 
 def main() -> int:
@@ -53,9 +42,9 @@ def main() -> int:
     try:
         _job()
     except (HydraException, OmegaConfBaseException) as error:
-        _fail(explain(error, _CONFIGS), ExitCode.USAGE)
+        _codes.append(tell(ConfigError(explain(error, _CONFIGS)), ""))
     except yaml.YAMLError as error:
-        _fail(f"a YAML file cannot be read: {' '.join(str(error).split())}", ExitCode.USAGE)
+        _codes.append(tell(ConfigError(f"a YAML file cannot be read: {' '.join(str(error).split())}"), ""))
     except KeyboardInterrupt:
         pass
     return max(_codes, default=ExitCode.PUBLISHED)

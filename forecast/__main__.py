@@ -9,9 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from polars.exceptions import PolarsError
-
-from forecast.contracts.errors import ConfigError, DataError, ExitCode, FleetcastError
+from forecast.contracts.errors import FAILURES, ConfigError, DataError, ExitCode, tell
 from forecast.traces.places import shown
 from forecast.traces.trace import parse_utc
 
@@ -61,19 +59,8 @@ def main(arguments: list[str] | None = None) -> int:
     options = _options(arguments)
     try:
         return _check(options)
-    except FleetcastError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    except PolarsError as error:
-        line = str(error).splitlines()[0]
-        print(f"error: {shown(options.path)}: cannot be read: {line}", file=sys.stderr)
-        return ExitCode.DATA_REFUSED
-    except OSError as error:
-        print(f"error: {error.filename or 'disk'}: {error.strerror or error}", file=sys.stderr)
-        return ExitCode.DISK
-    except KeyboardInterrupt:
-        print("error: interrupted", file=sys.stderr)
-        return ExitCode.INTERRUPTED
+    except FAILURES as error:
+        return tell(error, shown(options.path))
 
 
 def _check(options: argparse.Namespace) -> int:

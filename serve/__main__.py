@@ -4,9 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from polars.exceptions import PolarsError
-
-from forecast.contracts.errors import DataError, ExitCode, FleetcastError
+from forecast.contracts.errors import FAILURES, DataError, ExitCode, tell
 from forecast.contracts.specs import FUTURE
 from forecast.traces.trace import parse_utc
 from serve.batch import check_out, read_known_ahead, read_telemetry, write_forecast
@@ -17,12 +15,8 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         return _forecast(options)
-    except FleetcastError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    except PolarsError as error:
-        print(f"error: {options.telemetry}: cannot be read: {str(error).splitlines()[0]}", file=sys.stderr)
-        return ExitCode.DATA_REFUSED
+    except FAILURES as error:
+        return tell(error, options.telemetry)
 
 
 def _forecast(options: argparse.Namespace) -> int:

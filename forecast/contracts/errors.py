@@ -3,7 +3,10 @@
 The codes are those a scheduler acts on: retry, alert, or leave alone.
 """
 
+import sys
 from enum import IntEnum
+
+from polars.exceptions import PolarsError
 
 
 class ExitCode(IntEnum):
@@ -63,3 +66,29 @@ class RegistryLockedError(FleetcastError):
     """Another run is publishing to the same registry."""
 
     exit_code = ExitCode.LOCKED
+
+
+#: What a command answers with one line and a code; anything else is a bug, and shows where.
+FAILURES = (FleetcastError, PolarsError, OSError, KeyboardInterrupt)
+
+
+def tell(error: BaseException, reading: str) -> ExitCode:
+    """Say on stderr what went wrong, one of `FAILURES`; return the exit code.
+
+    Args:
+        error: what was raised.
+        reading: what was being read, in case Polars could not.
+    """
+    line, code = _line(error, reading)
+    print(f"error: {line}", file=sys.stderr)
+    return code
+
+
+def _line(error: BaseException, reading: str) -> tuple[str, ExitCode]:
+    if isinstance(error, FleetcastError):
+        return str(error), error.exit_code
+    if isinstance(error, PolarsError):
+        return one_line(f"{reading}: cannot be read: {str(error).splitlines()[0]}"), ExitCode.DATA_REFUSED
+    if isinstance(error, OSError):
+        return one_line(f"{error.filename or 'disk'}: {error.strerror or error}"), ExitCode.DISK
+    return "interrupted", ExitCode.INTERRUPTED
