@@ -4,7 +4,7 @@ import hashlib
 import inspect
 import json
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from time import perf_counter
@@ -48,13 +48,14 @@ def answered(peer: Peer, history: History, asked: Asked, folder: Path) -> Result
 
 def key(peer: Peer, history: History, asked: Asked) -> str:
     """What a peer's forecasts are kept under."""
+    spec = history.spec
     code = [inspect.getsource(module) for module in {base, *_modules(peer)}]
     return key_of(
         peer.name,
         dict(peer.settings),
         {name: version(name) for name in peer.libraries},
         sorted(hashlib.sha256(text.encode()).hexdigest() for text in code),
-        asdict(history.spec),
+        [spec.step_s, spec.context_steps, spec.horizon_steps, spec.targets, spec.past],
         [history.start, history.clock_offset_h, history.entities, history.seasons_h, LEVELS],
         [_digest(array) for array in (history.values, history.end, asked.entity, asked.origin, asked.past)],
     )

@@ -66,12 +66,13 @@ def _one_origin(ranges: Split) -> Split:
 
 def _forecast(predictor: Predictor, task: Task, asked: Asked) -> Floats:
     """Quantiles `[M, T, Q, H]` at `LEVELS`, as the predictor gives them."""
-    spec, panel = predictor.spec, task.prepared.panel
-    chosen = [spec.quantile_levels.index(level) for level in LEVELS]
-    answers = np.empty((len(asked.entity), len(spec.targets), len(LEVELS), spec.horizon_steps), np.float32)
+    spec, panel, targets = predictor.spec, task.prepared.panel, task.history.spec.targets
+    levels = [spec.quantile_levels.index(level) for level in LEVELS]
+    chosen = np.ix_([spec.targets.index(name) for name in targets], levels)
+    answers = np.empty((len(asked.entity), len(targets), len(LEVELS), spec.horizon_steps), np.float32)
     for origin in np.unique(asked.origin):
         rows = np.flatnonzero(asked.origin == origin)
-        answers[rows] = predictor.at(panel, int(origin)).outputs.quantiles[asked.entity[rows]][:, :, chosen]
+        answers[rows] = predictor.at(panel, int(origin)).outputs.quantiles[asked.entity[rows]][:, *chosen]
     return answers
 
 

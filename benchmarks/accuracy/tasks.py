@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from omegaconf import OmegaConf
 
 from benchmarks.accuracy import bmc
-from forecast.contracts.specs import ForecastSpec
+from forecast.contracts.specs import CALENDAR, ForecastSpec
 from forecast.evaluation.splits import EvaluationConfig, Split
 from forecast.features.gridded import Floats
 from forecast.retrain.config import JobConfig, register
@@ -43,6 +43,9 @@ class Outline:
     Attributes:
         title: for people.
         settings: overrides of the committed configuration: those of `python train.py`.
+        past: signals that any method may look at; the targets come first.
+        targets: how many of them are forecast.
+        context_steps: steps that peers may look back; Fleetcast has its own, and no more.
         first_steps: the first steps of the horizon, scored by themselves too.
         seasons_h: of the methods that have a season, in hours, the shortest first.
         shared_time: entities whose names agree before this text were measured together, others at times of their own;
@@ -51,18 +54,52 @@ class Outline:
 
     title: str
     settings: tuple[str, ...]
+    past: tuple[str, ...]
+    targets: int
+    context_steps: int
     first_steps: int
     seasons_h: tuple[int, ...]
     shared_time: str | None = None
 
 
 TASKS = {
-    "A": Outline("BioHPC: four GPU servers, hourly, 48 h ahead", ("source=biohpc",), 1, (24,)),
-    "B": Outline("Google: three PDUs, 5 min, 24 h ahead", ("source=google_pdu",), 12, (24, 168)),
-    "C": Outline(
-        "BMC: CPU temperatures of runs never seen, 15 s, 10 min ahead", ("source=bmc_thermal",), 4, (), "-cpu"
+    "A": Outline(
+        title="BioHPC: four GPU servers, hourly, 48 h ahead",
+        settings=("source=biohpc",),
+        past=("power_w", "temperature_c", "utilization_ratio"),
+        targets=2,
+        context_steps=336,
+        first_steps=1,
+        seasons_h=(24,),
     ),
-    "D": Outline("Azure: CPU use of a fleet, 5 min, 24 h ahead", ("source=azure_fleet",), 12, (24, 168)),
+    "B": Outline(
+        title="Google: three PDUs, 5 min, 24 h ahead",
+        settings=("source=google_pdu",),
+        past=("power_w",),
+        targets=1,
+        context_steps=2016,
+        first_steps=12,
+        seasons_h=(24, 168),
+    ),
+    "C": Outline(
+        title="BMC: CPU temperatures of runs never seen, 15 s, 10 min ahead",
+        settings=("source=bmc_thermal",),
+        past=("temperature_c", "power_w", "inlet_c"),
+        targets=1,
+        context_steps=40,
+        first_steps=4,
+        seasons_h=(),
+        shared_time="-cpu",
+    ),
+    "D": Outline(
+        title="Azure: CPU use of a fleet, 5 min, 24 h ahead",
+        settings=("source=azure_fleet",),
+        past=("power_w",),
+        targets=1,
+        context_steps=2016,
+        first_steps=12,
+        seasons_h=(24, 168),
+    ),
 }
 
 
@@ -75,7 +112,7 @@ class History:
         end: `[N]`, the first step that is not to be learnt from.
         start: start of the first step, UTC.
         clock_offset_h: local time minus UTC.
-        spec: the forecast's interface.
+        spec: what is looked at and what is forecast, as the task says it, whatever Fleetcast looks at.
         entities: names along the second axis.
         seasons_h: seasons of the task.
     """
@@ -147,10 +184,11 @@ def load(name: str, part: Range) -> Task:
 
 def task_of(name: str, outline: Outline, config: JobConfig, prepared: Prepared, part: Range) -> Task:
     """The same, from data that is prepared."""
-    panel, spec, ranges = prepared.panel, prepared.spec, prepared.split
+    panel, ranges = prepared.panel, prepared.split
+    spec = _told(outline, prepared.spec)
     end = ranges.test if part == "test" else ranges.validation
     pairs = _tested(ranges.origins) if part == "test" else _validated(panel, spec, config.evaluation, ranges)
-    values = panel.read(0, panel.steps)
+    values = panel.read(0, panel.steps)[[panel.channels.index(name) for name in spec.past]]
     targets = values[: len(spec.targets)]
     entity, origin = pairs.T
     history = History(
@@ -167,6 +205,19 @@ def task_of(name: str, outline: Outline, config: JobConfig, prepared: Prepared, 
     actual[np.isnan(past[:, : len(spec.targets)]).all(-1)] = np.nan  # as the backtest: no context, no forecast
     when = origin + _groups(panel.entities, outline.shared_time)[entity] * (panel.steps + spec.horizon_steps)
     return Task(name, outline, config, prepared, history, Asked(entity, origin, past), actual, when)
+
+
+def _told(outline: Outline, ours: ForecastSpec) -> ForecastSpec:
+    """What the task is told, with nothing in it that a change of Fleetcast's own settings could change."""
+    return ForecastSpec(
+        step_s=ours.step_s,
+        context_steps=outline.context_steps,
+        horizon_steps=ours.horizon_steps,
+        targets=outline.past[: outline.targets],
+        past=outline.past,
+        quantile_levels=LEVELS,
+        future=CALENDAR,
+    )
 
 
 def configured(settings: Sequence[str]) -> JobConfig:
