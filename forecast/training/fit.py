@@ -5,7 +5,7 @@ import logging
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import lightning
@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader
 
 from forecast.contracts.errors import ConfigError, DataError, FleetcastError
 from forecast.models.base import QuantileModel
+from forecast.training.gaps import Gaps, GapsConfig
 from forecast.training.module import Fitting
 from forecast.training.sampling import LevelSampler
 from forecast.windows.gather import Windows
@@ -59,6 +60,7 @@ class TrainingConfig:
         weight_decay: of AdamW.
         validate_every: steps between validations; the best one's weights are kept.
         validation_windows: at most so many windows, evenly spread, judge a validation.
+        gaps: what is hidden of the contexts.
     """
 
     steps: int = 300
@@ -67,10 +69,11 @@ class TrainingConfig:
     weight_decay: float = 0.1
     validate_every: int = 25
     validation_windows: int = 2048
+    gaps: GapsConfig = field(default_factory=GapsConfig)
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
-            if not (value > 0 or (name == "weight_decay" and value == 0)):
+            if not (isinstance(value, GapsConfig) or value > 0 or (name == "weight_decay" and value == 0)):
                 raise ConfigError(f"training.{name} is {value}; it must be above 0.")
 
 
@@ -113,7 +116,8 @@ def fit(
     sampler = LevelSampler(train, windows.level_code[train[:, 0]], config.batch, seed)
     judged = spread(validation, config.validation_windows).split(2 * config.batch)
     best = _Best(model, config.steps, progress)
-    module = Fitting(model, windows, config.steps, config.learning_rate, config.weight_decay)
+    gaps = Gaps(config.gaps, windows.spec, seed, train.device)
+    module = Fitting(model, windows, gaps, config.steps, config.learning_rate, config.weight_decay)
     with _quiet(), _interruptible():
         _loop(config, trainer, best).fit(
             module, DataLoader(sampler, batch_size=None), DataLoader(judged, batch_size=None)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from forecast.models.base import CdfModel, QuantileModel
 from forecast.models.scaling import Scaler
+from forecast.training.gaps import Gaps
 from forecast.training.losses import crps, pinball
 from forecast.windows.gather import Batch, Windows
 
@@ -21,17 +22,24 @@ class Fitting(lightning.LightningModule):
     Args:
         model: what is fitted.
         windows: gathers batches.
+        gaps: hides parts of those that are learnt from.
         steps: optimiser steps in all, for the schedule.
         learning_rate: its peak, reached after a tenth of the steps and annealed to zero.
         weight_decay: of AdamW.
     """
 
     def __init__(
-        self, model: QuantileModel, windows: Windows, steps: int, learning_rate: float, weight_decay: float
+        self,
+        model: QuantileModel,
+        windows: Windows,
+        gaps: Gaps,
+        steps: int,
+        learning_rate: float,
+        weight_decay: float,
     ) -> None:
         super().__init__()
         self.model = model
-        self.windows = windows
+        self.windows, self.gaps = windows, gaps
         self.steps, self.learning_rate, self.weight_decay = steps, learning_rate, weight_decay
         self.scaler = Scaler(windows.spec)
         self.levels: Tensor
@@ -43,7 +51,7 @@ class Fitting(lightning.LightningModule):
         return pinball(quantiles, batch.target, self.levels, unit)
 
     def training_step(self, pairs: Tensor, index: int) -> Tensor:
-        batch = self.windows.batch(pairs[:, 0], pairs[:, 1])
+        batch = self.gaps(self.windows.batch(pairs[:, 0], pairs[:, 1]))
         if isinstance(self.model, CdfModel):
             return crps(self.model.cdf(batch.past, batch.future, batch.static), batch.target[:, :, self.model.steps])
         return self._quantile_loss(batch)
