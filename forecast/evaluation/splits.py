@@ -11,6 +11,9 @@ from forecast.windows.panel import Panel
 
 Steps = NDArray[np.int64]
 
+#: Ranges that can be scored, and what a file of origins calls them.
+_SCORED = {"test": "test", "validation": "val"}
+
 
 @dataclass
 class EvaluationConfig:
@@ -23,6 +26,8 @@ class EvaluationConfig:
         seasons_h: lags of the seasonal naive baselines.
         origins: CSV of `entity_id, split (val or test), forecast_time_local`, instead of the hours above.
         origins_time_zone: zone of that column.
+        range: what is scored: `test`, or `validation` for whoever chooses between settings: every range then lies one
+            earlier, and what follows is never seen.
     """
 
     test_h: float = 72.0
@@ -31,6 +36,11 @@ class EvaluationConfig:
     seasons_h: list[int] = field(default_factory=lambda: [24, 168])
     origins: str | None = None
     origins_time_zone: str = "UTC"
+    range: str = "test"
+
+    def __post_init__(self) -> None:
+        if self.range not in _SCORED:
+            raise ConfigError(f"evaluation.range is {self.range!r}; it must be {' or '.join(_SCORED)}.")
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,17 +74,20 @@ def split(panel: Panel, horizon_steps: int, config: EvaluationConfig) -> Split:
             f"evaluation.test_h={config.test_h:g} and validation_h={config.validation_h:g} must each hold the horizon, "
             f"{horizon_steps / per_hour:g} h."
         )
-    test = panel.steps - round(config.test_h * per_hour)
+    end, test_h = panel.steps, config.test_h
+    if config.range == "validation":
+        end, test_h = end - round(test_h * per_hour), config.validation_h
+    test = end - round(test_h * per_hour)
     validation = test - round(config.validation_h * per_hour)
     if validation <= 0:
         raise ConfigError(
-            f"evaluation.test_h + validation_h = {config.test_h + config.validation_h:g} h, but the data spans "
-            f"{panel.steps / per_hour:g} h; shorten them."
+            f"evaluation.test_h={config.test_h:g} and validation_h={config.validation_h:g} leave nothing to train on: "
+            f"the data spans {panel.steps / per_hour:g} h; shorten them."
         )
     everyone = np.arange(len(panel.entities))
     stride = max(round(config.origin_every_h * per_hour), 1)
-    origins = dict.fromkeys(range(test, panel.steps - horizon_steps + 1, stride), everyone)
-    return Split(np.full(everyone.size, validation), np.full(everyone.size, test), panel.steps, origins)
+    origins = dict.fromkeys(range(test, end - horizon_steps + 1, stride), everyone)
+    return Split(np.full(everyone.size, validation), np.full(everyone.size, test), end, origins)
 
 
 def _listed(panel: Panel, config: EvaluationConfig) -> Split:
@@ -83,18 +96,18 @@ def _listed(panel: Panel, config: EvaluationConfig) -> Split:
         name: dict(table.filter(pl.col("split") == name).group_by("entity").agg(pl.col("step").min()).iter_rows())
         for name in ("val", "test")
     }
-    rows = table.filter(pl.col("split") == "test").group_by("step", maintain_order=True).agg("entity").sort("step")
+    scored = pl.col("split") == _SCORED[config.range]
+    rows = table.filter(scored).group_by("step", maintain_order=True).agg("entity").sort("step")
     first_steps = {
         name: np.array([steps.get(entity, panel.steps) for entity in range(len(panel.entities))])
         for name, steps in first.items()
     }
-    return Split(
-        # Where no validation is listed, training ends at the test all the same.
-        validation=np.minimum(first_steps["val"], first_steps["test"]),
-        test=first_steps["test"],
-        end=panel.steps,
-        origins={step: np.array(entities) for step, entities in rows.iter_rows()},
-    )
+    # Where no validation is listed, training ends at the test all the same.
+    test, validation = first_steps["test"], np.minimum(first_steps["val"], first_steps["test"])
+    earlier = np.maximum(validation - (test - validation), 0)
+    if config.range == "validation":
+        test, validation = validation, earlier
+    return Split(validation, test, panel.steps, {step: np.array(entities) for step, entities in rows.iter_rows()})
 
 
 def _read_origins(panel: Panel, config: EvaluationConfig) -> pl.DataFrame:
@@ -113,6 +126,9 @@ def _read_origins(panel: Panel, config: EvaluationConfig) -> pl.DataFrame:
         ) from error
     if known.is_empty():
         raise DataError(f"{config.origins}: names no entity of this source.")
-    if "test" not in known["split"]:
-        raise DataError(f"{config.origins}: no test origin of any entity of this source; split must be val or test.")
+    scored = _SCORED[config.range]
+    if scored not in known["split"]:
+        raise DataError(
+            f"{config.origins}: no {scored} origin of any entity of this source; split must be val or test."
+        )
     return known

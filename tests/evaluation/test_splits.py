@@ -1,5 +1,6 @@
 """Ranges that never mix, by hours and by a file of origins, and the published origins of real servers."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -47,8 +48,22 @@ def test_hours_on_another_grid(spec: ForecastSpec) -> None:
 
 
 def test_ranges_longer_than_the_data_are_refused(spec: ForecastSpec) -> None:
-    with pytest.raises(ConfigError, match=r"test_h \+ validation_h = 240 h.*data spans 240 h; shorten them"):
+    with pytest.raises(ConfigError, match=r"test_h=140 and validation_h=100 .*spans 240 h; shorten them"):
         split(panel(spec), 12, EvaluationConfig(test_h=140, validation_h=100))
+
+
+def test_whoever_chooses_sees_every_range_one_earlier(spec: ForecastSpec) -> None:
+    config = EvaluationConfig(test_h=48, validation_h=24, origin_every_h=6)
+    tested, chosen = (split(panel(spec), 12, replace(config, range=name)) for name in ("test", "validation"))
+    assert chosen.test.tolist() == tested.validation.tolist()
+    assert chosen.end == tested.test[0]
+    assert chosen.test[0] - chosen.validation[0] == 24
+    assert max(chosen.origins) + 12 <= tested.test[0]
+
+
+def test_a_range_that_is_none_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"evaluation\.range is 'train'; it must be test or validation"):
+        EvaluationConfig(range="train")
 
 
 def test_no_window_reaches_over_an_edge(spec: ForecastSpec) -> None:
@@ -77,6 +92,13 @@ def test_a_file_of_origins_sets_each_entitys_ranges(spec: ForecastSpec, tmp_path
     assert ranges.validation.tolist() == [96, 240, 60]
     assert ranges.test.tolist() == [144, 240, 144]
     assert {step: sorted(entities.tolist()) for step, entities in ranges.origins.items()} == {144: [0, 2], 168: [0]}
+
+
+def test_whoever_chooses_is_scored_on_the_origins_listed_for_it(spec: ForecastSpec, tmp_path: Path) -> None:
+    rows = ["e00,val,2026-03-07 00:00:00", "e00,val,2026-03-06 00:00:00", "e00,test,2026-03-08 00:00:00"]
+    ranges = split(panel(spec), 12, replace(listed(tmp_path, *rows), range="validation"))
+    assert list(ranges.origins) == [96, 120]
+    assert (ranges.validation[0], ranges.test[0]) == (48, 96)
 
 
 def test_local_origins_are_read_in_their_zone(spec: ForecastSpec, tmp_path: Path) -> None:
