@@ -1,6 +1,7 @@
 """The job from source to published bundle, on the tiny simulated fleet."""
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -108,14 +109,20 @@ def test_a_range_with_nothing_to_train_on_is_refused(smoke: Smoke, tmp_path: Pat
 
 def test_a_leaderboard_ranks_runs_by_their_scores(smoke: Smoke, tmp_path: Path) -> None:
     scores = json.loads((smoke.out / "scores.json").read_text())
-    for number, factor in enumerate((2.0, 1.0)):
+    runs = [("model=linear", 0, 3.0), ("model=linear", 1, 1.0), ("model=patch_mixer", 0, 1.0)]
+    for number, (model, seed, factor) in enumerate(runs):
         run_folder = tmp_path / str(number)
         (run_folder / ".hydra").mkdir(parents=True)
-        (run_folder / ".hydra" / "overrides.yaml").write_text(f"- experiment=smoke\n- seed={number}\n")
+        (run_folder / ".hydra" / "overrides.yaml").write_text(f"- experiment=smoke\n- {model}\n- seed={seed}\n")
+        (run_folder / "bundle").symlink_to(smoke.bundle)
         worse = [{**row, "wql": row["wql"] * factor} for row in scores]
         (run_folder / "scores.json").write_text(json.dumps(worse))
     table = leaderboard(tmp_path)
-    assert table["settings"].to_list() == ["seed=1", "seed=0"], "only what differs is shown"
+    assert table["settings"].to_list() == ["model=patch_mixer", "model=linear"], "only what differs, but for the seed"
+    assert table["seeds"].to_list() == [1, 2]
+    best = table["Load WQL"][0]
+    assert table["Load WQL"][1] == pytest.approx(2 * best)
+    assert table["± Load WQL"][1] == pytest.approx(math.sqrt(2) * best)
     assert markdown(table).count("\n") == 4
     assert leaderboard(tmp_path / "nothing").is_empty()
 
