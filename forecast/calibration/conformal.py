@@ -9,7 +9,7 @@ from forecast.contracts.signals import LEVELS
 from forecast.contracts.specs import ForecastSpec
 from forecast.models.base import QuantileModel
 from forecast.models.quantiles import reach
-from forecast.windows.gather import Windows
+from forecast.windows.gather import Gatherer
 
 #: The horizon is calibrated in this many equal parts.
 PARTS = 8
@@ -19,7 +19,7 @@ _HALF_TRUSTED = 20.0
 
 
 @torch.no_grad()
-def fit_offsets(model: QuantileModel, windows: Windows, pairs: Tensor) -> Tensor:
+def fit_offsets(model: QuantileModel, windows: Gatherer, pairs: Tensor) -> Tensor:
     """Offsets `[G, T, Q, H]` that make each quantile cover its share of `pairs`, in units of `reach`.
 
     G counts the level codes, 0 for unknown. For level q the offset is the q-quantile of (y - quantile) / reach: the
@@ -43,7 +43,7 @@ def fit_offsets(model: QuantileModel, windows: Windows, pairs: Tensor) -> Tensor
     return torch.from_numpy(offsets).float()
 
 
-def _errors(model: QuantileModel, windows: Windows, pairs: Tensor) -> Tensor:
+def _errors(model: QuantileModel, windows: Gatherer, pairs: Tensor) -> Tensor:
     """(target - quantile) / reach, `[M, T, Q, H]`, NaN where not observed."""
     batch = windows.batch(pairs[:, 0], pairs[:, 1])
     raw = model(batch.past, batch.future, batch.static)

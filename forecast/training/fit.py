@@ -18,7 +18,7 @@ from forecast.models.base import QuantileModel
 from forecast.training.gaps import Gaps, GapsConfig
 from forecast.training.module import Fitting
 from forecast.training.sampling import LevelSampler
-from forecast.windows.gather import Windows
+from forecast.windows.gather import Gatherer
 
 #: Told the share done, 0 to 1, and what there is to say.
 Progress = Callable[[float, str], None]
@@ -87,7 +87,7 @@ class Fit:
 
 def fit(
     model: QuantileModel,
-    windows: Windows,
+    windows: Gatherer,
     train: Tensor,
     validation: Tensor,
     config: TrainingConfig,
@@ -113,7 +113,7 @@ def fit(
                 f"shorten window.context_steps or evaluation's ranges, or bring more data."
             )
     lightning.seed_everything(seed, verbose=False)
-    sampler = LevelSampler(train, windows.level_code[train[:, 0]], config.batch, seed)
+    sampler = LevelSampler(train, windows.group[train[:, 0]], config.batch, seed)
     judged = spread(validation, config.validation_windows).split(2 * config.batch)
     best = _Best(model, config.steps, progress)
     gaps = Gaps(config.gaps, windows.spec, seed, train.device)

@@ -13,7 +13,7 @@ from forecast.models.base import CdfModel, QuantileModel
 from forecast.models.scaling import Scaler
 from forecast.training.gaps import Gaps
 from forecast.training.losses import crps, pinball
-from forecast.windows.gather import Batch, Windows
+from forecast.windows.gather import Batch, Gatherer
 
 
 class Fitting(lightning.LightningModule):
@@ -31,7 +31,7 @@ class Fitting(lightning.LightningModule):
     def __init__(
         self,
         model: QuantileModel,
-        windows: Windows,
+        windows: Gatherer,
         gaps: Gaps,
         steps: int,
         learning_rate: float,

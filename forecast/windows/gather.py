@@ -1,6 +1,6 @@
 """Batches gathered from a panel that lies on the training device as a whole."""
 
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -20,6 +20,24 @@ class Batch(NamedTuple):
     future: Tensor
     static: Tensor
     target: Tensor
+
+
+class Gatherer(Protocol):
+    """What gives batches of windows by index.
+
+    Attributes:
+        spec: window sizes and channels.
+        level_code: `[N]`, of each entity.
+        group: `[N]`, entities of one group tell much the same; training keeps the large ones from drowning the others.
+    """
+
+    spec: ForecastSpec
+    level_code: Tensor
+    group: Tensor
+
+    def batch(self, entity: Tensor, origin: Tensor) -> Batch:
+        """Windows of `entity [B]` whose first forecast step is `origin [B]`."""
+        ...
 
 
 class Windows:
@@ -47,7 +65,7 @@ class Windows:
         self._told = _on_device(constants, spec, (self._start_s, int(panel.time(panel.steps).timestamp())), device)
         told = (*told_by_clock(spec), *WEATHER_NAMES, *SCHEDULE_NAMES)
         self._order = [told.index(name) for name in spec.future]
-        self.level_code = self._static[:, spec.static.index("level_code")].long()
+        self.level_code = self.group = self._static[:, spec.static.index("level_code")].long()
         self._seen = (~torch.isnan(values[: len(spec.targets)])).any(0)
 
     def batch(self, entity: Tensor, origin: Tensor) -> Batch:
