@@ -33,11 +33,10 @@ def write(raw: Path, folder: Path) -> None:
         time=pl.lit(BEGIN).str.to_datetime(time_zone="UTC") + since,
         power_w=pl.sum_horizontal("psu1_power_w", "psu2_power_w"),
         inlet_c="psu2_inlet_temp_c",  # the better ambient: the other sits inside the chassis
+        fan_speed_rpm=pl.mean_horizontal(f"fan{fan}_rpm" for fan in (1, 2, 3, 4)),  # all turn alike
     )
-    cpus = [
-        rows.select("time", "power_w", "inlet_c", entity_id=_named(cpu), temperature_c=f"cpu{cpu}_temp_c")
-        for cpu in (1, 2)
-    ]
+    shared = ("time", "power_w", "inlet_c", "fan_speed_rpm")
+    cpus = [rows.select(*shared, entity_id=_named(cpu), temperature_c=f"cpu{cpu}_temp_c") for cpu in (1, 2)]
     folder.mkdir(parents=True, exist_ok=True)
     pl.concat(cpus).sort("entity_id", "time").write_parquet(folder / "telemetry.parquet")
     runs = sensors.group_by("run_id", maintain_order=True).agg(

@@ -29,7 +29,8 @@ class Signal:
 
 #: Ranges: -40 °C is the coldest storage rating. Temperatures reach as far as °F of what is possible in °C (100 °C above
 #: any silicon's shutdown, DOMAIN.md §2; 50 °C in air), so that a wrong unit can still be seen and named;
-#: 2 GW exceeds the largest announced campus; utilisation allows 2 % of sensor overshoot.
+#: 2 GW exceeds the largest announced campus; utilisation allows 2 % of sensor overshoot. Small server fans turn at up
+#: to 38,000 rpm; what moves most air turns at a few thousand [K]. Field names say fan speed in rpm (DOMAIN.md §7).
 SIGNALS = {
     signal.name: signal
     for signal in (
@@ -38,6 +39,7 @@ SIGNALS = {
         Signal("inlet_c", "°C", -40.0, 122.0, 5.0),
         Signal("utilization_ratio", "1", 0.0, 1.02, 0.5),
         Signal("cooling_power_w", "W", 0.0, 2e9, None),
+        Signal("fan_speed_rpm", "rpm", 0.0, 60_000.0, 3000.0),
     )
 }
 

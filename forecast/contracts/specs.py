@@ -46,6 +46,7 @@ FUTURE = {
         Covariate("maintenance", "1", "schedule", True, 0.0, 1.0, "share of the entity under maintenance"),
         Covariate("planned_power_w", "W", "schedule", True, 0.0, None, "a load imposed on the entity"),
         Covariate("power_cap_w", "W", "schedule", True, 0.0, None, "a cap imposed on the entity"),
+        Covariate("planned_fan_speed_rpm", "rpm", "schedule", True, 0.0, 3000.0, "a fan speed imposed on the entity"),
     )
 }
 

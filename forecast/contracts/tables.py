@@ -234,7 +234,8 @@ TOPOLOGY = Table(
 )
 
 #: The scheduler's queue as it was known. As of time t, the row of a (job_id, entity_id) that counts is the one with the
-#: newest `available_at` <= t. `end_time` is what was promised then (a time limit), never what came true later.
+#: newest `available_at` <= t. `end_time` is what was promised then (a time limit), never what came true later. A plan
+#: may impose a fan speed beside its power, or alone.
 JOB_SCHEDULE = Table(
     "job schedule",
     required={
@@ -247,7 +248,7 @@ JOB_SCHEDULE = Table(
         "planned_power_w": pl.Float64,
         "available_at": UTC,
     },
-    optional={},
+    optional={"planned_fan_speed_rpm": pl.Float64},
     key=("job_id", "entity_id", "available_at"),
     rules=(
         rules.told("job_id"),
@@ -257,6 +258,7 @@ JOB_SCHEDULE = Table(
         *rules.clock("available_at"),
         rules.ordered("start_time", "end_time", "end_time that is not after start_time", strictly=True),
         *rules.possible("planned_power_w", SIGNALS["power_w"].low, SIGNALS["power_w"].high),
+        *rules.possible("planned_fan_speed_rpm", SIGNALS["fan_speed_rpm"].low, SIGNALS["fan_speed_rpm"].high),
     ),
     clock="available_at",
 )

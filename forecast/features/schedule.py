@@ -12,10 +12,11 @@ from forecast.contracts.topology import Topology
 Ints = NDArray[np.int64]
 
 #: What a schedule tells, in the order of `Promises.covariate`.
-SCHEDULE_NAMES = ("scheduled_power_w", "maintenance", "planned_power_w", "power_cap_w")
-_SCHEDULED, _MAINTENANCE, _PLANNED, _CAP = range(4)
+SCHEDULE_NAMES = ("scheduled_power_w", "maintenance", "planned_power_w", "power_cap_w", "planned_fan_speed_rpm")
+_SCHEDULED, _MAINTENANCE, _PLANNED, _CAP, _FAN = range(5)
 
-#: Powers are kept in whole milliwatts, so that sums are exact in whatever order they are taken.
+#: Powers are kept in whole milliwatts (and fan speeds in thousandths of their unit), so that sums are exact in whatever
+#: order they are taken.
 MILLI = 1000
 
 _FOREVER = np.iinfo(np.int64).max
@@ -30,7 +31,7 @@ class Promises:
         entity: index in topology order.
         start_s, end_s: the stretch, seconds since 1970.
         known_from_s, known_until_s: believed at t where known_from_s <= t < known_until_s.
-        amount: mW; leaves out of service, for a window.
+        amount: mW, or thousandths of rpm; leaves out of service, for a window.
         count: rows of which a step wants to know that they are there: plans and caps, and jobs of unknown power.
         leaves: `[N]`, leaves of each entity; 1 for a leaf.
         since_s: nothing was known of any job before.
@@ -62,6 +63,7 @@ def promises(jobs: pl.LazyFrame, topology: Topology) -> Promises:
         _jobs(known.filter(~pl.col("kind").is_in([MAINTENANCE, PLAN, CAP])), above),
         _windows(known.filter(pl.col("kind") == MAINTENANCE), above, _leaves(topology, code)),
         *(_imposed(known.filter(pl.col("kind") == kind), what) for kind, what in ((PLAN, _PLANNED), (CAP, _CAP))),
+        _part(known.filter(kind=PLAN).drop_nulls("fan"), _FAN, "entity", pl.col("fan"), pl.lit(1)),
     ]
     table = pl.concat(parts)
     count = np.ones(len(code), np.int64)
@@ -78,6 +80,8 @@ def _believed(jobs: pl.LazyFrame, code: dict[str, int]) -> tuple[pl.DataFrame, i
     """Live rows with the times between which each was the newest of its key, and the first time of any row."""
     key = ["job_id", "entity"]
     known_from = -(-pl.col("available_at").dt.epoch("us")).floordiv(1_000_000)
+    has_fan = "planned_fan_speed_rpm" in jobs.collect_schema()
+    fan = pl.col("planned_fan_speed_rpm").cast(pl.Float64) if has_fan else pl.lit(None, pl.Float64)
     rows = (
         jobs.filter(pl.col("available_at").is_not_null())
         .select(
@@ -90,6 +94,7 @@ def _believed(jobs: pl.LazyFrame, code: dict[str, int]) -> tuple[pl.DataFrame, i
             available_at="available_at",
             known_from_s=known_from,
             milliwatts=(pl.col("planned_power_w").cast(pl.Float64) * MILLI).round(),
+            fan=pl.when(fan.is_finite()).then((fan * MILLI).round()).cast(pl.Int64),
         )
         .collect()
     )

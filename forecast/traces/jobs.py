@@ -26,7 +26,8 @@ def read_jobs(spec: JobsSpec) -> pl.LazyFrame:
                 parts.append(reservations(printed, spec.slurm, spec.time_zone, file.name))
         return JOB_SCHEDULE.check_schema(pl.concat(parts), spec.path)
     raw = scan(find_files(spec.path))
-    table = mapped(raw, JOB_SCHEDULE.required, spec.columns, spec.units, spec.time_zone, spec.path)
+    known = {**JOB_SCHEDULE.required, **JOB_SCHEDULE.optional}
+    table = mapped(raw, known, spec.columns, spec.units, spec.time_zone, spec.path)
     return JOB_SCHEDULE.check_schema(table, spec.path)
 
 

@@ -10,7 +10,7 @@ from forecast.traces.times import utc
 from forecast.traces.units import UNITS
 
 #: Of the columns below, by the suffix of a name.
-_SI = {"_w": "W", "_c": "°C"}
+_SI = {"_w": "W", "_c": "°C", "_rpm": "rpm"}
 
 
 def mapped(

@@ -109,13 +109,13 @@ def schedule_at(known: Promises, origin_s: int, spec: ForecastSpec) -> Floats:
         _overlap(slot, edges, weight[held], spec, shape[0] * shape[1]).reshape(shape)
         for weight in (known.amount, known.count)
     )
-    scheduled, struck, planned, cap = range(len(SCHEDULE_NAMES))
+    scheduled, struck, *imposed = range(len(SCHEDULE_NAMES))
     values = np.full(shape, np.nan)
     if origin_s >= known.since_s:
         sure = count[scheduled] == 0
         values[scheduled][sure] = amount[scheduled][sure] / (MILLI * spec.step_s)
         values[struck] = np.minimum(amount[struck] / (known.leaves[:, None] * spec.step_s), 1.0)
-    for row in (planned, cap):
+    for row in imposed:
         there = count[row] > 0
         values[row][there] = amount[row][there] / (MILLI * count[row][there])
     return values.astype(np.float32)

@@ -20,8 +20,8 @@ START = datetime(2026, 6, 1, tzinfo=UTC)
 GAP_S = 10
 GAINS = {"DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION": 5_000_000, "hw_host_energy_joules_total": 6_000}
 
-#: Per exposition: its mapping, what each entity measures in SI (power, temperature, inlet, utilisation; None for
-#: nothing), and the limits it reports (power, temperature).
+#: Per exposition: its mapping, what each entity measures in SI (power, temperature, inlet, utilisation, fans if any;
+#: None for nothing), and the limits it reports (power, temperature).
 MEASURED: dict[str, tuple[str, dict[str, tuple[float | None, ...]], dict[str, tuple[float | None, float | None]]]] = {
     "dcgm": (
         "dcgm",
@@ -39,8 +39,8 @@ MEASURED: dict[str, tuple[str, dict[str, tuple[float | None, ...]], dict[str, tu
     "ipmi": (
         "ipmi",
         {
-            "node-1": (486.0, 62.0, 24.0, None),  # DCMI, not the sensor that says 70 W; the other "Temp" is NaN
-            "node-2": (518.0, 64.0, None, None),  # the hottest processor, not the regulator or the memory
+            "node-1": (486.0, 62.0, 24.0, None, 9600.0),  # DCMI, not the sensor that says 70 W; the other "Temp" is NaN
+            "node-2": (518.0, 64.0, None, None, 4200.0),  # the hottest processor, not the regulator or the memory
             "node-3": (210.0 + 190.0, 40.0, 21.0, None),  # two supplies
         },
         {},
@@ -48,7 +48,7 @@ MEASURED: dict[str, tuple[str, dict[str, tuple[float | None, ...]], dict[str, tu
     "redfish": (
         "redfish",
         {
-            "tele-1": (426.0, 58.0, 22.0, None),
+            "tele-1": (426.0, 58.0, 22.0, None, 5160.0),
             "tele-2": (None, 51.0, 19.0, None),
             "bmc-3": (333.0, 40.0, 20.0, None),
             "idrac-4": (166.0, 47.0, 19.0, None),
@@ -59,7 +59,7 @@ MEASURED: dict[str, tuple[str, dict[str, tuple[float | None, ...]], dict[str, tu
         "otel",
         {
             "node-1": (600.0, 85.0 - 12.0, 23.5, None),  # joules before watts; the margin before a sensor
-            "node-2": (410.0, 57.0, None, None),
+            "node-2": (410.0, 57.0, None, None, 6400.0),
         },
         {"node-1": (None, 85.0)},
     ),
@@ -101,9 +101,9 @@ def test_what_an_exporter_shows_becomes_si_by_entity(server: str, exposition: st
         spec.labels["of"] = exposition
     trace = one.read()
     first = trace.telemetry.fill_nan(None).collect().filter(time=START)
-    signals = ("power_w", "temperature_c", "inlet_c", "utilization_ratio")
+    signals = ("power_w", "temperature_c", "inlet_c", "utilization_ratio", "fan_speed_rpm")
     found = {row["entity_id"]: [row.get(signal) for signal in signals] for row in first.iter_rows(named=True)}
-    assert found == {entity: pytest.approx(list(values), abs=1e-9) for entity, values in measured.items()}
+    assert found == {entity: pytest.approx([*values, None][:5], abs=1e-9) for entity, values in measured.items()}
     table = trace.topology.table.select("entity_id", "power_limit_w", "temperature_limit_c")
     limits = {entity: (power, temperature) for entity, power, temperature in table.iter_rows()}
     assert {entity: limits[entity] for entity in reported} == reported

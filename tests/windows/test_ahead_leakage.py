@@ -72,7 +72,8 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Fleet:
         (pl.lit(START) + pl.duration(minutes=pl.col(name) * 60)).cast(pl.Datetime("us", "UTC")).alias(name)
         for name in ("start_time", "end_time", "available_at")
     )
-    return Fleet(out, topology, pl.concat([jobs, more]), pl.read_parquet(out / "weather.parquet"))
+    fans = pl.when(kind="plan").then(4000.0 + pl.col("planned_power_w") % 1000).alias("planned_fan_speed_rpm")
+    return Fleet(out, topology, pl.concat([jobs, more]).with_columns(fans), pl.read_parquet(out / "weather.parquet"))
 
 
 def inputs(fleet: Fleet, jobs: pl.DataFrame, weather: pl.DataFrame, now: datetime) -> dict[str, np.ndarray]:
@@ -118,7 +119,7 @@ def noise(table: pl.DataFrame, now: datetime, seed: int) -> pl.DataFrame:
 def test_what_became_known_after_t_leaves_every_bit(fleet: Fleet, hour: float) -> None:
     now = START + timedelta(hours=hour)
     expected = inputs(fleet, fleet.jobs, fleet.weather, now)
-    for name in ("outdoor_c", "scheduled_power_w", "planned_power_w", "power_cap_w", "maintenance"):
+    for name in (name for name in FUTURE if FUTURE[name].source != "clock"):
         assert np.nan_to_num(expected[name]).any(), f"{name} has nothing to leak"
     past = [table.filter(pl.col("available_at") <= now) for table in (fleet.jobs, fleet.weather)]
     futures = [past]
@@ -135,13 +136,13 @@ def test_what_became_known_after_t_leaves_every_bit(fleet: Fleet, hour: float) -
 def test_the_probe_sees_a_leak_of_one_row(fleet: Fleet, name: str) -> None:
     """One row that counts, known in the last moment before t and rewritten, shows."""
     now = START + timedelta(hours=34)
-    told = {"planned_power_w": "plan", "power_cap_w": "cap", "maintenance": "maintenance", "scheduled_power_w": "batch"}
+    told = {"power_cap_w": "cap", "maintenance": "maintenance", "scheduled_power_w": "batch"}
     if FUTURE[name].source == "weather":
         table, key, change = fleet.weather, ["site", "valid_time"], {name: pl.col(name) - 1}
         counts = pl.col("valid_time").is_between(now, now + timedelta(hours=11))
     else:
         table, key, change = fleet.jobs, ["job_id", "entity_id"], {"status": pl.lit("cancelled")}
-        counts = (pl.col("kind") == told[name]) & pl.col("status").is_in(["running", "queued", "reserved"])
+        counts = (pl.col("kind") == told.get(name, "plan")) & pl.col("status").is_in(["running", "queued", "reserved"])
         counts &= (pl.col("start_time") < now + timedelta(hours=11)) & (pl.col("end_time") > now)
     known = table.with_row_index("row").filter(pl.col("available_at") <= now).sort("available_at", "row")
     newest = known.unique(key, keep="last", maintain_order=True).filter(counts)["row"][-1]

@@ -172,6 +172,18 @@ def test_maintenance_covers_what_is_below_and_a_share_of_what_is_above() -> None
     assert scheduled(4, window) == [0] * 6, "a window is no load"
 
 
+def test_a_plan_may_impose_a_fan_speed_beside_its_power_or_alone() -> None:
+    rows = [job("a1", 9, 10, 12, kind="plan"), job("a2", 9, 10, 12, None, kind="plan"), job("a1", 9, 10, 14)]
+    jobs = jobs_of(*rows).with_columns(planned_fan_speed_rpm=pl.Series([2500.5, 4000.0, 9000.0]))
+    values = told(10, jobs)
+    fan, power = (values[:, SPEC.future.index(name)] for name in ("planned_fan_speed_rpm", "planned_power_w"))
+    assert_array_equal(fan[ENTITIES["a1"]], [2500.5] * 8 + [np.nan] * 16)
+    assert_array_equal(fan[ENTITIES["a2"]], [4000.0] * 8 + [np.nan] * 16)
+    assert_array_equal(power[ENTITIES["a1"]], [1000.0] * 8 + [np.nan] * 16)
+    assert np.isnan(power[ENTITIES["a2"]]).all()
+    assert np.isnan(fan[[ENTITIES["b1"], ENTITIES["rack-a"]]]).all()
+
+
 @pytest.mark.parametrize(("kind", "name"), [("plan", "planned_power_w"), ("cap", "power_cap_w")])
 def test_plans_and_caps_stand_where_they_are_imposed_and_are_unknown_elsewhere(kind: str, name: str) -> None:
     rows = job("rack-a", 1, 5, 6, 800.0, kind=kind), job("rack-a", 1, 6, 7, 600.0, kind=kind, job_id="next")
