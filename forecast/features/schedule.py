@@ -19,6 +19,9 @@ _SCHEDULED, _MAINTENANCE, _PLANNED, _CAP, _FAN = range(5)
 #: order they are taken.
 MILLI = 1000
 
+#: Rows that are load by themselves, not a window or something imposed.
+IS_JOB = ~pl.col("kind").is_in([MAINTENANCE, PLAN, CAP])
+
 _FOREVER = np.iinfo(np.int64).max
 
 
@@ -56,28 +59,28 @@ def promises(jobs: pl.LazyFrame, topology: Topology) -> Promises:
     their parents too. A window on an entity covers all below it. Plans and caps stay with their entity.
     """
     code = {entity: index for index, entity in enumerate(topology.entities)}
-    known, since_s = _believed(jobs, code)
-    above = _above(topology, code)
-    leaves = above.join(_leaves(topology, code), on="entity").group_by("over").len()
+    known, since_s = believed(jobs, code)
+    above = above_of(topology, code)
     parts = [
-        _jobs(known.filter(~pl.col("kind").is_in([MAINTENANCE, PLAN, CAP])), above),
+        _jobs(known.filter(IS_JOB), above),
         _windows(known.filter(pl.col("kind") == MAINTENANCE), above, _leaves(topology, code)),
         *(_imposed(known.filter(pl.col("kind") == kind), what) for kind, what in ((PLAN, _PLANNED), (CAP, _CAP))),
         _part(known.filter(kind=PLAN).drop_nulls("fan"), _FAN, "entity", pl.col("fan"), pl.lit(1)),
     ]
     table = pl.concat(parts)
-    count = np.ones(len(code), np.int64)
-    count[leaves["over"].to_numpy()] = leaves["len"].to_numpy()
     arrays = {name: table[name].to_numpy().astype(np.int64) for name in table.columns}
-    return Promises(**arrays, leaves=count, since_s=since_s)
+    return Promises(**arrays, leaves=leaves_of(topology, code), since_s=since_s)
 
 
 #: Columns of every part, in the order of `Promises`.
-_TIMES = ("start_s", "end_s", "known_from_s", "known_until_s")
+TIMES = ("start_s", "end_s", "known_from_s", "known_until_s")
 
 
-def _believed(jobs: pl.LazyFrame, code: dict[str, int]) -> tuple[pl.DataFrame, int]:
-    """Live rows with the times between which each was the newest of its key, and the first time of any row."""
+def believed(jobs: pl.LazyFrame, code: dict[str, int]) -> tuple[pl.DataFrame, int]:
+    """Live rows with the times between which each was the newest of its key, and the first time of any row.
+
+    `next_status` and `next_end_s` are of the row that superseded it; null where none did.
+    """
     key = ["job_id", "entity"]
     known_from = -(-pl.col("available_at").dt.epoch("us")).floordiv(1_000_000)
     has_fan = "planned_fan_speed_rpm" in jobs.collect_schema()
@@ -104,7 +107,11 @@ def _believed(jobs: pl.LazyFrame, code: dict[str, int]) -> tuple[pl.DataFrame, i
     until = pl.when(same_key).then(pl.col("known_from_s").shift(-1)).otherwise(_FOREVER)
     live = (
         ours.sort(*key, "available_at", maintain_order=True)
-        .with_columns(known_until_s=until)
+        .with_columns(
+            known_until_s=until,
+            next_status=pl.when(same_key).then(pl.col("status").shift(-1)),
+            next_end_s=pl.when(same_key).then(pl.col("end_s").shift(-1)),
+        )
         .filter(
             pl.col("status").is_in(LIVE) & pl.col("start_s").is_not_null(),
             pl.col("end_s") > pl.max_horizontal("start_s", "known_from_s"),
@@ -118,7 +125,7 @@ def _believed(jobs: pl.LazyFrame, code: dict[str, int]) -> tuple[pl.DataFrame, i
     ), since_s
 
 
-def _above(topology: Topology, code: dict[str, int]) -> pl.DataFrame:
+def above_of(topology: Topology, code: dict[str, int]) -> pl.DataFrame:
     """Every (entity, over): each entity with itself and all above it."""
     parent = {code[entity]: None if above is None else code[above]
               for entity, above in topology.table.select("entity_id", "parent_id").iter_rows()}  # fmt: skip
@@ -131,6 +138,14 @@ def _above(topology: Topology, code: dict[str, int]) -> pl.DataFrame:
     return pl.DataFrame(pairs, schema={"entity": pl.Int64, "over": pl.Int64}, orient="row")
 
 
+def leaves_of(topology: Topology, code: dict[str, int]) -> Ints:
+    """`[N]`, leaves of each entity; 1 for a leaf."""
+    leaves = above_of(topology, code).join(_leaves(topology, code), on="entity").group_by("over").len()
+    count = np.ones(len(code), np.int64)
+    count[leaves["over"].to_numpy()] = leaves["len"].to_numpy()
+    return count
+
+
 def _leaves(topology: Topology, code: dict[str, int]) -> pl.DataFrame:
     parents = set(topology.table["parent_id"])
     return pl.DataFrame(
@@ -140,7 +155,7 @@ def _leaves(topology: Topology, code: dict[str, int]) -> pl.DataFrame:
 
 def _jobs(rows: pl.DataFrame, above: pl.DataFrame) -> pl.DataFrame:
     """Jobs on their entities and all above; what one job has on several entities below becomes one stretch."""
-    same = ("job_id", "over", *_TIMES)
+    same = ("job_id", "over", *TIMES)
     lifted = rows.join(above, on="entity").group_by(same).agg(pl.col("milliwatts", "unknown").sum())
     return _part(lifted, _SCHEDULED, "over", pl.col("milliwatts"), pl.col("unknown"))
 
@@ -148,8 +163,8 @@ def _jobs(rows: pl.DataFrame, above: pl.DataFrame) -> pl.DataFrame:
 def _windows(rows: pl.DataFrame, above: pl.DataFrame, leaves: pl.DataFrame) -> pl.DataFrame:
     """Leaves out of service, on themselves and everything above them."""
     below = above.join(leaves, on="entity").rename({"entity": "leaf"})
-    struck = rows.join(below, left_on="entity", right_on="over").unique(["job_id", "leaf", *_TIMES])
-    lifted = struck.join(above, left_on="leaf", right_on="entity").group_by("job_id", "over", *_TIMES).len()
+    struck = rows.join(below, left_on="entity", right_on="over").unique(["job_id", "leaf", *TIMES])
+    lifted = struck.join(above, left_on="leaf", right_on="entity").group_by("job_id", "over", *TIMES).len()
     return _part(lifted, _MAINTENANCE, "over", pl.col("len"), pl.lit(0))
 
 
@@ -161,7 +176,7 @@ def _part(rows: pl.DataFrame, covariate: int, entity: str, amount: pl.Expr, coun
     return rows.select(
         covariate=pl.lit(covariate, pl.Int64),
         entity=pl.col(entity),
-        **{name: pl.col(name) for name in _TIMES},
+        **{name: pl.col(name) for name in TIMES},
         amount=amount.cast(pl.Int64),
         count=count.cast(pl.Int64),
     )

@@ -13,8 +13,11 @@ from forecast.contracts.specs import FUTURE, ForecastSpec
 from forecast.contracts.tables import JOB_SCHEDULE, WEATHER
 from forecast.contracts.topology import Topology
 from forecast.features.gridded import Floats
+from forecast.features.outlook import OUTLOOK_NAMES, Outlook, outlook
 from forecast.features.schedule import MILLI, SCHEDULE_NAMES, Ints, Promises, promises
 from forecast.features.weather import HOUR_S, WEATHER_NAMES, Doubles, Versions, versions
+from forecast.windows.outlook import outlook_at
+from forecast.windows.overlap import overlap
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,12 +28,14 @@ class Ahead:
         weather: by site.
         site: `[N]`, index of each entity's site.
         schedule: by entity.
+        outlook: what is expected of it; None where nobody asks.
         set_aside: rows that break their contract, with `reason` and `count`.
     """
 
     weather: Versions | None = None
     site: Ints | None = None
     schedule: Promises | None = None
+    outlook: Outlook | None = None
     set_aside: pl.DataFrame = field(default_factory=pl.DataFrame)
 
     @classmethod
@@ -51,24 +56,29 @@ class Ahead:
             for table, frame, source in ((JOB_SCHEDULE, jobs, "schedule"), (WEATHER, weather, "weather"))
             if frame is not None and source in sources
         }
+        asked = not set(spec.future).isdisjoint(OUTLOOK_NAMES)
         sites = tuple(topology.table["site"].unique().sort())
         return cls(
             versions(told[WEATHER].good, sites) if WEATHER in told else None,
             np.array([sites.index(name) for name in topology.table["site"]]),
             promises(told[JOB_SCHEDULE].good, topology) if JOB_SCHEDULE in told else None,
+            outlook(told[JOB_SCHEDULE].good, topology) if JOB_SCHEDULE in told and asked else None,
             pl.concat(sifted.report for sifted in told.values()) if told else pl.DataFrame(),
         )
 
     def at(self, origin_s: int, spec: ForecastSpec, entities: int) -> dict[str, Floats]:
         """Covariates over the horizon from `origin_s` (seconds since 1970) by name, `[N, H]` each, NaN = unknown."""
         unknown = np.full((entities, spec.horizon_steps), np.nan, np.float32)
-        told = dict.fromkeys((*WEATHER_NAMES, *SCHEDULE_NAMES), unknown)
+        told = dict.fromkeys((*WEATHER_NAMES, *SCHEDULE_NAMES, *OUTLOOK_NAMES), unknown)
         if self.weather is not None and self.site is not None:
             values = weather_at(self.weather, origin_s, spec)
             told |= {name: values[self.site, :, index] for index, name in enumerate(WEATHER_NAMES)}
         if self.schedule is not None:
             values = schedule_at(self.schedule, origin_s, spec)
             told |= {name: values[index] for index, name in enumerate(SCHEDULE_NAMES)}
+        if self.outlook is not None:
+            values = outlook_at(self.outlook, origin_s, spec)
+            told |= {name: values[index] for index, name in enumerate(OUTLOOK_NAMES)}
         return told
 
 
@@ -106,7 +116,7 @@ def schedule_at(known: Promises, origin_s: int, spec: ForecastSpec) -> Floats:
     slot = (known.covariate * entities + known.entity)[held]
     edges = [(edge[held] - origin_s).clip(0, spec.horizon_steps * spec.step_s) for edge in (known.start_s, known.end_s)]
     amount, count = (
-        _overlap(slot, edges, weight[held], spec, shape[0] * shape[1]).reshape(shape)
+        overlap(slot, edges, weight[held], spec, shape[0] * shape[1]).reshape(shape)
         for weight in (known.amount, known.count)
     )
     scheduled, struck, *imposed = range(len(SCHEDULE_NAMES))
@@ -119,22 +129,3 @@ def schedule_at(known: Promises, origin_s: int, spec: ForecastSpec) -> Floats:
         there = count[row] > 0
         values[row][there] = amount[row][there] / (MILLI * count[row][there])
     return values.astype(np.float32)
-
-
-def _overlap(slot: Ints, edges: list[Ints], weight: Ints, spec: ForecastSpec, slots: int) -> Ints:
-    """Sum of weight times seconds of overlap, per slot and step `[slots, H]`.
-
-    Each edge changes the sum's slope: in its own step for the part that is left of it, in the next for the rest; the
-    running sum over steps does what is between.
-
-    Args:
-        slot: `[R]`, where each stretch belongs.
-        edges: start and end of each, `[R]`, seconds into the horizon.
-    """
-    change = np.zeros((slots, spec.horizon_steps + 2), np.int64)
-    for edge, sign in zip(edges, (1, -1), strict=True):
-        step, into = np.divmod(edge, spec.step_s)
-        np.add.at(change, (slot, step), sign * weight * (spec.step_s - into))
-        np.add.at(change, (slot, step + 1), sign * weight * into)
-    total: Ints = change.cumsum(axis=1)[:, : spec.horizon_steps]
-    return total

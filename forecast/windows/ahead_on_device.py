@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from forecast.contracts.specs import ForecastSpec
-from forecast.features.schedule import MILLI, SCHEDULE_NAMES, Promises
+from forecast.features.schedule import MILLI, SCHEDULE_NAMES, Ints, Promises
 from forecast.features.weather import HOUR_S, WEATHER_NAMES, Versions
 
 #: Stretches are found by the quarter of a day in which they were believed: few to look through, few listed twice.
@@ -55,6 +55,38 @@ class WeatherOnDevice:
         return torch.where(((newest >= 0) & inside)[..., None], values, torch.nan)
 
 
+class Lists:
+    """Rows by place and by the part of a day in which they count.
+
+    Args:
+        counts_s: `[R]` each, from when and until when a row counts, seconds since 1970.
+        place: `[R]`, where it counts, below `places`.
+        span_s: times asked for lie between them, inclusive.
+    """
+
+    def __init__(
+        self, counts_s: tuple[Ints, Ints], place: Ints, places: int, span_s: tuple[int, int], device: torch.device
+    ) -> None:
+        self.first = span_s[0] // _BUCKET_S
+        self.buckets = span_s[1] // _BUCKET_S - self.first + 1
+        first = (counts_s[0] // _BUCKET_S - self.first).clip(0, None)
+        last = ((counts_s[1] - 1) // _BUCKET_S - self.first).clip(None, self.buckets - 1)
+        repeats = (last - first + 1).clip(0, None)
+        row = np.repeat(np.arange(len(first)), repeats)
+        bucket = np.arange(len(row)) - np.repeat(repeats.cumsum() - repeats, repeats) + first[row]
+        listed = place[row] * self.buckets + bucket
+        offset = np.concatenate([[0], np.bincount(listed, minlength=places * self.buckets).cumsum()])
+        self._row = torch.from_numpy(row[np.argsort(listed, kind="stable")]).to(device)
+        self._offset = torch.from_numpy(offset).to(device)
+
+    def at(self, place: Tensor, time_s: Tensor) -> tuple[Tensor, Tensor]:
+        """Rows that may count at `time_s [B]` in `place [B]`: which of B, and the row; `[K]` both."""
+        listed = place * self.buckets + time_s // _BUCKET_S - self.first
+        begin, length = self._offset[listed], self._offset[listed + 1] - self._offset[listed]
+        slot = torch.repeat_interleave(length)
+        return slot, self._row[torch.arange(len(slot), device=slot.device) + (begin - length.cumsum(0) + length)[slot]]
+
+
 class ScheduleOnDevice:
     """Stretches listed by covariate, entity and the part of a day in which they were believed.
 
@@ -66,44 +98,30 @@ class ScheduleOnDevice:
     def __init__(self, known: Promises, first_s: int, last_s: int, spec: ForecastSpec, device: torch.device) -> None:
         self.step_s, self.steps = spec.step_s, spec.horizon_steps
         self.entities, self.since_s = len(known.leaves), known.since_s
-        self.first_bucket = first_s // _BUCKET_S
-        self.buckets = last_s // _BUCKET_S - self.first_bucket + 1
-        row, offset = self._listed(known)
-        self._row, self._offset = (torch.from_numpy(array).to(device) for array in (row, offset))
+        place, lists = known.covariate * self.entities + known.entity, len(SCHEDULE_NAMES) * self.entities
+        self._lists = Lists(
+            (known.known_from_s, np.minimum(known.known_until_s, known.end_s)), place, lists, (first_s, last_s), device
+        )
         self._known = {
             part.name: torch.from_numpy(getattr(known, part.name)).to(device)
             for part in fields(known)
             if part.name not in {"covariate", "entity", "since_s"}
         }
 
-    def _listed(self, known: Promises) -> tuple[np.ndarray, np.ndarray]:
-        """Rows by list, and where each list begins, `[lists + 1]`."""
-        gone_s = np.minimum(known.known_until_s, known.end_s) - 1
-        first = (known.known_from_s // _BUCKET_S - self.first_bucket).clip(0, None)
-        last = (gone_s // _BUCKET_S - self.first_bucket).clip(None, self.buckets - 1)
-        repeats = (last - first + 1).clip(0, None)
-        row = np.repeat(np.arange(len(first)), repeats)
-        bucket = np.arange(len(row)) - np.repeat(repeats.cumsum() - repeats, repeats) + first[row]
-        place = (known.covariate[row] * self.entities + known.entity[row]) * self.buckets + bucket
-        lists = len(SCHEDULE_NAMES) * self.entities * self.buckets
-        offset = np.concatenate([[0], np.bincount(place, minlength=lists).cumsum()])
-        return row[np.argsort(place, kind="stable")], offset
-
     def at(self, entity: Tensor, origin_s: Tensor) -> Tensor:
         """Covariates `[B, SCHEDULE_NAMES, H]` of `entity [B]` as known at `origin_s [B]` (seconds since 1970)."""
         kinds = len(SCHEDULE_NAMES)
         covariate = torch.arange(kinds, device=entity.device)
-        bucket = (origin_s // _BUCKET_S - self.first_bucket)[:, None]
-        place = ((covariate * self.entities + entity[:, None]) * self.buckets + bucket).flatten()
-        begin, length = self._offset[place], self._offset[place + 1] - self._offset[place]
-        slot = torch.repeat_interleave(length)
-        row = self._row[torch.arange(len(slot), device=slot.device) + (begin - length.cumsum(0) + length)[slot]]
+        place = (covariate * self.entities + entity[:, None]).flatten()
+        slot, row = self._lists.at(place, origin_s.repeat_interleave(kinds))
         now = origin_s.repeat_interleave(kinds)[slot]
         held = (self._known["known_from_s"][row] <= now) & (self._known["known_until_s"][row] > now)
         slot, row, now = slot[held], row[held], now[held]
         edges = [(self._known[name][row] - now).clamp(0, self.steps * self.step_s) for name in ("start_s", "end_s")]
         amount, count = (
-            self._overlap(slot, edges, self._known[name][row], len(place)).view(len(entity), kinds, self.steps)
+            overlap(slot, edges, self._known[name][row], len(place), self.steps, self.step_s).view(
+                -1, kinds, self.steps
+            )
             for name in ("amount", "count")
         )
         return self._values(amount, count, self._known["leaves"][entity], origin_s).float()
@@ -116,13 +134,14 @@ class ScheduleOnDevice:
         window = torch.where(known, struck, torch.nan)
         return torch.cat([scheduled[:, None], window[:, None], imposed], dim=1)
 
-    def _overlap(self, slot: Tensor, edges: list[Tensor], weight: Tensor, slots: int) -> Tensor:
-        """Sum of weight times seconds of overlap, per slot and step `[slots, H]`; see `forecast.windows.ahead`."""
-        width = self.steps + 2
-        change = torch.zeros(slots * width, dtype=torch.long, device=slot.device)
-        for edge, sign in zip(edges, (1, -1), strict=True):
-            step, into = edge // self.step_s, edge % self.step_s
-            at = slot * width + step
-            change.scatter_add_(0, at, sign * weight * (self.step_s - into))
-            change.scatter_add_(0, at + 1, sign * weight * into)
-        return change.view(slots, width).cumsum(1)[:, : self.steps]
+
+def overlap(slot: Tensor, edges: list[Tensor], weight: Tensor, slots: int, steps: int, step_s: int) -> Tensor:
+    """Sum of weight times seconds of overlap, per slot and step `[slots, H]`; see `forecast.windows.overlap`."""
+    width = steps + 2
+    change = torch.zeros(slots * width, dtype=torch.long, device=slot.device)
+    for edge, sign in zip(edges, (1, -1), strict=True):
+        step, into = edge // step_s, edge % step_s
+        at = slot * width + step
+        change.scatter_add_(0, at, sign * weight * (step_s - into))
+        change.scatter_add_(0, at + 1, sign * weight * into)
+    return change.view(slots, width).cumsum(1)[:, :steps]

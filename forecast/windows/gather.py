@@ -6,10 +6,12 @@ import torch
 from torch import Tensor
 
 from forecast.contracts.specs import ForecastSpec
+from forecast.features.outlook import OUTLOOK_NAMES
 from forecast.features.schedule import SCHEDULE_NAMES
 from forecast.features.weather import WEATHER_NAMES
 from forecast.windows.ahead_on_device import ScheduleOnDevice, WeatherOnDevice
 from forecast.windows.inputs import Constants, told_by_clock
+from forecast.windows.outlook_on_device import OutlookOnDevice
 from forecast.windows.panel import Panel
 
 
@@ -63,7 +65,7 @@ class Windows:
         self._place = torch.from_numpy(constants.place).to(device)
         self._start_s = int(panel.start.timestamp())
         self._told = _on_device(constants, spec, (self._start_s, int(panel.time(panel.steps).timestamp())), device)
-        told = (*told_by_clock(spec), *WEATHER_NAMES, *SCHEDULE_NAMES)
+        told = (*told_by_clock(spec), *WEATHER_NAMES, *SCHEDULE_NAMES, *OUTLOOK_NAMES)
         self._order = [told.index(name) for name in spec.future]
         self.level_code = self.group = self._static[:, spec.static.index("level_code")].long()
         self._seen = (~torch.isnan(values[: len(spec.targets)])).any(0)
@@ -87,7 +89,7 @@ class Windows:
             torch.full((len(entity), len(names), self.spec.horizon_steps), torch.nan, device=clock.device)
             if known is None
             else known.at(entity, origin_s)
-            for names, known in zip((WEATHER_NAMES, SCHEDULE_NAMES), self._told, strict=True)
+            for names, known in zip((WEATHER_NAMES, SCHEDULE_NAMES, OUTLOOK_NAMES), self._told, strict=True)
         ]
         return torch.cat([clock, *told], dim=1)[:, self._order]
 
@@ -114,9 +116,10 @@ class Windows:
 
 def _on_device(
     constants: Constants, spec: ForecastSpec, span_s: tuple[int, int], device: torch.device
-) -> tuple[WeatherOnDevice | None, ScheduleOnDevice | None]:
-    """Weather and schedule on `device`, None where nobody told any; origins lie in `span_s`."""
+) -> tuple[WeatherOnDevice | None, ScheduleOnDevice | None, OutlookOnDevice | None]:
+    """Weather, schedule and outlook on `device`, None where nobody told any; origins lie in `span_s`."""
     ahead = constants.ahead
     weather = ahead.weather and ahead.site is not None and WeatherOnDevice(ahead.weather, ahead.site, spec, device)
     schedule = ahead.schedule and ScheduleOnDevice(ahead.schedule, *span_s, spec, device)
-    return weather or None, schedule or None
+    outlook = ahead.outlook and OutlookOnDevice(ahead.outlook, *span_s, spec, device)
+    return weather or None, schedule or None, outlook or None

@@ -1,0 +1,177 @@
+"""How long jobs run and when the next begin: what past jobs of a schedule tell of those that it promises.
+
+A time limit is an upper bound: jobs end early, and those queued behind them move up. The share of its limit that a job
+of a kind survives is counted over the jobs whose end was known, day by day, so that no forecast counts what came later.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from forecast.contracts.schedule import LIVE
+from forecast.contracts.topology import Topology
+from forecast.features.schedule import IS_JOB, TIMES, Ints, above_of, believed, leaves_of
+
+#: What the outlook tells, in this order.
+OUTLOOK_NAMES = ("expected_power_w", "expected_busy_ratio", "usual_power_w", "usual_busy_ratio")
+
+#: A limit is looked at in so many equal pieces.
+PIECES = 16
+
+#: Chances are whole numbers of this part, so that sums are exact in whatever order they are taken.
+ONE = 2**20
+
+DAY_S = 86_400
+
+#: So many jobs that ran to their limit are believed in beside those that were seen: with few jobs, limits count.
+_PRIOR = 4.0
+
+#: A scheduler tells the start of a queued job in whole minutes (Slurm's `bf_resolution` is 60 s).
+_MINUTE_S = 60
+
+_UNHELD = -1
+
+
+@dataclass(frozen=True, eq=False)
+class Outlook:
+    """Jobs with what decides whether they run at a time; arrays `[R]` of rows, `[M]` of what ran.
+
+    Attributes:
+        entity: index in topology order.
+        start_s, end_s: the promise, seconds since 1970.
+        known_from_s, known_until_s: believed at t where known_from_s <= t < known_until_s.
+        power, busy: mW, and leaves that are busy.
+        unknown: rows whose power nobody told.
+        kind: index of the row's curve.
+        ahead_start_s, ahead_end_s, ahead_kind: the job that holds the place of a queued one until it ends; kind -1
+            where there is none.
+        curve: `[days, kinds, PIECES]`, chance in `ONE` to survive to the middle of each piece, by day since 1970.
+        first_day: of `curve`.
+        ran: `[4, M]`, entity, start and end of what was running, and mW; `ran_busy [M]` leaves.
+        leaves: `[N]`.
+        since_s: nothing was known of any job before.
+    """
+
+    entity: Ints
+    start_s: Ints
+    end_s: Ints
+    known_from_s: Ints
+    known_until_s: Ints
+    power: Ints
+    busy: Ints
+    unknown: Ints
+    kind: Ints
+    ahead_start_s: Ints
+    ahead_end_s: Ints
+    ahead_kind: Ints
+    curve: Ints
+    first_day: int
+    ran: Ints
+    ran_busy: Ints
+    leaves: Ints
+    since_s: int
+
+
+def outlook(jobs: pl.LazyFrame, topology: Topology) -> Outlook:
+    """The jobs of contract JOB_SCHEDULE, rolled up the tree as `forecast.features.schedule.promises` does."""
+    code = {entity: index for index, entity in enumerate(topology.entities)}
+    known, since_s = believed(jobs, code)
+    leaves = leaves_of(topology, code)
+    rows = known.filter(IS_JOB).with_columns(
+        kind=pl.col("kind").rank("dense").cast(pl.Int64) - 1,
+        busy=pl.Series("leaves", leaves).gather(known.filter(IS_JOB)["entity"]),
+    )
+    above = above_of(topology, code)
+    curve, first_day = _curves(rows)
+    table = _lifted(_behind(rows), above, (*TIMES, "kind", "ahead_start_s", "ahead_end_s", "ahead_kind"))
+    ran = _lifted(_ran(rows), above, ("start_s", "end_s"))
+    arrays = {name: table[name].to_numpy().astype(np.int64) for name in table.columns if name != "job_id"}
+    return Outlook(
+        **arrays,
+        curve=curve,
+        first_day=first_day,
+        ran=np.stack([ran[name].to_numpy() for name in ("entity", "start_s", "end_s", "power")]).astype(np.int64),
+        ran_busy=ran["busy"].to_numpy().astype(np.int64),
+        leaves=leaves,
+        since_s=since_s,
+    )
+
+
+def _lifted(rows: pl.DataFrame, above: pl.DataFrame, same: tuple[str, ...]) -> pl.DataFrame:
+    """Rows on their entities and all above; what one job has on several below becomes one row."""
+    return (
+        rows.join(above, on="entity")
+        .group_by("job_id", pl.col("over").alias("entity"), *same, maintain_order=True)
+        .agg(power=pl.col("milliwatts").sum(), busy=pl.col("busy").sum(), unknown=pl.col("unknown").sum())
+    )
+
+
+def _ran(rows: pl.DataFrame) -> pl.DataFrame:
+    """Stretches in which a job was believed to be running while they passed."""
+    begin, end = pl.max_horizontal("start_s", "known_from_s"), pl.min_horizontal("end_s", "known_until_s")
+    return rows.filter(pl.col("status") == "running").with_columns(start_s=begin, end_s=end).filter(begin < end)
+
+
+def _behind(rows: pl.DataFrame) -> pl.DataFrame:
+    """Rows with the job that each waits for: on one of its entities, believed then, ending when it is to start."""
+    told = rows.select("job_id", "entity", "kind", *TIMES)
+    minute = pl.col("start_s") // _MINUTE_S
+    late = pl.concat([told.with_columns(minute=pl.col("end_s") // _MINUTE_S + ahead) for ahead in (0, 1)])
+    pairs = (
+        rows.filter(pl.col("status") != "running")
+        .select("job_id", "entity", "start_s", "known_from_s", minute=minute)
+        .join(late, on=["entity", "minute"], suffix="_late")
+        .filter(
+            pl.col("job_id") != pl.col("job_id_late"),
+            pl.col("end_s") <= pl.col("start_s"),
+            pl.col("end_s") > pl.col("known_from_s"),
+            pl.col("known_from_s_late") <= pl.col("known_from_s"),
+            pl.col("known_until_s") > pl.col("known_from_s"),
+        )
+        .sort("job_id_late")
+        .unique(["job_id", "start_s", "known_from_s"], keep="first", maintain_order=True)
+        .select(
+            "job_id",
+            "start_s",
+            "known_from_s",
+            ahead_start_s="start_s_late",
+            ahead_end_s="end_s",
+            ahead_kind="kind",
+        )
+    )
+    joined = rows.join(pairs, on=["job_id", "start_s", "known_from_s"], how="left")
+    return joined.with_columns(
+        pl.col("ahead_start_s", "ahead_end_s").fill_null(0), pl.col("ahead_kind").fill_null(_UNHELD)
+    )
+
+
+def _curves(rows: pl.DataFrame) -> tuple[Ints, int]:
+    """Per day and kind, the chance to survive to the middle of each piece of the limit, `[days, kinds, PIECES]`.
+
+    The product-limit estimate (Kaplan and Meier, 1958) over the spells whose end, or change, was known when the day
+    began: an end before the limit counts, any other change takes the job out of those at risk.
+    """
+    spells = rows.filter((pl.col("status") == "running") & pl.col("next_status").is_not_null())
+    spells = spells.unique(["job_id", "known_from_s", "start_s", "end_s"], keep="first", maintain_order=True)
+    if spells.is_empty():
+        kinds = 0 if rows.is_empty() else int(rows["kind"].max()) + 1  # type: ignore[arg-type]
+        return np.full((1, max(kinds, 1), PIECES), ONE, np.int64), 0
+    ended = ~spells["next_status"].is_in(LIVE).to_numpy()
+    begin, end, changed = (spells[name].to_numpy() for name in ("start_s", "end_s", "known_until_s"))
+    told_end = spells.select(pl.col("next_end_s").fill_null(pl.col("known_until_s"))).to_series().to_numpy()
+    stop = np.where(ended, np.minimum(told_end, changed), changed)
+    reached = ((stop - begin) * PIECES // (end - begin)).clip(0, PIECES)
+    kind, kinds = spells["kind"].to_numpy(), int(rows["kind"].max()) + 1  # type: ignore[arg-type]
+    first_day = int(changed.min()) // DAY_S
+    day = changed // DAY_S - first_day + 1
+    shape = (int(day.max()) + 1, kinds, PIECES + 1)
+    stopped, died = np.zeros(shape), np.zeros(shape)
+    np.add.at(stopped, (day, kind, reached), 1.0)
+    np.add.at(died, (day, kind, reached), ended * 1.0)
+    stopped, died = stopped.cumsum(0), died.cumsum(0)
+    at_risk = stopped[..., ::-1].cumsum(-1)[..., ::-1]
+    kept = 1 - died[..., :PIECES] / (at_risk[..., :PIECES] + _PRIOR)
+    edge = np.concatenate([np.ones((*shape[:2], 1)), kept.cumprod(-1)], axis=-1)
+    middle = (edge[..., 1:] + edge[..., :-1]) / 2
+    return (middle * ONE).round().astype(np.int64).clip(1, ONE), first_day

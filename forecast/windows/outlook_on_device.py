@@ -1,0 +1,96 @@
+"""The outlook on the training device: what `forecast.windows.outlook` computes, per row of a batch."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from forecast.contracts.specs import ForecastSpec
+from forecast.features.outlook import DAY_S, ONE, PIECES, Outlook
+from forecast.features.schedule import MILLI
+from forecast.windows.ahead_on_device import Lists, overlap
+from forecast.windows.outlook import USUAL_DAYS, stretches
+
+_ROWS = (
+    "start_s", "end_s", "known_from_s", "known_until_s", "power", "busy", "unknown", "kind",
+    "ahead_start_s", "ahead_end_s", "ahead_kind",
+)  # fmt: skip
+
+
+class OutlookOnDevice:
+    """Jobs listed by entity and the part of a day in which they were believed; what ran, by step.
+
+    Args:
+        known: rolled up to every entity.
+        first_s, last_s: origins lie between them, inclusive, on the grid of steps.
+    """
+
+    def __init__(self, known: Outlook, first_s: int, last_s: int, spec: ForecastSpec, device: torch.device) -> None:
+        self.step_s, self.steps, self.since_s = spec.step_s, spec.horizon_steps, known.since_s
+        self.first_s, self.first_day = first_s - USUAL_DAYS * DAY_S, known.first_day
+        counts_s = known.known_from_s, np.minimum(known.known_until_s, known.end_s)
+        self._lists = Lists(counts_s, known.entity, len(known.leaves), (first_s, last_s), device)
+        self._known = {name: torch.from_numpy(getattr(known, name)).to(device) for name in (*_ROWS, "curve", "leaves")}
+        self._piece = torch.arange(PIECES + 1, device=device)
+        cycle = min(spec.horizon_steps, spec.day_steps)
+        self._cycle = torch.arange(spec.horizon_steps, device=device) % cycle
+        self._ran = self._by_step(known, last_s, device)
+
+    def at(self, entity: Tensor, origin_s: Tensor) -> Tensor:
+        """Covariates `[B, OUTLOOK_NAMES, H]` of `entity [B]` as known at `origin_s [B]` (seconds since 1970)."""
+        told = torch.cat([self._expected(entity, origin_s), self._usual(entity, origin_s)], dim=1)
+        return torch.where((origin_s >= self.since_s)[:, None, None], told, torch.nan).float()
+
+    def _expected(self, entity: Tensor, origin_s: Tensor) -> Tensor:
+        known = self._known
+        slot, row = self._lists.at(entity, origin_s)
+        held = (known["known_from_s"][row] <= origin_s[slot]) & (known["known_until_s"][row] > origin_s[slot])
+        held &= known["end_s"][row] > origin_s[slot]
+        slot, row = slot[held], row[held]
+        waits = known["ahead_kind"][row] >= 0
+        parts = [self._stretches("", slot, row, origin_s), self._stretches("ahead_", slot[waits], row[waits], origin_s)]
+        places = torch.cat([slot.repeat_interleave(PIECES), slot[waits].repeat_interleave(PIECES)])
+        now = origin_s[places]
+        most_s = self.steps * self.step_s
+        edges = [(torch.cat([part[side].flatten() for part in parts]) - now).clamp(0, most_s) for side in (0, 1)]
+
+        def total(name: str, part: int) -> Tensor:
+            amount = known[name][row][:, None]
+            weights = amount * parts[0][2], amount[waits] * (ONE - parts[1][2])
+            weight = torch.cat([each.flatten() for each in weights]) // part
+            return overlap(places, edges, weight, len(entity), self.steps, self.step_s)
+
+        power, busy, unknown = total("power", ONE), total("busy", 1), total("unknown", 1)
+        expected = torch.where(unknown == 0, power.double() / (MILLI * self.step_s), torch.nan)
+        whole = (known["leaves"][entity][:, None] * (ONE * self.step_s)).double()
+        return torch.stack([expected, (busy.double() / whole).clamp(max=1.0)], dim=1)
+
+    def _stretches(self, which: str, slot: Tensor, row: Tensor, origin_s: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        start_s, end_s, kind = (self._known[which + name][row] for name in ("start_s", "end_s", "kind"))
+        now = origin_s[slot]
+        day = (now // DAY_S - self.first_day).clamp(0, len(self._known["curve"]) - 1)
+        found: tuple[Tensor, Tensor, Tensor] = stretches(
+            start_s, end_s, self._known["curve"][day, kind], now, self._piece
+        )
+        return found
+
+    def _by_step(self, known: Outlook, last_s: int, device: torch.device) -> Tensor:
+        """What ran in each step from a week before the first origin on, mJ and leaf-seconds `[2, N, T]`."""
+        steps = -(-(last_s - self.first_s) // self.step_s)
+        place, start_s, end_s, power = torch.from_numpy(known.ran).to(device)
+        edges = [(edge - self.first_s).clamp(0, steps * self.step_s) for edge in (start_s, end_s)]
+        amounts = power, torch.from_numpy(known.ran_busy).to(device)
+        return torch.stack([overlap(place, edges, amount, len(known.leaves), steps, self.step_s) for amount in amounts])
+
+    def _usual(self, entity: Tensor, origin_s: Tensor) -> Tensor:
+        totals = torch.zeros(2, len(entity), self.steps, dtype=torch.long, device=entity.device)
+        days = torch.zeros_like(origin_s)
+        for lag in range(1, USUAL_DAYS + 1):
+            begin_s = origin_s - lag * DAY_S
+            known = begin_s >= self.since_s
+            first = (begin_s - self.first_s) // self.step_s
+            totals += self._ran[:, entity[:, None], first[:, None] + self._cycle] * known[:, None]
+            days += known
+        whole = days[:, None] * self.step_s
+        power = totals[0].double() / (MILLI * whole).double()
+        busy = totals[1].double() / (self._known["leaves"][entity][:, None] * whole).double()
+        return torch.stack([power, busy.clamp(max=1.0)], dim=1)
