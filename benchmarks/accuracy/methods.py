@@ -20,6 +20,12 @@ OURS = "Fleetcast"
 #: What `--models` takes.
 NAMES = ("fleetcast", "naive", "ets", "lightgbm", "nhits", "patchtst", "tide")
 
+#: Those that are networks: what a forecast's cost is told beside.
+NEURAL = ("NHITS", "PatchTST", "TiDE")
+
+#: What a reader of a task's table has to know.
+NOTES: dict[str, str] = {}
+
 #: The mean of whose quantiles is a method too: as the evaluation page has it, chosen before any run here.
 ENSEMBLES = {
     "A": ("LightGBM", "PatchTST", "TiDE"),

@@ -2,11 +2,11 @@
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from time import perf_counter
+from time import process_time
 
 import numpy as np
 
@@ -16,17 +16,23 @@ from forecast.bundle.load import load
 from forecast.evaluation.splits import Split
 from forecast.features.gridded import Floats
 from forecast.predictor import Predictor
+from forecast.retrain.config import JobConfig
 from forecast.retrain.job import run_key
 from forecast.retrain.make import STAGES, make_bundle
+from forecast.retrain.prepare import Prepared
 from forecast.retrain.stages import Stage, Stages
 from forecast.windows.inputs import Constants, Inputs, inputs_at
+from forecast.windows.panel import Panel
 
 #: Stages of the job that are training.
 _TRAINING = ("train", "calibrate")
 
+#: Where a speed is told for, windows are at most so many: they fit the memory.
+_TIMED = 2048
+
 
 class _Timed(Stages):
-    """Stages that remember their seconds."""
+    """Stages that remember their processor seconds."""
 
     def __init__(self, total: int) -> None:
         super().__init__(total)
@@ -34,16 +40,37 @@ class _Timed(Stages):
 
     @contextmanager
     def __call__(self, name: str) -> Iterator[Stage]:
-        begin = perf_counter()
+        begin = process_time()
         with super().__call__(name) as stage:
             yield stage
-        self.seconds[name] = perf_counter() - begin
+        self.seconds[name] = process_time() - begin
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """What came out of a run of the job.
+
+    Attributes:
+        predictor: of its bundle.
+        train_s: processor seconds of training and calibration.
+        parameters: of its model.
+    """
+
+    predictor: Predictor
+    train_s: float
+    parameters: int
 
 
 def fleetcast(task: Task, seed: int, folder: Path) -> Result:
     """Train with `seed` if `folder` has no bundle of the same data, settings and code; forecast every window."""
-    config = replace(task.config, seed=seed)
-    prepared = replace(task.prepared, split=_one_origin(task.prepared.split))
+    run = trained(replace(task.config, seed=seed), task.prepared, folder)
+    series_per_s = speed(run.predictor, task.prepared, task.asked.origin)
+    return Result(_forecast(run.predictor, task, task.asked), run.train_s, series_per_s, run.parameters)
+
+
+def trained(config: JobConfig, prepared: Prepared, folder: Path) -> Trained:
+    """The job's bundle, from `folder` if it was made before."""
+    prepared = replace(prepared, split=_one_origin(prepared.split))
     key = run_key(config, prepared)
     run = folder / key
     if not (run / "seconds.json").exists():
@@ -54,8 +81,29 @@ def fleetcast(task: Task, seed: int, folder: Path) -> Result:
     seconds = json.loads((run / "seconds.json").read_text())
     predictor = Predictor(load(run / "bundle"), prepared.ahead)
     parameters = int(predictor.bundle.manifest.training["model"]["parameters"])
-    train_s = sum(seconds[name] for name in _TRAINING)
-    return Result(_forecast(predictor, task, task.asked), train_s, _series_per_s(predictor, task), parameters)
+    return Trained(predictor, sum(seconds[name] for name in _TRAINING), parameters)
+
+
+def replayed(predictor: Predictor, panel: Panel, origins: Iterable[int]) -> Iterator[tuple[int, Floats]]:
+    """Forecasts as they would have been made: each origin once, in order of time, by one predictor.
+
+    Yields:
+        an origin, and the quantiles `[N, T, Q, H]` of every entity of the panel.
+    """
+    for origin in sorted({int(each) for each in origins}):
+        yield origin, predictor.at(panel, origin).outputs.quantiles
+
+
+def speed(predictor: Predictor, prepared: Prepared, origins: np.ndarray) -> float:
+    """Windows per second from their inputs to quantiles, asked for at once as the peers are, on one core."""
+    constants = Constants.of(predictor.topology, predictor.bundle.manifest.skus, prepared.ahead)
+    most = max(_TIMED // len(predictor.topology.entities), 1)
+    made = [inputs_at(prepared.panel, constants, predictor.spec, int(at)) for at in np.unique(origins)[:most]]
+    inputs = Inputs(*(np.concatenate([getattr(part, name) for part in made]) for name in ("past", "future", "static")))
+    predictor.bundle.session.run(inputs)
+    begin = process_time()
+    predictor.bundle.session.run(inputs)
+    return len(inputs.past) / (process_time() - begin)
 
 
 def _one_origin(ranges: Split) -> Split:
@@ -66,22 +114,11 @@ def _one_origin(ranges: Split) -> Split:
 
 def _forecast(predictor: Predictor, task: Task, asked: Asked) -> Floats:
     """Quantiles `[M, T, Q, H]` at `LEVELS`, as the predictor gives them."""
-    spec, panel, targets = predictor.spec, task.prepared.panel, task.history.spec.targets
+    spec, targets = predictor.spec, task.history.spec.targets
     levels = [spec.quantile_levels.index(level) for level in LEVELS]
     chosen = np.ix_([spec.targets.index(name) for name in targets], levels)
     answers = np.empty((len(asked.entity), len(targets), len(LEVELS), spec.horizon_steps), np.float32)
-    for origin in np.unique(asked.origin):
+    for origin, quantiles in replayed(predictor, task.prepared.panel, asked.origin):
         rows = np.flatnonzero(asked.origin == origin)
-        answers[rows] = predictor.at(panel, int(origin)).outputs.quantiles[asked.entity[rows]][:, *chosen]
+        answers[rows] = quantiles[asked.entity[rows]][:, *chosen]
     return answers
-
-
-def _series_per_s(predictor: Predictor, task: Task) -> float:
-    """Windows per second from their inputs to quantiles, asked for at once as the peers are, on one core."""
-    constants = Constants.of(predictor.topology, predictor.bundle.manifest.skus, task.prepared.ahead)
-    made = [inputs_at(task.prepared.panel, constants, predictor.spec, int(at)) for at in np.unique(task.asked.origin)]
-    inputs = Inputs(*(np.concatenate([getattr(part, name) for part in made]) for name in ("past", "future", "static")))
-    predictor.bundle.session.run(inputs)
-    begin = perf_counter()
-    predictor.bundle.session.run(inputs)
-    return len(inputs.past) / (perf_counter() - begin)

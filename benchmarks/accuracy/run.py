@@ -1,8 +1,9 @@
 """Every method on every task, on the same windows, scored by the same code.
 
 Run as `python -m benchmarks.accuracy --tasks A,B --models fleetcast,naive,lightgbm`; without arguments, all of them. On
-the test range it writes `benchmarks/results/accuracy.md` and `.json`; `--range validation` prints only: that is where
-settings are chosen.
+the test range it writes `benchmarks/results/accuracy.md` and `.json`, where methods that are not run keep their rows;
+`--range validation` prints only: that is where settings are chosen. Task E, which is scored otherwise, is
+`benchmarks.accuracy.points`.
 """
 
 import argparse
@@ -12,25 +13,37 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.accuracy import leaderboard
+from benchmarks.accuracy import ett, leaderboard, points
 from benchmarks.accuracy.cache import Result, answered
 from benchmarks.accuracy.methods import ENSEMBLES, NAMES, OURS, peers
 from benchmarks.accuracy.ours import fleetcast
 from benchmarks.accuracy.scores import interval, losses_of, score, tally_of
-from benchmarks.accuracy.tasks import TASKS, Task, load
+from benchmarks.accuracy.tasks import TASKS, Range, Task, load
 
 _BENCH = Path("var/bench")
+
+#: The task that `points` runs.
+_POINTS = "E"
 
 
 def main() -> None:
     """Run, print, and on the test range record."""
     chosen = _arguments()
     for name in chosen.tasks:
+        if name == _POINTS:
+            _run_points(chosen.models, chosen.range)
+            continue
         task = load(name, chosen.range)
         rows = board(task, _results(task, chosen.models, chosen.seeds))
         print(leaderboard.markdown([rows]))
         if chosen.range == "test":
             leaderboard.write(rows)
+
+
+def _run_points(names: list[str], part: Range) -> None:
+    models = [name for name in points.NAMES if name in names or name not in NAMES]
+    for found in ett.SETS.values():
+        points.run(found, points.look_backs(found), points.HORIZONS, models, part)
 
 
 def board(task: Task, results: dict[str, list[Result]]) -> dict[str, Any]:
@@ -103,8 +116,9 @@ def _mean(results: list[Result]) -> Result:
 
 
 def _arguments() -> argparse.Namespace:
+    tasks = [*TASKS, _POINTS]
     parser = argparse.ArgumentParser(prog="python -m benchmarks.accuracy", description=__doc__)
-    parser.add_argument("--tasks", type=_listed(TASKS), default=list(TASKS), help=f"of {','.join(TASKS)}")
+    parser.add_argument("--tasks", type=_listed(tasks), default=tasks, help=f"of {','.join(tasks)}")
     parser.add_argument("--models", type=_listed(NAMES), default=list(NAMES), help=f"of {','.join(NAMES)}")
     parser.add_argument("--range", choices=("test", "validation"), default="test")
     parser.add_argument("--seeds", type=int, default=3, help="of Fleetcast")
