@@ -2,6 +2,7 @@
 
 import os
 import sys
+import traceback
 from pathlib import Path
 
 import hydra
@@ -26,12 +27,16 @@ def _job(composed: DictConfig) -> None:
     # Caught here, not in main: Hydra would put a line of its own before ours, and end a sweep at its first failure.
     try:
         config = settings_of(composed)
-        config.registry.publish &= HydraConfig.get().mode != RunMode.MULTIRUN
+        if HydraConfig.get().mode == RunMode.MULTIRUN:  # an experiment, not the job that operations watch
+            config.registry.publish, config.metrics_file = False, None
         _codes.append(run(config, Path(HydraConfig.get().runtime.output_dir)))
     except FAILURES as error:
         _codes.append(tell(error, "the telemetry"))
         if isinstance(error, KeyboardInterrupt):  # ends a sweep
             raise
+    except Exception:  # a bug of ours: shows where, and ends no sweep
+        traceback.print_exc()
+        _codes.append(ExitCode.BUG)
 
 
 def main() -> int:

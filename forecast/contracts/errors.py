@@ -79,16 +79,19 @@ def tell(error: BaseException, reading: str) -> ExitCode:
         error: what was raised.
         reading: what was being read, in case Polars could not.
     """
-    line, code = _line(error, reading)
+    line, code = ending(error, reading)
     print(f"error: {line}", file=sys.stderr)
     return code
 
 
-def _line(error: BaseException, reading: str) -> tuple[str, ExitCode]:
+def ending(error: BaseException, reading: str) -> tuple[str, ExitCode]:
+    """What went wrong in one line, and the exit code of a command that ends so; anything unforeseen is a bug."""
     if isinstance(error, FleetcastError):
         return str(error), error.exit_code
     if isinstance(error, PolarsError):
         return one_line(f"{reading}: cannot be read: {str(error).splitlines()[0]}"), ExitCode.DATA_REFUSED
     if isinstance(error, OSError):
         return one_line(f"{error.filename or 'disk'}: {error.strerror or error}"), ExitCode.DISK
-    return "interrupted", ExitCode.INTERRUPTED
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted", ExitCode.INTERRUPTED
+    return one_line(f"{type(error).__name__}: {error}"), ExitCode.BUG

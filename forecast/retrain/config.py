@@ -2,7 +2,9 @@
 
 import importlib
 import pkgutil
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
 from types import ModuleType
 from typing import Any
 
@@ -59,6 +61,14 @@ class RegistryConfig:
     keep: int = 10
 
 
+class Log(StrEnum):
+    """What a run prints: lines for people, JSON lines, or JSON lines where nobody watches."""
+
+    text = "text"
+    json = "json"
+    auto = "auto"
+
+
 @dataclass
 class JobConfig:
     """One run of the job.
@@ -68,12 +78,16 @@ class JobConfig:
         seed: of everything random.
         cache: folder of what is expensive to make and cheap to lose.
         memory_gb: what building the panel may hold, whatever the size of the telemetry.
+        log: what is printed: text, json, or auto, which is json unless a terminal listens; `log.jsonl` comes anyway.
+        metrics_file: a .prom file to write for the textfile collector of node_exporter.
     """
 
     name: str = "day-ahead"
     seed: int = 0
     cache: str = "var/cache"
     memory_gb: float = 4.0
+    log: Log = Log.text
+    metrics_file: str | None = None
     source: Source = MISSING
     window: WindowConfig = field(default_factory=WindowConfig)
     model: ModelConfig = MISSING
@@ -92,10 +106,30 @@ def register() -> None:
     store = ConfigStore.instance()
     store.store(name="schema", node=JobConfig)
     for group, package, base in (("model", forecast.models, ModelConfig), ("source", forecast.traces, Source)):
-        for module in _modules(package):
-            for setting in vars(module).values():
-                if _defined_in(setting, module) and issubclass(setting, base) and setting is not base:
-                    store.store(group=group, name=f"{module.__name__.rsplit('.', 1)[1]}_schema", node=setting)
+        for file, setting in _kinds(package, base):
+            store.store(group=group, name=f"{file}_schema", node=setting)
+
+
+def plain(config: JobConfig) -> dict[str, Any]:
+    """Every setting as plain data; a source's and a model's `kind` is the file that defines it."""
+    kinds = {"source": config.source, "model": config.model}
+    settings = asdict(config)
+    return settings | {
+        group: {"kind": type(chosen).__module__.rsplit(".", 1)[1], **settings[group]} for group, chosen in kinds.items()
+    }
+
+
+def models() -> dict[str, type[ModelConfig]]:
+    """The settings class of every model that has a file, by its name."""
+    return {kind.__name__: kind for _, kind in _kinds(forecast.models, ModelConfig)}
+
+
+def _kinds(package: ModuleType, base: type[Any]) -> Iterator[tuple[str, type[Any]]]:
+    """The subclasses of `base` defined in the files of `package`, each with its file's name."""
+    for module in _modules(package):
+        for setting in vars(module).values():
+            if _defined_in(setting, module) and issubclass(setting, base) and setting is not base:
+                yield module.__name__.rsplit(".", 1)[1], setting
 
 
 def _modules(package: ModuleType) -> list[ModuleType]:

@@ -2,21 +2,23 @@
 
 import json
 import shutil
-from dataclasses import asdict
+import sys
 from pathlib import Path
 
 import polars as pl
+from rich.console import Console
 
 from forecast.bundle.load import Bundle
 from forecast.contracts.errors import ExitCode
 from forecast.contracts.version import key_of
 from forecast.registry.store import Registry
-from forecast.retrain.config import JobConfig
+from forecast.retrain.config import JobConfig, Log, plain
 from forecast.retrain.gate import judge
 from forecast.retrain.make import STAGES, make_bundle
 from forecast.retrain.prepare import Prepared, prepare
-from forecast.retrain.stages import Stages
-from forecast.tables import print_scores
+from forecast.retrain.record import Record
+from forecast.retrain.stages import Stage, Stages
+from forecast.tables import console, print_scores
 
 
 def run(config: JobConfig, out: Path) -> ExitCode:
@@ -24,42 +26,57 @@ def run(config: JobConfig, out: Path) -> ExitCode:
 
     Args:
         config: resolved.
-        out: folder of this run: `scores.json`, `gate.json`, `forecast.png`, and the bundle as `bundle/`.
+        out: folder of this run: `scores.json`, `gate.json`, `forecast.png`, the bundle as `bundle/`, and whatever its
+            end, what `Record` writes.
 
     Returns:
         What the process should exit with.
     """
+    for_machines = config.log == Log.json or (config.log == Log.auto and not sys.stdout.isatty())
+    with Record(config, out, (lambda line: print(line, flush=True)) if for_machines else None) as record:
+        stages = Stages(STAGES + 3, Console(quiet=True) if for_machines else console(), record.step)
+        record.code = _run(config, out, stages, record)
+    return record.code
+
+
+def _run(config: JobConfig, out: Path, stages: Stages, record: Record) -> ExitCode:
     config.trainer.device()  # a GPU that is missing is missed before the work
-    stages = Stages(STAGES + 3)
     registry = Registry(Path(config.registry.root), config.name, config.registry.keep)
     prepared = prepare(config, stages)
     key = run_key(config, prepared)
+    record.facts |= {"run_key": key, "code_version": prepared.code}
     if config.registry.publish and registry.has(key):
         stages.say(f"Nothing new: {registry.folder} holds {key}, made from the same data, settings and code.")
         return ExitCode.NOTHING_NEW
     bundle = make_bundle(config, prepared, key, out, stages)
     with stages("publish") as stage:
-        code, stage.result = _publish(config, registry, bundle)
+        code = _publish(config, registry, bundle, stage)
     print_scores(bundle.manifest.scores, stages.console)
     return code
 
 
 def run_key(config: JobConfig, prepared: Prepared) -> str:
     """Identify a run: the same forecast, settings, data and code give the same key."""
-    settings = {name: value for name, value in asdict(config).items() if name not in {"registry", "cache", "memory_gb"}}
+    elsewhere = {"registry", "cache", "memory_gb", "log", "metrics_file"}
+    settings = {name: value for name, value in plain(config).items() if name not in elsewhere}
     return key_of(settings, prepared.trace.key, prepared.code)
 
 
-def _publish(config: JobConfig, registry: Registry, bundle: Bundle) -> tuple[ExitCode, str]:
-    """Judge a bundle and put it into service if it passes; the exit code, and a line that says what was done."""
+def _publish(config: JobConfig, registry: Registry, bundle: Bundle, stage: Stage) -> ExitCode:
+    """Judge a bundle and put it into service if it passes."""
     verdict = judge(pl.DataFrame(bundle.manifest.scores))
     (bundle.folder.parent / "gate.json").write_text(json.dumps(verdict, indent=1))
+    stage.facts["gate"] = {name: verdict[name] for name in ("passed", "reason")}
     if not config.registry.publish:
-        return ExitCode.PUBLISHED, f"not asked to; {verdict['reason']}"
+        stage.result = f"not asked to; {verdict['reason']}"
+        return ExitCode.PUBLISHED
     if not verdict["passed"]:
-        return ExitCode.REJECTED, f"rejected: {verdict['reason']}"
+        stage.result = f"rejected: {verdict['reason']}"
+        return ExitCode.REJECTED
     with registry.lock():
         staged = registry.staging()
         shutil.copytree(bundle.folder, staged, dirs_exist_ok=True)
         published = registry.publish(staged, bundle.manifest.bundle_id)
-    return ExitCode.PUBLISHED, f"{published} ({verdict['reason']})"
+    stage.facts["published"] = published.name
+    stage.result = f"{published} ({verdict['reason']})"
+    return ExitCode.PUBLISHED

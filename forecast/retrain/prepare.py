@@ -80,6 +80,13 @@ def _panel(trace: Trace, spec: ForecastSpec, config: JobConfig, stage: Stage) ->
         _listed("rows set aside", aside),
         _silent(updated.panel),
     ]
+    stage.facts |= {
+        "watermark": updated.panel.time(updated.panel.watermark()).isoformat(),
+        "days": len(updated.days),
+        "days_built": updated.built,
+        "faults": dict(marks),
+        "rows_set_aside": aside,
+    }
     return updated.panel, "; ".join(fact for fact in facts if fact)
 
 

@@ -1,14 +1,19 @@
-"""Progress that people read: one line per stage, alive on a terminal, plain in a log."""
+"""Progress: one line per stage, alive on a terminal, plain in a log, and as data for who keeps a record."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from time import monotonic
+from typing import Any
 
 from rich.console import Console
 from rich.status import Status
 
+from forecast.contracts.errors import ending
 from forecast.tables import console
+
+#: Told of a step that ended: what every step tells, and what this one found out.
+Told = Callable[[dict[str, Any], dict[str, Any]], None]
 
 
 @dataclass
@@ -17,11 +22,13 @@ class Stage:
 
     Attributes:
         result: what its line says in the end.
+        facts: the same as data.
     """
 
     name: str
     status: Status | None
     result: str = ""
+    facts: dict[str, Any] = field(default_factory=dict)
 
     def progress(self, share: float, note: str = "") -> None:
         if self.status is not None:
@@ -34,10 +41,12 @@ class Stages:
 
     Args:
         total: how many there will be.
+        told: told of each when it ends, also of one that fails.
     """
 
     total: int
     console: Console = field(default_factory=console)
+    told: Told | None = None
     _done: int = 0
 
     def say(self, line: str) -> None:
@@ -49,11 +58,21 @@ class Stages:
         self._done += 1
         label = f"[{self._done}/{self.total}] {name:<10}"
         begin = monotonic()
-        if self.console.is_terminal:
-            with self.console.status(label) as status:
-                stage = Stage(label, status)
+        stage = Stage(label, None)
+        try:
+            if self.console.is_terminal:
+                with self.console.status(label) as stage.status:
+                    yield stage
+            else:
                 yield stage
-        else:
-            stage = Stage(label, None)
-            yield stage
-        self.say(f"{label} {monotonic() - begin:6.1f} s  {stage.result}")
+        except BaseException as error:
+            self._tell(name, stage, monotonic() - begin, "failed", ending(error, "the telemetry")[0])
+            raise
+        seconds = monotonic() - begin
+        self._tell(name, stage, seconds, "done", stage.result)
+        self.say(f"{label} {seconds:6.1f} s  {stage.result}")
+
+    def _tell(self, name: str, stage: Stage, seconds: float, outcome: str, said: str) -> None:
+        if self.told is not None:
+            told = {"step": name, "number": self._done, "of": self.total, "seconds": round(seconds, 3)}
+            self.told(told | {"outcome": outcome, "said": said}, stage.facts)

@@ -83,7 +83,7 @@ def test_a_published_bundle_is_not_made_twice(smoke: Smoke, passing: Smoke) -> N
             (staged / file.name).write_bytes(file.read_bytes())
         registry.publish(staged, key)
     assert run(config, passing.out) == ExitCode.NOTHING_NEW
-    assert not passing.out.exists()
+    assert not (passing.out / "bundle").exists()
 
 
 def test_the_key_follows_settings_and_data_and_not_places(smoke: Smoke, tmp_path: Path) -> None:
