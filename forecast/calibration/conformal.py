@@ -15,7 +15,7 @@ from forecast.windows.gather import Gatherer
 PARTS = 8
 
 #: A group's own offset counts half when it holds this many independent windows; the rest is the offset over all groups.
-_HALF_TRUSTED = 20.0
+HALF_TRUSTED = 20.0
 
 
 @torch.no_grad()
@@ -38,7 +38,7 @@ def fit_offsets(model: QuantileModel, windows: Gatherer, pairs: Tensor) -> Tenso
     for code in np.unique(level):
         group = level == code
         independent = len(np.unique(days[group], axis=0))
-        trust = independent / (independent + _HALF_TRUSTED)
+        trust = independent / (independent + HALF_TRUSTED)
         offsets[code] = trust * _offsets(errors[group], windows.spec) + (1 - trust) * pooled
     return torch.from_numpy(offsets).float()
 

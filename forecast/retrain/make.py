@@ -78,13 +78,15 @@ def _learn(config: JobConfig, prepared: Prepared, key: str, folder: Path, stages
 
 def _facts(config: JobConfig, prepared: Prepared, learner: Learner) -> dict[str, Any]:
     panel, split = prepared.panel, prepared.split
+    start, settings = learner.start, asdict(learner.start.config if learner.start else config.model)
     return {
         "data_from": panel.time(0).isoformat(),
         "train_until": panel.time(int(split.validation.max())).isoformat(),
         "calibrated_until": panel.time(int(split.test.max())).isoformat(),
         "watermark": panel.time(panel.watermark()).isoformat(),
         "code_version": prepared.code,
-        "model": {"name": type(learner.model).__name__, "parameters": learner.parameters, **asdict(config.model)},
+        "model": {"name": learner.name, "parameters": learner.parameters, **settings},
+        **({"started_from": start.facts} if start else {}),
         **{name: beside(spec) for name in ("jobs", "weather") if (spec := getattr(config.source, name)) is not None},
         "seed": config.seed,
         "opset": OPSET,

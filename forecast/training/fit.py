@@ -54,13 +54,15 @@ class TrainingConfig:
     """How long and how fast to train.
 
     Attributes:
-        steps: optimiser steps.
+        steps: optimiser steps; 0 takes the weights of `start_from` as they are.
         batch: windows per step.
         learning_rate: peak of AdamW's.
         weight_decay: of AdamW.
         validate_every: steps between validations; the best one's weights are kept.
         validation_windows: at most so many windows, evenly spread, judge a validation.
         gaps: what is hidden of the contexts.
+        start_from: weights to begin with: `pretrained` for those that ship with the package, or a .safetensors file of
+            `make pretrain`, which brings its model: the group `model` is not looked at. None begins anew.
     """
 
     steps: int = 300
@@ -70,11 +72,14 @@ class TrainingConfig:
     validate_every: int = 25
     validation_windows: int = 2048
     gaps: GapsConfig = field(default_factory=GapsConfig)
+    start_from: str | None = None
 
     def __post_init__(self) -> None:
+        zero = {"weight_decay"} if self.start_from is None else {"weight_decay", "steps"}
         for name, value in vars(self).items():
-            if not (isinstance(value, GapsConfig) or value > 0 or (name == "weight_decay" and value == 0)):
-                raise ConfigError(f"training.{name} is {value}; it must be above 0.")
+            if isinstance(value, int | float) and not (value > 0 or (name in zero and value == 0)):
+                also = ", or 0 with training.start_from" if name == "steps" else ""
+                raise ConfigError(f"training.{name} is {value}; it must be above 0{also}.")
 
 
 @dataclass(frozen=True)
@@ -106,8 +111,11 @@ def fit(
         DataError: no window to train or validate on.
         FleetcastError: no validation loss was ever a number.
     """
+    if not config.steps and not len(validation):
+        model.eval()
+        return Fit(0, float("nan"))
     for name, pairs in (("training", train), ("validation", validation)):
-        if not len(pairs):
+        if not len(pairs) and (config.steps or name == "validation"):
             raise DataError(
                 f"no {name} window: the {name} range is shorter than horizon_steps, or too little was observed; "
                 f"shorten window.context_steps or evaluation's ranges, or bring more data."
@@ -119,9 +127,11 @@ def fit(
     gaps = Gaps(config.gaps, windows.spec, seed, train.device)
     module = Fitting(model, windows, gaps, config.steps, config.learning_rate, config.weight_decay)
     with _quiet(), _interruptible():
-        _loop(config, trainer, best).fit(
-            module, DataLoader(sampler, batch_size=None), DataLoader(judged, batch_size=None)
-        )
+        loop = _loop(config, trainer, best)
+        if config.start_from is not None:  # what it began with is kept where training does harm
+            loop.validate(module, DataLoader(judged, batch_size=None), verbose=False)
+        if config.steps:
+            loop.fit(module, DataLoader(sampler, batch_size=None), DataLoader(judged, batch_size=None))
     if not best.weights:
         raise FleetcastError("training diverged: no validation loss was a number; lower training.learning_rate.")
     model.load_state_dict(best.weights)

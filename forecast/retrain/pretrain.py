@@ -1,0 +1,206 @@
+"""The recipe of the pretrained models: `make pretrain`.
+
+Each learns from all simulated sites of `fleets` and from the public telemetry that is named, in the model that
+`configs/config.yaml` chooses: a change of the flagship is followed by running this again.
+"""
+
+import argparse
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+from torch import Tensor
+
+from forecast.calibration.conformal import fit_offsets
+from forecast.contracts.specs import ForecastSpec
+from forecast.contracts.version import code_version
+from forecast.evaluation.splits import EvaluationConfig
+from forecast.retrain.config import JobConfig, register
+from forecast.retrain.fleets import fleets
+from forecast.retrain.prepare import Prepared, prepare, spec_of
+from forecast.retrain.pretrained import Pretrained
+from forecast.retrain.stages import Stages
+from forecast.simulator.config import SimulatorConfig
+from forecast.traces.simulated import SimulatedSource
+from forecast.training.fit import Fit, fit, spread
+from forecast.windows.gather import Windows
+from forecast.windows.inputs import Constants
+from forecast.windows.pool import Pool
+
+_CONFIGS = Path(__file__).parents[2] / "configs"
+#: Sources that only benchmarks use.
+_MORE = Path(__file__).parents[2] / "benchmarks" / "accuracy" / "configs"
+_SHIPPED = Path(__file__).parents[1] / "pretrained"
+
+#: Windows that ship, as overrides of `configs/config.yaml`.
+WINDOWS: dict[str, tuple[str, ...]] = {
+    "day-ahead": (),
+    "hourly": ("window.step_s=3600", "window.context_steps=336", "window.horizon_steps=48"),
+    "minutes": ("window.step_s=15", "window.context_steps=40", "window.horizon_steps=40"),
+}
+
+#: Public telemetry (options of the group `source`) that each window can learn from.
+PUBLIC = {
+    "day-ahead": ("google_pdu", "azure_fleet", "google_cell"),
+    "hourly": ("biohpc", "google_pdu", "azure_fleet", "google_cell"),
+    "minutes": ("bmc_thermal",),
+}
+
+#: The end of each record validates and calibrates: this share of it.
+_VALIDATION_SHARE = 0.2
+_VALIDATION_STRIDE = 6
+_CALIBRATION_WINDOWS = 8192
+
+#: The weights that have a row per level of the tree, the first for an unknown one.
+_PER_LEVEL = "level.weight"
+
+
+@dataclass(frozen=True, eq=False)
+class Site:
+    """One member of the pool: its windows, and what trains and validates."""
+
+    windows: Windows
+    train: Tensor
+    validation: Tensor
+
+
+def pretrain(name: str, public: Sequence[str], stages: Stages, overrides: Sequence[str] = ()) -> Pretrained:
+    """Train the model for the window `name` on every simulated site and on the sources `public`.
+
+    Args:
+        name: of `WINDOWS`.
+        public: of `PUBLIC[name]`.
+        stages: two per site, then training and calibration.
+        overrides: of the configuration.
+
+    Raises:
+        ConfigError, DataError: as a run of the job would.
+    """
+    base = composed("experiment=pretraining", *WINDOWS[name], *overrides)
+    spec = spec_of(base.window)
+    sites, skus = _sites(base, spec, public, stages)
+    pool = Pool([site.windows for site in sites], spec)
+    train = pool.joined([site.train for site in sites])
+    validation = pool.joined([site.validation for site in sites])
+    torch.manual_seed(base.seed)
+    model = base.model.build(spec, len(skus)).to(base.trainer.device())
+    with stages("train") as stage:
+        fitted = fit(model, pool, train, validation, base.training, base.trainer, base.seed, stage.progress)
+        stage.result = f"validation loss {fitted.validation_loss:.4f}, best at step {fitted.step}"
+    with stages("calibrate") as stage:
+        offsets = fit_offsets(model, pool, spread(validation, _CALIBRATION_WINDOWS))
+        stage.result = f"{len(validation):,} validation windows"
+    weights = _known_kinds(model.state_dict(), pool.level_code)
+    return Pretrained(spec, base.model, skus, weights, offsets, _facts(base, sites, fitted, public))
+
+
+def composed(*overrides: str) -> JobConfig:
+    """The configuration of `python train.py OVERRIDES`."""
+    register()
+    with initialize_config_dir(str(_CONFIGS), version_base="1.3"):
+        config = OmegaConf.to_object(compose("config", overrides=[f"hydra.searchpath=[file://{_MORE}]", *overrides]))
+    assert isinstance(config, JobConfig)  # noqa: S101 - the schema's
+    return config
+
+
+def _sites(
+    base: JobConfig, spec: ForecastSpec, public: Sequence[str], stages: Stages
+) -> tuple[list[Site], tuple[str, ...]]:
+    """Every site's windows, and the kinds of machine of all."""
+    configs = [_simulated(base, fleet) for fleet in fleets(base.window.step_s)]
+    configs += [_published(source, spec) for source in public]
+    found = [prepare(config, stages) for config in configs]
+    skus = tuple(sorted({sku for prepared in found for sku in prepared.trace.topology.skus} - {"unknown"}))
+    return [_site(prepared, skus, base.trainer.device()) for prepared in found], skus
+
+
+def _simulated(base: JobConfig, fleet: SimulatorConfig) -> JobConfig:
+    path = f"var/pretraining/{fleet.seed}-{fleet.step_s}s"
+    return replace(base, source=SimulatedSource(fleet=fleet, path=path))
+
+
+def _published(source: str, spec: ForecastSpec) -> JobConfig:
+    """A public source in windows of `spec`, with the channels that it has."""
+    config = composed(f"source={source}")
+    window = replace(
+        config.window, step_s=spec.step_s, context_steps=spec.context_steps, horizon_steps=spec.horizon_steps
+    )
+    horizon_h = spec.horizon_steps * spec.step_s / 3600
+    return replace(config, window=window, evaluation=EvaluationConfig(test_h=horizon_h, validation_h=horizon_h))
+
+
+def _site(prepared: Prepared, skus: tuple[str, ...], device: torch.device) -> Site:
+    constants = Constants.of(prepared.trace.topology, skus, prepared.ahead)
+    windows = Windows(prepared.panel, constants, prepared.spec, device)
+    entities, end = len(prepared.panel.entities), prepared.panel.steps
+    first, cut, last = (
+        torch.full((entities,), step, device=device) for step in (0, round(end * (1 - _VALIDATION_SHARE)), end)
+    )
+    return Site(windows, windows.pairs(first, cut), windows.pairs(cut, last, _VALIDATION_STRIDE))
+
+
+def _known_kinds(weights: dict[str, Tensor], level_code: Tensor) -> dict[str, Tensor]:
+    """The weights, with those of a level that no site has made those of an unknown one."""
+    seen = level_code.unique()
+    kept = {}
+    for name, weight in weights.items():
+        if name.endswith(_PER_LEVEL):
+            never = torch.ones(len(weight), dtype=torch.bool, device=weight.device)
+            never[seen] = False
+            weight = torch.where(never[:, None], weight[0], weight)  # noqa: PLW2901
+        kept[name] = weight
+    return kept
+
+
+def _facts(base: JobConfig, sites: Sequence[Site], fitted: Fit, public: Sequence[str]) -> dict[str, Any]:
+    return {
+        "simulated": [fleet.seed for fleet in fleets(base.window.step_s)],
+        "public": list(public),
+        "entities": sum(len(site.windows.level_code) for site in sites),
+        "windows": sum(len(site.train) for site in sites),
+        "training": asdict(base.training),
+        "seed": base.seed,
+        "code_version": code_version(),
+        "step": fitted.step,
+        "validation_loss": round(fitted.validation_loss, 5),
+    }
+
+
+def main() -> None:
+    """Write the models that are asked for."""
+    chosen = _arguments()
+    for name in chosen.windows:
+        public = [source for source in PUBLIC[name] if source in chosen.public]
+        stages = Stages(2 * (len(fleets(300)) + len(public)) + 2)
+        found = pretrain(name, public, stages, chosen.overrides)
+        found.write(chosen.out / f"{name}.safetensors")
+        stages.say(f"{chosen.out / name}.safetensors")
+
+
+def _arguments() -> argparse.Namespace:
+    everything = sorted({source for sources in PUBLIC.values() for source in sources})
+    parser = argparse.ArgumentParser(prog="python -m forecast.retrain.pretrain", description=__doc__)
+    parser.add_argument("--windows", type=_listed(WINDOWS), default=list(WINDOWS), help=f"of {','.join(WINDOWS)}")
+    parser.add_argument("--public", type=_listed(everything), default=[], help=f"of {','.join(everything)}")
+    parser.add_argument("--out", type=Path, default=_SHIPPED)
+    parser.add_argument("overrides", nargs="*", help="of the configuration, such as model=adaptive_cdf")
+    return parser.parse_args()
+
+
+def _listed(known: Collection[str]) -> Callable[[str], list[str]]:
+    def parse(text: str) -> list[str]:
+        names = [name for name in text.split(",") if name]
+        unknown = [name for name in names if name not in known]
+        if unknown:
+            raise argparse.ArgumentTypeError(f"{unknown[0]!r} is none of {', '.join(known)}")
+        return names
+
+    return parse
+
+
+if __name__ == "__main__":
+    main()
