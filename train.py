@@ -10,13 +10,15 @@ import yaml
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from forecast.contracts.errors import FAILURES, ConfigError, ExitCode, tell
 from forecast.retrain.config import register
 from forecast.retrain.job import run
 from forecast.retrain.mistakes import explain, settings_of
+from forecast.retrain.options import options
+from forecast.retrain.trusted import trust_only
 
 _CONFIGS = Path(__file__).parent / "configs"
 _codes: list[int] = []
@@ -44,8 +46,13 @@ def main() -> int:
     # Hydra then raises its errors instead of printing them, so that ours are one line and name the nearest right key.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     register()
+    # Help is a template of Hydra's, in which a dollar begins a name.
+    OmegaConf.register_new_resolver("options", lambda: options(_CONFIGS).replace("$", "$$"), replace=True)
     try:
+        trust_only(_CONFIGS, sys.argv[1:])
         _job()
+    except ConfigError as error:
+        _codes.append(tell(error, ""))
     except (HydraException, OmegaConfBaseException) as error:
         _codes.append(tell(ConfigError(explain(error, _CONFIGS)), ""))
     except yaml.YAMLError as error:

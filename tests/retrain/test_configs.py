@@ -1,16 +1,26 @@
 """Every YAML composes, and a mistake in one names what was meant."""
 
+import contextlib
+import io
+import runpy
 import subprocess
 import sys
+import textwrap
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
+import yaml
+from hydra._internal.sources_registry import SourcesRegistry
 from smoke_run import ROOT, settings
 
+from forecast.contracts.errors import ConfigError
 from forecast.models.base import ModelConfig
-from forecast.retrain.config import JobConfig
+from forecast.retrain.config import JobConfig, plain
+from forecast.retrain.options import GROUPS, options
 from forecast.retrain.prepare import spec_of
+from forecast.retrain.trusted import trust_only
 from forecast.traces.trace import Source
 
 OPTIONS = sorted(
@@ -21,9 +31,25 @@ OPTIONS = sorted(
 
 
 def train(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "train.py", *arguments], cwd=ROOT, capture_output=True, text=True, check=False
+    """`python train.py *arguments` in this process, where everything is imported already."""
+    module = runpy.run_path(str(ROOT / "train.py"))
+    out, err, before = io.StringIO(), io.StringIO(), sys.argv
+    sys.argv = ["train.py", *arguments]
+    try:
+        with contextlib.chdir(ROOT), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            code = module["main"]()
+    except SystemExit as ended:  # --help
+        code = ended.code
+    finally:
+        sys.argv = before
+    return subprocess.CompletedProcess(sys.argv, code, out.getvalue(), err.getvalue())
+
+
+def test_the_command_ends_with_the_code_of_its_run() -> None:
+    done = subprocess.run(
+        [sys.executable, "train.py", "training.stpes=3"], cwd=ROOT, capture_output=True, text=True, check=False
     )
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
 
 
 @pytest.mark.parametrize("option", OPTIONS)
@@ -60,6 +86,7 @@ def test_every_source_works_with_every_model() -> None:
         ("source=google", "google_pdu"),
         ("modle=linear", "model"),
         ("+training.stpes=3", "training.steps"),
+        ("metric_file=/x.prom", "metrics_file"),
     ],
 )
 def test_a_misspelt_key_names_the_nearest_right_one(mistake: str, meant: str) -> None:
@@ -127,10 +154,106 @@ def test_a_gpu_that_is_not_there_is_missed_at_once() -> None:
     assert "no CUDA GPU" in done.stderr
 
 
-def test_help_has_a_line_for_every_group_and_names_every_option() -> None:
+def test_help_has_a_line_for_every_group_and_one_for_every_option() -> None:
     text = train("--help").stdout
-    for option in OPTIONS:
-        group, name = option.split("=")
-        lines = [line for line in text.splitlines() if line.strip().startswith(f"{group} ")]
-        assert len(lines) == 1, f"no line for {group}"
-        assert name in lines[0], f"{name} is not named on the line of {group}"
+    folders = {path.name for path in (ROOT / "configs").iterdir() if path.is_dir()}
+    assert set(GROUPS) == folders
+    shown = options(ROOT / "configs")
+    assert textwrap.indent(shown, "  ").strip() in textwrap.indent(text, "  ")
+    group, found = "", set()
+    for line in shown.splitlines():
+        name, meaning = line.split(maxsplit=1)
+        if line.startswith(" "):
+            found.add(f"{group}/{name}.yaml")
+        else:
+            group = name
+        assert len(meaning) > 10
+        assert len(line) <= 125
+    assert found == {f"{path.parent.name}/{path.name}" for path in (ROOT / "configs").glob("*/*.yaml")}
+
+
+def test_an_option_without_a_comment_is_explained_by_the_file_behind_it(tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "mine.yaml").write_text("defaults: [linear_schema]\n")
+    (tmp_path / "model" / "other.yaml").write_text(
+        "# @package _global_\n# Costs $5. More.\ndefaults: [linear_schema]\n"
+    )
+    lines = options(tmp_path).splitlines()
+    assert "A linear forecaster" in next(line for line in lines if line.startswith("  mine"))
+    assert next(line for line in lines if line.startswith("  other")).endswith("Costs $5.")
+
+
+def test_the_settings_that_would_run_are_printed(tmp_path: Path) -> None:
+    done = train("--cfg", "job", "--resolve", "experiment=smoke", f"hydra.run.dir={tmp_path / 'run'}")
+    assert done.returncode == 0
+    shown = yaml.safe_load(done.stdout)
+    wanted = plain(settings("experiment=smoke"))
+    for group in ("source", "model"):
+        del wanted[group]["kind"]
+    assert shown == wanted
+    assert not (tmp_path / "run").exists()
+
+
+PWNED = "hydra: {callbacks: {mine: {_target_: pathlib.Path.touch, self: PWNED}}}"
+
+
+@pytest.fixture
+def compose_with(tmp_path: Path) -> Iterator[Callable[[str, str], None]]:
+    """Compose with one more YAML, which is not the package's: its path, its text."""
+    before = dict(SourcesRegistry.instance().types)
+    trust_only(ROOT / "configs", [])
+
+    def compose_(path: str, text: str) -> None:
+        group, name = path.rsplit("/", 1)
+        (tmp_path / group).mkdir(parents=True)
+        (tmp_path / group / f"{name}.yaml").write_text(text)
+        settings(f"hydra.searchpath=[file://{tmp_path}]", f"{group}={name}")
+
+    yield compose_
+    SourcesRegistry.instance().types.clear()
+    SourcesRegistry.instance().types.update(before)
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        ("experiment/mine", f"# @package _global_\n{PWNED}\n"),
+        ("experiment/mine", "# @package hydra.callbacks\nmine: {_target_: os.abort}\n"),
+        ("experiment/mine", "# @package _global_\nsource: {entities: {a: [{b: {_target_: os.abort}}]}}\n"),
+        ("experiment/mine", "# @package _global_\nx: &x {_target_: os.abort}\nhydra: {callbacks: {mine: {<<: *x}}}\n"),
+        ("experiment/mine", "# @package _global_\nhydra: {job_logging: {handlers: {a: {class: os.abort}}}}\n"),
+        ("experiment/mine", "# @package hydra.job_logging\nhandlers: {a: {class: os.abort}}\n"),
+        ("experiment/mine", "# @package _global_\ndefaults: [{/trainer@hydra.job_logging: cpu}]\n"),
+        ("hydra/job_logging/mine", "handlers: {a: {class: os.abort}}\n"),
+        ("trainer/mine", "handlers: {a: {(): os.abort}}\n"),
+    ],
+)
+def test_yaml_of_others_names_no_code(compose_with: Callable[[str, str], None], path: str, text: str) -> None:
+    with pytest.raises(ConfigError, match=rf"{path}\.yaml: .*only YAML that ships with the package may"):
+        compose_with(path, text)
+
+
+def test_yaml_of_others_may_choose_what_ships_and_set_values(compose_with: Callable[[str, str], None]) -> None:
+    text = """# @package _global_
+defaults: [override /model: linear, override /hydra/job_logging: default]
+hydra: {sweep: {dir: var/mine}}
+training: {steps: 7}
+"""
+    compose_with("experiment/mine", text)
+
+
+def test_code_in_yaml_of_others_is_refused_before_it_can_run(tmp_path: Path) -> None:
+    (tmp_path / "experiment").mkdir()
+    text = f"# @package _global_\n{PWNED.replace('PWNED', str(tmp_path / 'touched'))}\n"
+    (tmp_path / "experiment" / "mine.yaml").write_text(text)
+    done = train("--config-dir", str(tmp_path), "experiment=mine", f"hydra.run.dir={tmp_path / 'run'}")
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.startswith(f"error: {tmp_path}/experiment/mine.yaml: '_target_' names code to run")
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "touched").exists()
+
+
+def test_code_on_the_command_line_is_refused() -> None:
+    with pytest.raises(ConfigError, match="_target_"):
+        trust_only(ROOT / "configs", ["+hydra.callbacks.mine={_target_: os.abort}"])
