@@ -1,7 +1,7 @@
 """What one named forecast takes in and gives out: the same specification trains, serves, and lies in the bundle."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -45,6 +45,8 @@ FUTURE = {
         Covariate("scheduled_power_w", "W", "schedule", True, 0.0, None, "power of jobs running, queued and reserved"),
         Covariate("expected_power_w", "W", "schedule", True, 0.0, None, "the same by the chance that each runs then"),
         Covariate("expected_busy_ratio", "1", "schedule", True, 0.0, 1.0, "share of its leaves with a job, likewise"),
+        Covariate("running_power_w", "W", "schedule", True, 0.0, None, "likewise, of jobs that run at forecast_time"),
+        Covariate("running_busy_ratio", "1", "schedule", True, 0.0, 1.0, "likewise, of jobs that run at forecast_time"),
         Covariate("usual_power_w", "W", "schedule", True, 0.0, None, "jobs at this time of day, mean of last week"),
         Covariate("usual_busy_ratio", "1", "schedule", True, 0.0, 1.0, "share of its leaves with a job, likewise"),
         Covariate("maintenance", "1", "schedule", True, 0.0, 1.0, "share of the entity under maintenance"),
@@ -54,11 +56,20 @@ FUTURE = {
     )
 }
 
+#: What a plan imposes: the covariate that tells it, to the signal that follows it.
+PLANS = {"planned_power_w": "power_w", "planned_fan_speed_rpm": "fan_speed_rpm"}
+
 #: What every forecast knows without being told, in graph order (`forecast.features.calendar`).
 CALENDAR = ("day_sin", "day_cos", "week_sin", "week_cos")
 
 #: Static inputs, in graph order: limits in their units, then codes into the level and SKU vocabularies, 0 = unknown.
 STATIC = ("power_limit_w", "temperature_limit_c", "level_code", "sku_code")
+
+#: The quantiles that adaptation shifts: the outermost, and those at 0.1 and 0.9; what lies between moves with them.
+SIDES = ("bottom", "low", "high", "top")
+
+#: Static inputs after `STATIC` of a graph that can be adapted (`forecast.adaptation`), in normal scores, NaN = not at all.
+SHIFTS = tuple(f"{target}_{side}_shift" for target in TARGETS for side in SIDES)
 
 
 @dataclass(frozen=True)
@@ -102,6 +113,16 @@ class ForecastSpec:
     @property
     def day_steps(self) -> int:
         return 86_400 // self.step_s
+
+    @property
+    def planned(self) -> bool:
+        """Whether it can be told what will be imposed."""
+        return not set(PLANS).isdisjoint(self.future)
+
+    @property
+    def unplanned(self) -> "ForecastSpec":
+        """The forecast that never sees a plan."""
+        return replace(self, future=tuple(name for name in self.future if name not in PLANS))
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

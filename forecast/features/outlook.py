@@ -14,7 +14,14 @@ from forecast.contracts.topology import Topology
 from forecast.features.schedule import IS_JOB, TIMES, Ints, above_of, believed, leaves_of
 
 #: What the outlook tells, in this order.
-OUTLOOK_NAMES = ("expected_power_w", "expected_busy_ratio", "usual_power_w", "usual_busy_ratio")
+OUTLOOK_NAMES = (
+    "expected_power_w",
+    "expected_busy_ratio",
+    "running_power_w",
+    "running_busy_ratio",
+    "usual_power_w",
+    "usual_busy_ratio",
+)
 
 #: A limit is looked at in so many equal pieces.
 PIECES = 16
@@ -43,6 +50,7 @@ class Outlook:
         known_from_s, known_until_s: believed at t where known_from_s <= t < known_until_s.
         power, busy: mW, and leaves that are busy.
         unknown: rows whose power nobody told.
+        running: 1 where the job runs, 0 where it is to come.
         kind: index of the row's curve.
         ahead_start_s, ahead_end_s, ahead_kind: the job that holds the place of a queued one until it ends; kind -1
             where there is none.
@@ -61,6 +69,7 @@ class Outlook:
     power: Ints
     busy: Ints
     unknown: Ints
+    running: Ints
     kind: Ints
     ahead_start_s: Ints
     ahead_end_s: Ints
@@ -80,11 +89,12 @@ def outlook(jobs: pl.LazyFrame, topology: Topology) -> Outlook:
     leaves = leaves_of(topology, code)
     rows = known.filter(IS_JOB).with_columns(
         kind=pl.col("kind").rank("dense").cast(pl.Int64) - 1,
+        running=(pl.col("status") == "running").cast(pl.Int64),
         busy=pl.Series("leaves", leaves).gather(known.filter(IS_JOB)["entity"]),
     )
     above = above_of(topology, code)
     curve, first_day = _curves(rows)
-    table = _lifted(_behind(rows), above, (*TIMES, "kind", "ahead_start_s", "ahead_end_s", "ahead_kind"))
+    table = _lifted(_behind(rows), above, (*TIMES, "running", "kind", "ahead_start_s", "ahead_end_s", "ahead_kind"))
     ran = _lifted(_ran(rows), above, ("start_s", "end_s"))
     arrays = {name: table[name].to_numpy().astype(np.int64) for name in table.columns if name != "job_id"}
     return Outlook(

@@ -16,6 +16,7 @@ from forecast.models.ahead import AheadScaler, Drivers, has_drivers
 from forecast.models.base import CdfModel, ModelConfig
 from forecast.models.cdf import Cdf, quantiles_of
 from forecast.models.grid import Grid
+from forecast.models.known import JobOutlook, has_outlook
 from forecast.models.scaling import Scaled, Scaler
 from forecast.models.skip import LinearSkip
 from forecast.models.summary import Summary
@@ -83,6 +84,10 @@ class AdaptiveCdf(CdfModel):
         self.shape = Shape(config, spec, state) if config.width else None
         self.told = [] if self.drivers is None else [*self.drivers.drivers, *self.drivers.masks]
         self.ahead = nn.Linear(len(self.told), config.hidden, bias=False) if self.told else None
+        self.jobs = None
+        if has_outlook(spec):
+            self.jobs = JobOutlook(spec, torch.tensor(self.steps), self.summary.size, config.hidden)
+            self.outlook = nn.Linear(JobOutlook.features, config.hidden, bias=False)
         self.place = nn.Parameter(0.3 * torch.randn(len(self.steps), config.hidden))
         self.step = nn.Sequential(
             nn.ReLU(), nn.Linear(config.hidden, config.hidden), nn.ReLU(), nn.Dropout(config.dropout)
@@ -111,14 +116,19 @@ class AdaptiveCdf(CdfModel):
         ahead = self.known(future, scaled)
         summary = self.summary(scaled, ahead, static)
         values = self.grid(scaled)
-        step, shape = self._steps(scaled, ahead, summary)
+        centres, told = self.jobs.look(scaled, ahead, summary) if self.jobs is not None else (None, None)
+        step, shape = self._steps(scaled, ahead, summary, told)
         features = self.cells(self.grid.cells(values, scaled), shape)
         weights = (self.start + self.bend(step)).unflatten(2, (self.targets, -1)).permute(0, 2, 3, 1)
-        logits = torch.matmul(features, weights) + self._normal(values, scaled, ahead, summary)
+        logits = torch.matmul(features, weights) + self._normal(values, scaled, ahead, summary, told, step)
+        if self.jobs is not None and centres is not None and told is not None:
+            logits = logits + self.jobs(values, scaled, centres, told[..., 0], step)
         logits = logits + self.grid.daily(values, scaled) * self.daily(step).transpose(1, 2)[:, :, None]
         return self._cdf(values, torch.softmax(logits, dim=2), scaled)
 
-    def _steps(self, scaled: Scaled, ahead: Tensor, summary: Tensor) -> tuple[Tensor, Tensor | None]:
+    def _steps(
+        self, scaled: Scaled, ahead: Tensor, summary: Tensor, told: Tensor | None
+    ) -> tuple[Tensor, Tensor | None]:
         """Features of each decoded step `[B, P, hidden]`, and of the window's shape `[B, width]`."""
         state = torch.cat([summary, self.grid.newest(scaled)[..., 0]], dim=1)
         step = self.state(state)[:, None] + self.place
@@ -128,9 +138,13 @@ class AdaptiveCdf(CdfModel):
             step = step + spoken[:, None]
         if self.ahead is not None:
             step = step + self.ahead(ahead[:, self.told][:, :, self.at].transpose(1, 2))
+        if told is not None:
+            step = step + self.outlook(told)
         return self.step(step), shape
 
-    def _normal(self, values: Tensor, scaled: Scaled, ahead: Tensor, summary: Tensor) -> Tensor:
+    def _normal(
+        self, values: Tensor, scaled: Scaled, ahead: Tensor, summary: Tensor, told: Tensor | None, step: Tensor
+    ) -> Tensor:
         """Log of a normal density about the linear forecast and of the cell's width, `[B, T, K - 1, P]`.
 
         As a square, not multiplied out: a sharp density far from its centre would lose its digits to cancellation.
@@ -139,7 +153,10 @@ class AdaptiveCdf(CdfModel):
         median = self.skip(scaled.z)
         if self.drivers is not None:
             median = median + self.drivers(ahead, scaled)
-        away = centre - median[:, :, None, self.at]
+        median = median[:, :, self.at]
+        if self.jobs is not None and told is not None:
+            median = median + self.jobs.shift(told, scaled, step)
+        away = centre - median[:, :, None]
         sharpness = self.sharpness(summary).unflatten(1, (self.targets, 1, -1)).clamp(-_FARTHEST, _FARTHEST)
         density = (_PRECISION * sharpness.exp() * away * away).clamp(max=_LEAST)
         logits: Tensor = self.even * (values.diff(dim=2)[..., None] + 1e-3).log() - density

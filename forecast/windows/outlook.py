@@ -38,10 +38,13 @@ def outlook_at(known: Outlook, origin_s: int, spec: ForecastSpec) -> Floats:
         weights = amount[held][:, None] * own[2], amount[waits][:, None] * (ONE - early[2])
         return overlap(places, edges, _joined(*weights) // part, spec, shape[0])
 
-    power, busy, unknown = total(known.power, ONE), total(known.busy, 1), total(known.unknown, 1)
-    values[0] = np.where(unknown == 0, power / (MILLI * spec.step_s), np.nan)
-    values[1] = np.minimum(busy / (known.leaves[:, None] * (ONE * spec.step_s)), 1.0)
-    values[2:] = _usual(known, origin_s, spec)
+    for row, counted in enumerate((np.ones_like(known.running), known.running)):
+        power, busy, unknown = (
+            total(amount * counted, part) for amount, part in ((known.power, ONE), (known.busy, 1), (known.unknown, 1))
+        )
+        values[2 * row] = np.where(unknown == 0, power / (MILLI * spec.step_s), np.nan)
+        values[2 * row + 1] = np.minimum(busy / (known.leaves[:, None] * (ONE * spec.step_s)), 1.0)
+    values[4:] = _usual(known, origin_s, spec)
     return values.astype(np.float32)
 
 

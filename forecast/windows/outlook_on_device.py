@@ -11,8 +11,8 @@ from forecast.windows.ahead_on_device import Lists, overlap
 from forecast.windows.outlook import USUAL_DAYS, stretches
 
 _ROWS = (
-    "start_s", "end_s", "known_from_s", "known_until_s", "power", "busy", "unknown", "kind",
-    "ahead_start_s", "ahead_end_s", "ahead_kind",
+    "start_s", "end_s", "known_from_s", "known_until_s", "power", "busy", "unknown", "running",
+    "kind", "ahead_start_s", "ahead_end_s", "ahead_kind",
 )  # fmt: skip
 
 
@@ -53,16 +53,21 @@ class OutlookOnDevice:
         most_s = self.steps * self.step_s
         edges = [(torch.cat([part[side].flatten() for part in parts]) - now).clamp(0, most_s) for side in (0, 1)]
 
-        def total(name: str, part: int) -> Tensor:
-            amount = known[name][row][:, None]
+        def total(name: str, counted: Tensor, part: int) -> Tensor:
+            amount = (known[name][row] * counted)[:, None]
             weights = amount * parts[0][2], amount[waits] * (ONE - parts[1][2])
             weight = torch.cat([each.flatten() for each in weights]) // part
             return overlap(places, edges, weight, len(entity), self.steps, self.step_s)
 
-        power, busy, unknown = total("power", ONE), total("busy", 1), total("unknown", 1)
-        expected = torch.where(unknown == 0, power.double() / (MILLI * self.step_s), torch.nan)
         whole = (known["leaves"][entity][:, None] * (ONE * self.step_s)).double()
-        return torch.stack([expected, (busy.double() / whole).clamp(max=1.0)], dim=1)
+        told = []
+        for counted in (torch.ones_like(row), known["running"][row]):
+            power, busy, unknown = (
+                total(name, counted, part) for name, part in (("power", ONE), ("busy", 1), ("unknown", 1))
+            )
+            told.append(torch.where(unknown == 0, power.double() / (MILLI * self.step_s), torch.nan))
+            told.append((busy.double() / whole).clamp(max=1.0))
+        return torch.stack(told, dim=1)
 
     def _stretches(self, which: str, slot: Tensor, row: Tensor, origin_s: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         start_s, end_s, kind = (self._known[which + name][row] for name in ("start_s", "end_s", "kind"))

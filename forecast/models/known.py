@@ -1,0 +1,136 @@
+"""What the outlook of the jobs says of each cell: where the load would lie if it were right, and how far to trust it.
+
+A load follows its jobs from three ends: it stays where it is while they stay, it changes by what joins and leaves, and
+it differs from that of other days as the jobs do. Each is a centre; a cell near one gains or loses by weights that the
+state of the window decides, among them how well the same rule would have told the present.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from forecast.contracts.specs import FUTURE, ForecastSpec
+from forecast.features.outlook import OUTLOOK_NAMES
+from forecast.models.scaling import Scaled
+
+#: Draw of an idle machine in nameplates: 0.15 to 0.35 by DOMAIN.md §2 and §3; learnt between 0 and this.
+_MOST_IDLE = 0.5
+
+#: Widths of the bumps about each centre, in nameplates: a load that is steady, and the tenth by which owners misjudge.
+_WIDTHS = (0.015, 0.05, 0.15)
+
+#: Chances below this make no difference to their logarithm.
+_UNLIKELY = 0.02
+
+#: A schedule that promises more than this many nameplates is no more believed than one of so many.
+_MOST_TOLD = 2.0
+
+#: Distances are not told further than this, in nameplates.
+_FARTHEST = 1.0
+
+
+def has_outlook(spec: ForecastSpec) -> bool:
+    """Whether the forecast is told all that the outlook says, and forecasts power."""
+    return set(OUTLOOK_NAMES) <= set(spec.future) and "power_w" in spec.targets
+
+
+class JobOutlook(nn.Module):
+    """Logits of cells by the jobs expected, and what a step's features should know of them.
+
+    Args:
+        steps: `[P]`, of the horizon, that are decoded.
+        state: size of the summary.
+        hidden: features per step.
+    """
+
+    centres = 4
+    features = 14
+
+    def __init__(self, spec: ForecastSpec, steps: Tensor, state: int, hidden: int) -> None:
+        super().__init__()
+        self.power = spec.targets.index("power_w")
+        self.targets = len(spec.targets)
+        self.told = [spec.future.index(name) for name in OUTLOOK_NAMES]
+        optional = [name for name in spec.future if FUTURE[name].optional]
+        self.mask = len(spec.future) + optional.index(OUTLOOK_NAMES[0])
+        self.mask_usual = len(spec.future) + optional.index("usual_power_w")
+        self.idle = nn.Linear(state, 1)
+        nn.init.zeros_(self.idle.weight)
+        nn.init.zeros_(self.idle.bias)
+        self.weigh = nn.Linear(hidden, self.centres * len(_WIDTHS))
+        nn.init.zeros_(self.weigh.weight)
+        nn.init.constant_(self.weigh.bias, 0.5)
+        self.follow = nn.Linear(hidden, 2)
+        nn.init.zeros_(self.follow.weight)
+        nn.init.zeros_(self.follow.bias)
+        self.steps: Tensor
+        self.width: Tensor
+        self.register_buffer("steps", steps, persistent=False)
+        self.register_buffer("width", torch.tensor(_WIDTHS), persistent=False)
+
+    def look(self, scaled: Scaled, ahead: Tensor, summary: Tensor) -> tuple[Tensor, Tensor]:
+        """Centres `[B, centres, P]` in nameplates and features of each step `[B, P, features]`; 0 where unknown."""
+        known = ahead[:, self.mask, self.steps]
+        usual_known = ahead[:, self.mask_usual, self.steps]
+        z, seen = scaled.z[:, self.power], scaled.seen[:, self.power]
+        loc, spread = scaled.loc[:, self.power], scaled.spread[:, self.power]
+        newest = _newest(z, seen) * spread + loc
+        idle = _MOST_IDLE * torch.sigmoid(self.idle(summary))
+        told = ahead[:, self.told].clamp(0.0, _MOST_TOLD)
+        net = [told[:, at] + idle * (1 - told[:, at + 1]) for at in (0, 2, 4)]
+        expected, _, usual = (each[:, self.steps] for each in net)
+        first = net[0][:, :1]
+        busy, staying = (told[:, at, self.steps].clamp(max=1.0) for at in (1, 3))
+        power, stays = (told[:, at, self.steps] for at in (0, 2))
+        joining = (power - stays) / (busy - staying).clamp(min=_UNLIKELY)
+        change, unusual = (expected - first) * known, (expected - usual) * usual_known * known
+        centres = torch.stack(
+            [newest + change, newest.expand_as(expected), expected * known, (joining * known).clamp(0.0, 1.0)], dim=1
+        )
+        agreement = ((newest - first) * known[:, :1]).expand_as(expected)
+        features = torch.stack(
+            [
+                known,
+                change,
+                unusual,
+                agreement,
+                agreement.abs(),
+                expected * known,
+                busy * known,
+                staying * known,
+                *(
+                    (chance.clamp(min=0.0) + _UNLIKELY).log() * known
+                    for chance in (busy, 1 - busy, staying, 1 - staying, busy - staying)
+                ),
+                (joining * known).clamp(0.0, 1.0),
+            ],
+            dim=2,
+        )
+        return centres, features
+
+    def forward(self, values: Tensor, scaled: Scaled, centres: Tensor, known: Tensor, step: Tensor) -> Tensor:
+        """Logits `[B, T, K - 1, P]`: zero for targets other than power, and where no job is known of."""
+        loc, spread = scaled.loc[:, self.power], scaled.spread[:, self.power]
+        power = values[:, self.power] * spread + loc
+        middle = (power[:, 1:] + power[:, :-1]) / 2
+        away = (middle[:, None, :, None] - centres[:, :, None]).clamp(-_FARTHEST, _FARTHEST)
+        weights = self.weigh(step).unflatten(2, (self.centres, len(_WIDTHS))).permute(0, 2, 3, 1)
+        added = torch.zeros_like(away[:, 0])
+        for at in range(len(_WIDTHS)):
+            added = added + ((-((away / self.width[at]) ** 2)).exp() * weights[:, :, at, None]).sum(1)
+        added = added * known[:, None]
+        rows = [added if target == self.power else torch.zeros_like(added) for target in range(self.targets)]
+        return torch.stack(rows, dim=1)
+
+    def shift(self, features: Tensor, scaled: Scaled, step: Tensor) -> Tensor:
+        """What the linear forecast of power gains, normalised, `[B, T, P]`."""
+        share = self.follow(step)
+        spread = scaled.spread[:, self.power]
+        added = (features[..., 1] * share[..., 0] + features[..., 2] * share[..., 1]) / spread
+        rows = [added if target == self.power else torch.zeros_like(added) for target in range(self.targets)]
+        return torch.stack(rows, dim=1)
+
+
+def _newest(z: Tensor, seen: Tensor) -> Tensor:
+    """The last value observed `[B, 1]`; the mean where none was."""
+    order = torch.arange(z.shape[1], dtype=z.dtype, device=z.device)
+    return z.gather(1, (seen * order).amax(-1, keepdim=True).long())
