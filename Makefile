@@ -6,7 +6,7 @@ SERVE_BIN := .venv-serve/bin
 BENCH_BIN := .venv-bench/bin
 DEMO := var/demo
 
-.PHONY: help setup demo test test-all lint bench-simulator bench-features bench-accuracy clean
+.PHONY: help setup demo test test-all lint bench-simulator bench-features bench-accuracy bench-robustness bench-zero-shot pretrain clean
 
 help:  ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 18
@@ -54,6 +54,15 @@ bench-features: setup  ## Speed and memory from raw telemetry to a tensor
 
 bench-accuracy: .venv-bench/.done  ## Accuracy beside peers, on measured data; hours without its cache
 	$(BENCH_BIN)/python -m benchmarks.accuracy
+
+bench-robustness: setup  ## What gaps, dead sensors and new entities cost
+	$(BIN)/python -m benchmarks.robustness
+
+bench-zero-shot: setup  ## Sites never seen, beside peers trained on them
+	$(BIN)/python -m benchmarks.zero_shot
+
+pretrain: setup  ## Make the weights that ship with the package anew
+	$(BIN)/python -m forecast.retrain.pretrain
 
 clean:  ## Remove environments and everything made
 	rm -rf $(VENV) .venv-serve .venv-bench var
