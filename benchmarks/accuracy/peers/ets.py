@@ -1,6 +1,6 @@
 """Exponential smoothing, chosen per window by information criterion (statsforecast's AutoETS).
 
-A season longer than 24 steps is beyond ETS: there the season is taken out first by STL, and put back (MSTL).
+The season is a day. One longer than 24 steps is beyond ETS: there it is taken out first by STL, and put back (MSTL).
 """
 
 from collections.abc import Mapping
@@ -25,17 +25,20 @@ class AutoEts(Peer):
 
     Args:
         context_days: days of the context that are used.
+        seasonal: whether there is a season at all; a context of less than two days never has one.
+        form: letters of the library for error and trend: Z leaves the choice to it, A is additive, N none. Errors that multiply and trends
+            that go on make intervals burst, and lose on every validation range.
     """
 
     name = "AutoETS"
     libraries: ClassVar[tuple[str, ...]] = ("statsforecast", "numpy")
 
-    def __init__(self, context_days: int = 14) -> None:
-        self.context_days = context_days
+    def __init__(self, context_days: int = 14, seasonal: bool = True, form: str = "AN") -> None:
+        self.context_days, self.seasonal, self.form = context_days, seasonal, form
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        return {"context_days": self.context_days}
+        return {"context_days": self.context_days, "seasonal": self.seasonal, "form": self.form}
 
     def fit(self, history: History) -> None:
         self._spec = history.spec
@@ -48,12 +51,17 @@ class AutoEts(Peer):
 
     def _window(self, row: np.ndarray) -> Floats:
         """Quantiles `[Q, H]` from a context without holes."""
-        day = self._spec.day_steps
         if np.ptp(row) == 0:  # nothing to fit
             return np.full((len(LEVELS), self._spec.horizon_steps), row[-1], np.float32)
-        seasonal = day <= _LONGEST_SEASON
-        model = AutoETS(season_length=day) if seasonal else MSTL(day, trend_forecaster=AutoETS(model="ZZN"))
-        found = model.forecast(row, self._spec.horizon_steps, level=_INTERVALS)
+        found = self._model(len(row)).forecast(row, self._spec.horizon_steps, level=_INTERVALS)
         low = [found[f"lo-{share}"] for share in reversed(_INTERVALS)]
         high = [found[f"hi-{share}"] for share in _INTERVALS]
         return np.sort(np.stack([*low, found["mean"], *high]).astype(np.float32), axis=0)
+
+    def _model(self, length: int) -> AutoETS | MSTL:
+        """A fresh model for a context of so many steps."""
+        day = self._spec.day_steps
+        without = AutoETS(model=f"{self.form}N")
+        if not self.seasonal or length < 2 * day:
+            return without
+        return AutoETS(day, f"{self.form}Z") if day <= _LONGEST_SEASON else MSTL(day, without)
