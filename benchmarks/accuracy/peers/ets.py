@@ -26,8 +26,8 @@ class AutoEts(Peer):
     Args:
         context_days: days of the context that are used.
         seasonal: whether there is a season at all; a context of less than two days never has one.
-        form: letters of the library for error and trend: Z leaves the choice to it, A is additive, N none. Errors that multiply and trends
-            that go on make intervals burst, and lose on every validation range.
+        form: letters of the library for error and trend: Z leaves the choice to it, A is additive, N none. Errors that
+            multiply and trends that go on make intervals burst, and lose on every validation range.
     """
 
     name = "AutoETS"
