@@ -36,7 +36,13 @@ def random_inputs(spec: ForecastSpec, rows: int, seed: int = 0, missing: float =
     """
     random = torch.Generator().manual_seed(seed)
     limit = 10 ** (2 + 4 * torch.rand(rows, generator=random))
-    scales = {"power_w": limit[:, None], "temperature_c": 60.0, "inlet_c": 25.0, "utilization_ratio": 1.0}
+    scales = {
+        "power_w": limit[:, None],
+        "temperature_c": 60.0,
+        "inlet_c": 25.0,
+        "utilization_ratio": 1.0,
+        "fan_speed_rpm": 6000.0,
+    }
     channels = [
         torch.rand(rows, spec.context_steps, generator=random) * scales.get(name, limit[:, None]) for name in spec.past
     ]

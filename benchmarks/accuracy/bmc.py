@@ -8,6 +8,9 @@ from pathlib import Path
 
 import polars as pl
 
+from forecast.contracts.schedule import PLAN
+from forecast.contracts.tables import JOB_SCHEDULE
+
 #: Where every run begins, on a clock that means nothing.
 BEGIN = "2024-01-01T00:00:00Z"
 
@@ -18,7 +21,7 @@ _EVERY = 4
 
 
 def write(raw: Path, folder: Path) -> None:
-    """Write `telemetry.parquet`, `topology.parquet` and `origins.csv`.
+    """Write `telemetry.parquet`, `topology.parquet`, `origins.csv`, and as `plans.parquet` what came, known beforehand.
 
     Args:
         raw: `bmc_sensors.parquet`: two CPUs' temperatures, power supplies and inlets, every 10 to 30 s.
@@ -38,12 +41,34 @@ def write(raw: Path, folder: Path) -> None:
     shared = ("time", "power_w", "inlet_c", "fan_speed_rpm")
     cpus = [rows.select(*shared, entity_id=_named(cpu), temperature_c=f"cpu{cpu}_temp_c") for cpu in (1, 2)]
     folder.mkdir(parents=True, exist_ok=True)
-    pl.concat(cpus).sort("entity_id", "time").write_parquet(folder / "telemetry.parquet")
+    telemetry = pl.concat(cpus).sort("entity_id", "time")
+    telemetry.write_parquet(folder / "telemetry.parquet")
+    _plans(telemetry).write_parquet(folder / "plans.parquet")
     runs = sensors.group_by("run_id", maintain_order=True).agg(
         last=(pl.col("timestamp").max() - pl.col("timestamp").min())
     )
     _topology(runs["run_id"]).write_parquet(folder / "topology.parquet")
     _origins(runs).write_csv(folder / "origins.csv")
+
+
+def _plans(telemetry: pl.DataFrame) -> pl.DataFrame:
+    """Power and fans as a schedule imposed before every run: each sample holds until the next, a minute at most."""
+    until = pl.min_horizontal(pl.col("time").shift(-1).over("entity_id"), pl.col("time") + pl.duration(minutes=1))
+    row = pl.int_range(pl.len()).over("entity_id")
+    plans = telemetry.select(
+        "entity_id",
+        job_id=pl.format("{}/{}", "entity_id", row),
+        kind=pl.lit(PLAN),
+        status=pl.lit("reserved"),
+        start_time="time",
+        end_time=until.fill_null(pl.col("time") + pl.duration(seconds=STEP_S)),
+        planned_power_w="power_w",
+        planned_fan_speed_rpm="fan_speed_rpm",
+        available_at=pl.lit(BEGIN).str.to_datetime(time_zone="UTC") - pl.duration(hours=1),
+    )
+    return plans.filter(pl.col("end_time") > pl.col("start_time")).select(
+        *JOB_SCHEDULE.required, *JOB_SCHEDULE.optional
+    )
 
 
 def _named(cpu: int) -> pl.Expr:

@@ -50,6 +50,7 @@ class Outline:
         seasons_h: of the methods that have a season, in hours, the shortest first.
         shared_time: entities whose names agree before this text were measured together, others at times of their own;
             None where the panel's clock is everybody's.
+        told: those of `past` whose future is told too.
     """
 
     title: str
@@ -60,6 +61,7 @@ class Outline:
     first_steps: int
     seasons_h: tuple[int, ...]
     shared_time: str | None = None
+    told: tuple[str, ...] = ()
 
 
 TASKS = {
@@ -91,6 +93,17 @@ TASKS = {
         seasons_h=(),
         shared_time="-cpu",
     ),
+    "Cb": Outline(
+        title="BMC, told the power and fan speeds that come",
+        settings=("source=bmc_thermal_told",),
+        past=("temperature_c", "power_w", "inlet_c", "fan_speed_rpm"),
+        targets=1,
+        context_steps=40,
+        first_steps=4,
+        seasons_h=(),
+        shared_time="-cpu",
+        told=("power_w", "fan_speed_rpm"),
+    ),
     "D": Outline(
         title="Azure: CPU use of a fleet, 5 min, 24 h ahead",
         settings=("source=azure_fleet",),
@@ -115,6 +128,7 @@ class History:
         spec: what is looked at and what is forecast, as the task says it, whatever Fleetcast looks at.
         entities: names along the second axis.
         seasons_h: seasons of the task.
+        told: channels whose future is told with each window.
     """
 
     values: Floats
@@ -124,10 +138,16 @@ class History:
     spec: ForecastSpec
     entities: tuple[str, ...]
     seasons_h: tuple[int, ...]
+    told: tuple[int, ...] = ()
 
     def contexts(self, entity: Steps, origin: Steps, length: int) -> Floats:
         """`[M, C, length]`: what was observed before each origin; NaN before the beginning."""
         return contexts(self.values, entity, origin, length)
+
+    def told_from(self, entity: Steps, origin: Steps) -> Floats:
+        """`[M, K, H]`: what is told of the horizon that begins at each origin."""
+        horizon = self.spec.horizon_steps
+        return contexts(self.values[list(self.told)], entity, origin + horizon, horizon)
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,11 +158,13 @@ class Asked:
         entity: `[M]`, index into the history's entities.
         origin: `[M]`, the first step of the forecast.
         past: `[M, C, L]`, the context; nothing from the origin on.
+        told: `[M, K, H]`, of the horizon, in the order of the history's `told`; K is 0 in most tasks.
     """
 
     entity: Steps
     origin: Steps
     past: Floats
+    told: Floats
 
 
 @dataclass(frozen=True, eq=False)
@@ -175,7 +197,7 @@ def load(name: str, part: Range) -> Task:
         ConfigError, DataError: as the retraining job would.
     """
     outline = TASKS[name]
-    if name == "C":
+    if name in {"C", "Cb"}:
         bmc.write(_BMC, Path("var/bench/bmc"))
     config = configured(outline.settings)
     prepared = prepare(config, Stages(2))
@@ -199,12 +221,14 @@ def task_of(name: str, outline: Outline, config: JobConfig, prepared: Prepared, 
         spec=spec,
         entities=panel.entities,
         seasons_h=outline.seasons_h,
+        told=tuple(spec.past.index(name) for name in outline.told),
     )
     past = contexts(values, entity, origin, spec.context_steps)
+    told = contexts(values[list(history.told)], entity, origin + spec.horizon_steps, spec.horizon_steps)
     actual = contexts(targets, entity, origin + spec.horizon_steps, spec.horizon_steps)
     actual[np.isnan(past[:, : len(spec.targets)]).all(-1)] = np.nan  # as the backtest: no context, no forecast
     when = origin + _groups(panel.entities, outline.shared_time)[entity] * (panel.steps + spec.horizon_steps)
-    return Task(name, outline, config, prepared, history, Asked(entity, origin, past), actual, when)
+    return Task(name, outline, config, prepared, history, Asked(entity, origin, past, told), actual, when)
 
 
 def _told(outline: Outline, ours: ForecastSpec) -> ForecastSpec:

@@ -8,7 +8,9 @@ from torch import Tensor, nn
 from forecast.contracts.signals import SIGNALS, TARGETS
 from forecast.contracts.specs import ForecastSpec
 from forecast.models.base import QuantileModel
-from forecast.models.quantiles import never_crossing, reach
+from forecast.models.quantiles import never_crossing
+from forecast.models.recalibrate import Recalibration
+from forecast.models.what_if import WhatIf
 
 
 class ForecastGraph(nn.Module):
@@ -16,20 +18,24 @@ class ForecastGraph(nn.Module):
 
     Args:
         model: gives raw quantiles.
-        offsets: `[G, T, Q, H]`, calibration per level of the fleet tree (row 0 for an unknown level), in units of the
-            `reach`; see `forecast.calibration.conformal`.
+        offsets: `[G, T, Q, H]`, calibration per level of the fleet tree (row 0 for an unknown level), in normal scores;
+            see `Recalibration`.
+        spec: of the graph. Where it names plans, `model` knows nothing of them.
+        what_if: the answer to plans, where `spec` names any.
     """
 
-    def __init__(self, model: QuantileModel, offsets: Tensor, spec: ForecastSpec) -> None:
+    def __init__(
+        self, model: QuantileModel, offsets: Tensor, spec: ForecastSpec, what_if: WhatIf | None = None
+    ) -> None:
         super().__init__()
         self.model = model
+        self.what_if = what_if
+        self.told = [spec.future.index(name) for name in spec.unplanned.future]
+        self.calibration = Recalibration(offsets, spec)
         self.levels = spec.quantile_levels
-        self.level_code = spec.static.index("level_code")
         self.limits = [spec.static.index(TARGETS[target].limit) for target in spec.targets]
-        self.offsets: Tensor
         self.floor: Tensor
         self.overshoot: Tensor
-        self.register_buffer("offsets", offsets)
         floor = torch.tensor([SIGNALS[target].low for target in spec.targets])
         self.register_buffer("floor", floor[None, :, None, None])
         overshoot = [TARGETS[target].overshoot for target in spec.targets]
@@ -43,11 +49,13 @@ class ForecastGraph(nn.Module):
         Headroom at level q is the limit less the quantile at 1 - q, so that it too ascends along Q. Both it and the
         exceedance are NaN where the limit is unknown.
         """
-        raw = self.model(past, future, static)
-        offsets = self.offsets[static[:, self.level_code].long()]
-        calibrated = raw + offsets * reach(raw, self.levels)
+        raw = self.model(past, future if self.what_if is None else future[:, self.told], static)
+        calibrated = self.calibration(raw, past, static)
         limit = static[:, self.limits, None]
         ascending = torch.maximum(never_crossing(calibrated), self.floor)
+        if self.what_if is not None:  # behind the calibration, whose widths would otherwise hang on the plan
+            answer = self.what_if(ascending, past, future, static)
+            ascending = torch.maximum(never_crossing(answer), self.floor)
         quantiles = torch.minimum(ascending, self.ceiling(past, limit)[..., None])
         return quantiles, limit[:, :, None] - quantiles.flip(2), self.exceedance(ascending, limit)
 

@@ -7,14 +7,18 @@ import torch
 from torch import Tensor
 
 from forecast.calibration.conformal import HALF_TRUSTED, fit_offsets
+from forecast.calibration.response import fit_response_offsets
 from forecast.models.adapted import Adapted
 from forecast.models.base import QuantileModel
 from forecast.models.graph import ForecastGraph
+from forecast.models.what_if import Answering, WhatIf
 from forecast.retrain.config import JobConfig
 from forecast.retrain.prepare import Prepared
 from forecast.retrain.pretrained import Pretrained
 from forecast.training.fit import Fit, Progress, fit, spread
+from forecast.training.response import fit_response
 from forecast.windows.gather import Batch, Windows
+from forecast.windows.hindsight import Hindsight
 from forecast.windows.inputs import Constants
 
 #: Calibration needs many days, not neighbouring steps of one.
@@ -26,12 +30,19 @@ _VALIDATION_STRIDE = 6
 
 @dataclass(frozen=True, eq=False)
 class Learner:
-    """A model and the windows it learns from, on the training device; the weights it began with, if any."""
+    """A model and the windows it learns from, on the training device; the weights it began with, if any.
+
+    Attributes:
+        model: forecasts without plans.
+        windows: tell no plans.
+        answering: the model and its answer to plans, and the windows that this learns from; None where none are told.
+    """
 
     model: QuantileModel
     windows: Windows
     train: Tensor
     validation: Tensor
+    answering: tuple[Answering, Hindsight] | None = None
     start: Pretrained | None = None
 
     @classmethod
@@ -40,23 +51,27 @@ class Learner:
         device = config.trainer.device()
         skus = prepared.trace.topology.skus
         constants = Constants.of(prepared.trace.topology, skus, prepared.ahead)
-        windows = Windows(prepared.panel, constants, prepared.spec, device)
+        spec = prepared.spec.unplanned
+        told = Windows(prepared.panel, constants, prepared.spec, device)
+        windows = told.told(spec)
         first, validation, test = (
             torch.as_tensor(np.asarray(steps), device=device)
             for steps in (np.zeros_like(prepared.split.test), prepared.split.validation, prepared.split.test)
         )
-        start = config.training.start_from and Pretrained.find(config.training.start_from, prepared.spec)
-        model = start.build(prepared.spec, skus) if start else config.model.build(prepared.spec, len(skus))
+        start = config.training.start_from and Pretrained.find(config.training.start_from, spec)
+        model = (start.build(spec, skus) if start else config.model.build(spec, len(skus))).to(device)
+        answer = WhatIf(prepared.spec, len(skus)).to(device) if prepared.spec.planned else None
         return cls(
-            model=model.to(device),
+            model=model,
             windows=windows,
             train=windows.pairs(first, validation),
             validation=windows.pairs(validation, test, _VALIDATION_STRIDE),
+            answering=(Answering(model, answer, prepared.spec), Hindsight(told)) if answer else None,
             start=start or None,
         )
 
     def train_model(self, config: JobConfig, progress: Progress) -> Fit:
-        return fit(
+        fitted = fit(
             self.model,
             self.windows,
             self.train,
@@ -66,6 +81,10 @@ class Learner:
             config.seed,
             progress,
         )
+        if self.answering is not None and self.answering[0].learns and config.training.steps:
+            ranges = (self.train, self.validation)
+            fit_response(*self.answering, *ranges, config.training, config.trainer, config.seed, progress)
+        return fitted
 
     def calibrate(self) -> ForecastGraph:
         """The deployed graph, on the CPU, with offsets fitted on the validation range.
@@ -77,7 +96,12 @@ class Learner:
             offsets = fit_offsets(self.model, self.windows, spread(self.validation, _CALIBRATION_WINDOWS))
         else:
             offsets = self._blended(self.start.offsets_for(self.windows.spec))
-        return ForecastGraph(self.model, offsets, self.windows.spec).cpu().eval()
+        if self.answering is None:
+            return ForecastGraph(self.model, offsets, self.windows.spec).cpu().eval()
+        answering, hindsight = self.answering
+        answering.to(self.train.device).eval()
+        fit_response_offsets(answering, hindsight, spread(self.validation, _CALIBRATION_WINDOWS))
+        return ForecastGraph(self.model, offsets, hindsight.spec, answering.what_if).cpu().eval()
 
     def _blended(self, brought: Tensor) -> Tensor:
         """Offsets of the site, as far as its days of validation tell them, and those that came with the weights."""
@@ -92,7 +116,8 @@ class Learner:
     def example(self) -> Batch:
         """A few validation windows, on the CPU; of the training range where there are none."""
         pairs = spread(self.validation if len(self.validation) > 1 else self.train, 8)
-        return Batch(*(part.cpu() for part in self.windows.batch(pairs[:, 0], pairs[:, 1])))
+        windows = self.windows if self.answering is None else self.answering[1]
+        return Batch(*(part.cpu() for part in windows.batch(pairs[:, 0], pairs[:, 1])))
 
     @property
     def name(self) -> str:
@@ -101,4 +126,5 @@ class Learner:
 
     @property
     def parameters(self) -> int:
-        return sum(weight.numel() for weight in self.model.parameters())
+        parts = [self.model] if self.answering is None else [self.model, self.answering[0]]
+        return sum(weight.numel() for part in parts for weight in part.parameters())

@@ -1,5 +1,6 @@
 """Batches gathered from a panel that lies on the training device as a whole."""
 
+from copy import copy
 from typing import NamedTuple, Protocol
 
 import torch
@@ -59,7 +60,7 @@ class Windows:
         clock = torch.from_numpy(constants.clock(panel.start, panel.steps, spec)).to(device)
         #: [N, T, C]-strided views of overlapping windows: element [entity, first step, channel] is a run of time.
         self._past = values.permute(1, 0, 2).unfold(2, spec.context_steps, 1)
-        self._ahead = values[: len(spec.targets)].permute(1, 0, 2).unfold(2, spec.horizon_steps, 1)
+        self._ahead = values.permute(1, 0, 2).unfold(2, spec.horizon_steps, 1)
         self._clock = clock.unfold(2, spec.horizon_steps, 1)
         self._static = torch.from_numpy(constants.static).to(device)
         self._place = torch.from_numpy(constants.place).to(device)
@@ -76,8 +77,19 @@ class Windows:
             past=self._past[entity, :, origin - self.spec.context_steps],
             future=self._future(entity, origin),
             static=self._static[entity],
-            target=self._ahead[entity, :, origin],
+            target=self._ahead[entity, : len(self.spec.targets), origin],
         )
+
+    def came(self, signal: str, entity: Tensor, origin: Tensor) -> Tensor:
+        """What a channel of the past came to be over the horizon, `[B, H]`."""
+        return self._ahead[entity, self.spec.past.index(signal), origin]
+
+    def told(self, spec: ForecastSpec) -> "Windows":
+        """The same windows, for a `spec` that differs in that it is told less ahead."""
+        other = copy(self)
+        other.spec = spec
+        other._order = [self._order[self.spec.future.index(name)] for name in spec.future]
+        return other
 
     def _future(self, entity: Tensor, origin: Tensor) -> Tensor:
         """What is known ahead, `[B, F, H]`."""

@@ -1,0 +1,128 @@
+"""How the hottest point of an entity answers to its power: first-order stages side by side, as heat leaves it.
+
+A chain of thermal resistances and capacitances is a sum of such stages (a Foster chain; DOMAIN.md §5 has their sizes).
+In stage k the rise x follows x(h) = a·x(h - 1) + (1 - a)·R·P(h) with a = exp(-step / τ), exact while the power P is
+constant within a step. R falls with the flow of air as r₀ + r₁·flow^-0.8 (convection; DOMAIN.md §5).
+"""
+
+import torch
+from torch import Tensor, nn
+
+#: Convection: R ∝ flow^-0.8 (DOMAIN.md §5).
+_FLOW_EXPONENT = -0.8
+
+#: Time constants before training, in steps of the grid.
+_START_STEPS = (1.0, 4.0, 16.0)
+
+#: Rise at nameplate power before training, °C, split evenly: GPU boards and their sinks at full power (DOMAIN.md §2).
+_START_RISE_C = 45.0
+
+#: Weights that hold logarithms move this many times faster than the others: a factor of two is far for the optimiser.
+_FAST = 10.0
+
+#: Nothing moves a gain by more than exp of this.
+_MOST = 2.0
+
+
+class ThermalResponse(nn.Module):
+    """Rise of temperature above what power does not explain, in °C, for power in nameplates.
+
+    More power never lowers it at any step: every weight of the filter and every resistance is positive.
+
+    Args:
+        step_s: grid step.
+        context_steps, horizon_steps: what is looked at before the forecast, and ahead.
+        skus: size of the vocabulary; each kind of machine weighs the stages by itself.
+    """
+
+    stages = len(_START_STEPS)
+
+    def __init__(self, step_s: int, context_steps: int, horizon_steps: int, skus: int) -> None:
+        super().__init__()
+        self.step_s = step_s
+        self.log_tau = nn.Parameter(torch.zeros(self.stages))
+        self.log_gain = nn.Parameter(torch.zeros(2, self.stages))
+        self.kind = nn.Embedding(skus + 1, self.stages)
+        nn.init.zeros_(self.kind.weight)
+        self.log_trust = nn.Parameter(torch.zeros(()))
+        lags = torch.arange(max(context_steps, horizon_steps))
+        constants = {
+            "start": torch.tensor(_START_STEPS).log(),
+            "behind": lags[:context_steps].flip(0),
+            "lag_context": (lags[:context_steps] - lags[:context_steps, None]),
+            "lag_ahead": (lags[:horizon_steps] - lags[:horizon_steps, None]),
+            "lead": lags[:horizon_steps] + 1,
+        }
+        for name, values in constants.items():
+            self.register_buffer(name, values.float(), persistent=False)
+
+    start: Tensor
+    behind: Tensor
+    lag_context: Tensor
+    lag_ahead: Tensor
+    lead: Tensor
+
+    def tau_s(self) -> Tensor:
+        """Time constants `[K]`, seconds."""
+        return self.step_s * (self.start + _FAST * self.log_tau).exp()
+
+    def gains(self, flow: Tensor, sku: Tensor) -> Tensor:
+        """°C per nameplate of power and stage, `[B, K, S]`.
+
+        Args:
+            flow: `[B, S]`, of air; 1 is usual, and what is taken where it is unknown.
+            sku: `[B]`, codes.
+        """
+        still, moved = _START_RISE_C / (2 * self.stages) * (_FAST * self.log_gain).clamp(-5.0, 5.0).exp()
+        resistance = still[:, None] + moved[:, None] * flow[:, None] ** _FLOW_EXPONENT
+        gains: Tensor = resistance * (_FAST * self.kind(sku)).clamp(-_MOST, _MOST).exp()[..., None]
+        return gains
+
+    def behind_now(self, drive: Tensor) -> tuple[Tensor, Tensor]:
+        """Rise over the context `[B, L]`, and each stage's state at its end `[B, K]`, from `drive [B, K, L]` in °C.
+
+        Each stage begins at rest at the mean of the first quarter: what was before is not known.
+        """
+        quarter = max(drive.shape[2] // 4, 1)
+        rest = drive[:, :, :quarter].mean(2)
+        moved = drive - rest[..., None]
+        rise = torch.matmul(moved.flatten(1), self._kernel(self.lag_context)) + rest.sum(1, keepdim=True)
+        decay = torch.exp(-self.step_s / self.tau_s())
+        weights = (1 - decay)[:, None] * decay[:, None] ** self.behind
+        return rise, (moved * weights).sum(2) + rest
+
+    def ahead(self, drive: Tensor) -> Tensor:
+        """Rise over the horizon `[B, H]` that `drive [B, K, H]` adds to stages at rest at zero."""
+        return torch.matmul(drive.flatten(1), self._kernel(self.lag_ahead))
+
+    def fading(self, state: Tensor) -> Tensor:
+        """What is left over the horizon `[B, H]` of stages that were at `state [B, K]`."""
+        decay = torch.exp(-self.step_s / self.tau_s())
+        return torch.matmul(state, decay[:, None] ** self.lead)
+
+    def share(self, known: Tensor) -> Tensor:
+        """How much of the response `[B, H]` to power ahead follows from the steps that are `known [B, H]`."""
+        weight = torch.softmax(_FAST * self.log_gain.sum(0), dim=0)
+        kernel = (self._kernel(self.lag_ahead).unflatten(0, (self.stages, -1)) * weight[:, None, None]).sum(0)
+        share: Tensor = (torch.matmul(known, kernel) / kernel.sum(0)).clamp(0.0, 1.0)
+        return share
+
+    def own_gain(self, rise: Tensor, temperature: Tensor, seen: Tensor) -> Tensor:
+        """By how much an entity's resistance differs from its kind's, `[B, 1]`: the slope of what it showed.
+
+        The slope of the context's `temperature [B, L]` over `rise`, drawn towards 1 where the rise hardly moved.
+        """
+        count = seen.sum(1, keepdim=True).clamp(min=1.0)
+        x, y = ((part - (part * seen).sum(1, keepdim=True) / count) * seen for part in (rise, temperature))
+        trust = 25.0 * (_FAST * self.log_trust).clamp(-_MOST, 2 * _MOST).exp()
+        slope = ((x * y).sum(1, keepdim=True) / count + trust) / ((x * x).sum(1, keepdim=True) / count + trust)
+        return slope.clamp(0.5, 2.0)
+
+    def _kernel(self, lag: Tensor) -> Tensor:
+        """Weights `[K · n, n]` from drives at every stage and step to the rise at every step.
+
+        `lag [n, n]` is negative from a step to those before it.
+        """
+        decay = torch.exp(-self.step_s / self.tau_s())[:, None, None]
+        weights = (1 - decay) * decay ** lag.clamp(min=0.0)
+        return (weights * (lag >= 0)).flatten(0, 1)

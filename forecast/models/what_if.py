@@ -1,0 +1,281 @@
+"""What if this load ran here? The load follows a plan, and temperature answers to it as physics has it.
+
+Stands behind a forecast that never saw the plan. Raising planned power at any step lowers no quantile of load or
+temperature at any step: planned power enters through the thermal response alone, all of whose weights are positive, and
+what is added to it (the residual, its quantiles, their calibration) does not depend on planned power.
+"""
+
+from statistics import NormalDist
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from forecast.contracts.specs import FUTURE, PLANS, ForecastSpec
+from forecast.models.base import QuantileModel
+from forecast.models.knots import hats, knots
+from forecast.models.quantiles import never_crossing, normal_steps, reach, spread_out
+from forecast.models.scaling import Scaler
+from forecast.models.thermal import ThermalResponse
+
+#: Steps of the context that the response looks at: longer than the memory of anything but a hall (DOMAIN.md §5).
+_RECENT = 72
+
+#: A meter reads a load that is held within so much of it, one standard deviation: class 1 of IEC 62053-21.
+_METER = 0.01
+
+#: Fans that stand still leave so much of the usual flow: natural convection [K].
+_STILL = 0.1
+
+#: Residuals of this size are as large as features get, °C; and no feature is larger than so many of them.
+_TYPICAL_C, _FARTHEST = 3.0, 5.0
+
+_HIDDEN, _DROPOUT = 48, 0.3
+
+#: The rate at which older errors are forgotten moves this many times faster than other weights.
+_FAST = 10.0
+
+
+class WhatIf(nn.Module):
+    """A forecast without plans `[B, T, Q, H]` to one with the plans in `future`; the same where there are none.
+
+    Args:
+        spec: with the plans among `future`.
+        skus: size of the vocabulary.
+    """
+
+    def __init__(self, spec: ForecastSpec, skus: int) -> None:
+        super().__init__()
+        self.targets = spec.targets
+        self.power_plan = spec.future.index("planned_power_w") if "planned_power_w" in spec.future else None
+        self.median = spec.quantile_levels.index(0.5)
+        self.temperature = TemperatureAnswer(spec, skus) if _answers(spec) else None
+        normal = [1 + _METER * NormalDist().inv_cdf(level) for level in spec.quantile_levels]
+        self.read: Tensor
+        self.register_buffer("read", torch.tensor(normal)[:, None], persistent=False)
+
+    def forward(self, marginal: Tensor, past: Tensor, future: Tensor, static: Tensor) -> Tensor:
+        answers = list(marginal.unbind(1))
+        if self.temperature is not None:
+            hot = self.targets.index("temperature_c")
+            load = answers[self.targets.index("power_w")][:, self.median] if "power_w" in self.targets else None
+            answers[hot] = self.temperature(answers[hot], load, past, future, static)
+        if self.power_plan is not None and "power_w" in self.targets:
+            at = self.targets.index("power_w")
+            plan = future[:, self.power_plan, None]
+            answers[at] = torch.where(torch.isnan(plan), answers[at], plan.clamp(min=0.0) * self.read)
+        return torch.stack(answers, dim=1)
+
+
+class Answering(QuantileModel):
+    """A fitted model followed by what is being learnt, the only part with weights to learn.
+
+    Args:
+        model: forecasts without plans.
+        what_if: its answer to plans.
+        spec: with the plans.
+    """
+
+    def __init__(self, model: QuantileModel, what_if: WhatIf, spec: ForecastSpec) -> None:
+        super().__init__()
+        self.what_if = what_if
+        self._fitted = (model.eval(),)  # not a part of this module: neither stepped nor switched to training
+        self._told = [spec.future.index(name) for name in spec.unplanned.future]
+
+    def forward(self, past: Tensor, future: Tensor, static: Tensor) -> Tensor:
+        quantiles: Tensor = self.what_if(self.marginal(past, future, static), past, future, static)
+        return quantiles
+
+    @property
+    def learns(self) -> bool:
+        """Whether there is anything to learn: a load that follows its plan has no weights."""
+        return self.what_if.temperature is not None
+
+    @torch.no_grad()
+    def marginal(self, past: Tensor, future: Tensor, static: Tensor) -> Tensor:
+        """Quantiles without plans, `[B, T, Q, H]`."""
+        return self._fitted[0](past, future[:, self._told], static)
+
+
+def _answers(spec: ForecastSpec) -> bool:
+    return {"power_w", "temperature_c"} <= set(spec.past) and "temperature_c" in spec.targets
+
+
+class TemperatureAnswer(nn.Module):
+    """Temperature as it would be under the plan: thermal response to power and fans, and a learnt residual."""
+
+    def __init__(self, spec: ForecastSpec, skus: int) -> None:
+        super().__init__()
+        self.recent = min(_RECENT, spec.context_steps)
+        self.levels = spec.quantile_levels
+        self.scaler = Scaler(spec)
+        self.response = ThermalResponse(spec.step_s, self.recent, spec.horizon_steps, skus)
+        self.residual = Residual(spec, self.recent)
+        self.sku = spec.static.index("sku_code")
+        self.channels = {name: index for index, name in enumerate(spec.past)}
+        self.plans = {PLANS[name]: index for index, name in enumerate(spec.future) if name in PLANS}
+        self.usual_rpm = FUTURE["planned_fan_speed_rpm"].typical_scale
+        #: Added to the residual's quantiles `[Q, H]`, in units of their reach; fitted after training.
+        self.offsets: Tensor
+        self.register_buffer("offsets", torch.zeros(len(spec.quantile_levels), spec.horizon_steps))
+
+    def forward(self, marginal: Tensor, load: Tensor | None, past: Tensor, future: Tensor, static: Tensor) -> Tensor:
+        """Quantiles `[B, Q, H]` under the plan.
+
+        Args:
+            marginal: `[B, Q, H]`, those without it.
+            load: `[B, H]`, the median load without a plan; None where it is not forecast, and the last is held.
+        """
+        return self.answered(marginal, load, past, future, static)[0]
+
+    def answered(
+        self, marginal: Tensor, load: Tensor | None, past: Tensor, future: Tensor, static: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Quantiles under the plan, reach of the residual's `[B, Q, H]`, and how much the plan says `[B, H]`."""
+        nameplate = self.scaler.nameplate(past.nan_to_num(), static)[:, 0]
+        sku = static[:, self.sku].long()
+        power, _ = self._behind(past, "power_w")
+        temperature, seen = self._behind(past, "temperature_c")
+        own = power[:, -1:].expand(-1, future.shape[2]) if load is None else load
+        planned = self._planned(future, "power_w", own)
+        flow, flow_held, flow_planned = self._flows(past, future)
+
+        drive = self.response.gains(flow, sku) * (power / nameplate)[:, None]
+        rise, state = self.response.behind_now(drive)
+        gain = self.response.own_gain(rise, temperature, seen)
+        held = self.response.gains(flow_held, sku) * (own / nameplate)[:, None]
+        imposed = self.response.gains(flow_planned, sku) * (planned / nameplate)[:, None]
+        usual = gain * (self.response.fading(state) + self.response.ahead(held))
+        change = gain * self.response.ahead(imposed - held)
+
+        views = View(temperature, seen, gain * rise, gain * drive.sum(1), flow, flow_planned, self._inlet(past))
+        residual = self.residual(views, marginal[:, self.residual.median] - usual)
+        width = reach(residual[:, None], self.levels)[:, 0]
+        calibrated = never_crossing((residual + self.offsets * width)[:, None])[:, 0]
+        share = self.response.share(self._known(future))
+        answer = marginal + share[:, None] * (usual[:, None] + calibrated - marginal) + change[:, None]
+        return answer, width, share
+
+    def _behind(self, past: Tensor, signal: str) -> tuple[Tensor, Tensor]:
+        """The last steps of a channel `[B, recent]`, held where unknown, and 1 where it was observed."""
+        return held(past[:, self.channels[signal], -self.recent :])
+
+    def _inlet(self, past: Tensor) -> Tensor:
+        if "inlet_c" not in self.channels:
+            return torch.zeros_like(past[:, 0, -self.recent :])
+        return self._behind(past, "inlet_c")[0]
+
+    def _known(self, future: Tensor) -> Tensor:
+        """1 where planned power is known, `[B, H]`."""
+        plan = self.plans.get("power_w")
+        return torch.zeros_like(future[:, 0]) if plan is None else (~torch.isnan(future[:, plan])).to(future.dtype)
+
+    def _planned(self, future: Tensor, signal: str, otherwise: Tensor) -> Tensor:
+        plan = self.plans.get(signal)
+        if plan is None:
+            return otherwise
+        return torch.where(torch.isnan(future[:, plan]), otherwise, future[:, plan].clamp(min=0.0))
+
+    def _flows(self, past: Tensor, future: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Flow of air over the context, over the horizon if fans stay as they are, and as planned; 1 where unknown."""
+        if "fan_speed_rpm" not in self.channels:
+            still = torch.ones_like(past[:, 0, -self.recent :])
+            ahead = torch.ones_like(future[:, 0])
+            return still, ahead, ahead
+        rpm, _ = self._behind(past, "fan_speed_rpm")
+        never = torch.isnan(past[:, self.channels["fan_speed_rpm"], -self.recent :]).all(1, keepdim=True)
+        rpm = torch.where(never, torch.full_like(rpm, self.usual_rpm or 1.0), rpm)
+        last = rpm[:, -1:].expand(-1, future.shape[2])
+        planned = self._planned(future, "fan_speed_rpm", last)
+        flows = tuple(speed / (self.usual_rpm or 1.0) + _STILL for speed in (rpm, last, planned))
+        return flows[0], flows[1], flows[2]
+
+
+class View(NamedTuple):
+    """What the residual may look at: nothing here depends on planned power.
+
+    Attributes:
+        temperature: `[B, L]`, held where unknown.
+        seen: `[B, L]`, 1 where it was observed.
+        rise: `[B, L]`, of the thermal response, °C.
+        settling: `[B, L]`, where the rise would end if the power of a step lasted, °C.
+        flow: `[B, L]`, of air.
+        flow_planned: `[B, H]`.
+        inlet: `[B, L]`, °C.
+    """
+
+    temperature: Tensor
+    seen: Tensor
+    rise: Tensor
+    settling: Tensor
+    flow: Tensor
+    flow_planned: Tensor
+    inlet: Tensor
+
+
+class Residual(nn.Module):
+    """Quantiles `[B, Q, H]` of what the thermal response leaves: surroundings, and all that moves them."""
+
+    def __init__(self, spec: ForecastSpec, recent: int) -> None:
+        super().__init__()
+        self.levels = spec.quantile_levels
+        self.median = self.levels.index(0.5)
+        points = knots(spec.horizon_steps)
+        self.recency = nn.Parameter(torch.zeros(()))
+        features = 5 * recent + 2 * points
+        self.body = nn.Sequential(
+            nn.Linear(features, _HIDDEN), nn.ReLU(), nn.Dropout(_DROPOUT),
+            nn.Linear(_HIDDEN, _HIDDEN), nn.ReLU(), nn.Dropout(_DROPOUT),
+        )  # fmt: skip
+        self.centre = nn.Linear(_HIDDEN, points)
+        self.spread = nn.Linear(_HIDDEN, len(self.levels) - 1)
+        for layer in (self.centre, self.spread):
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
+        self.growth = nn.Parameter(torch.zeros(len(self.levels) - 1, points))
+        horizon = torch.arange(1, spec.horizon_steps + 1) / spec.horizon_steps
+        constants = {
+            "hats": hats(spec.horizon_steps),
+            "at": torch.linspace(0, spec.horizon_steps - 1, points).round().long(),
+            "age": torch.arange(recent).flip(0).float(),
+            "start": normal_steps(self.levels, 1.0)[:, None] * horizon.sqrt(),
+        }
+        for name, values in constants.items():
+            self.register_buffer(name, values, persistent=False)
+
+    hats: Tensor
+    at: Tensor
+    age: Tensor
+    start: Tensor
+
+    def forward(self, view: View, expected: Tensor) -> Tensor:
+        """Quantiles, °C; `expected [B, H]` is what the forecast without plans leaves to it."""
+        error = view.temperature - view.rise
+        weights = view.seen * torch.exp(-self.age * (_FAST * self.recency).clamp(-3.0, 3.0).exp())
+        total = weights.sum(1, keepdim=True)
+        bias = torch.where(total > 0, (error * weights).sum(1, keepdim=True) / total.clamp(min=1e-30), expected[:, :1])
+        flow, inlet = view.flow.log(), view.inlet
+        parts = [
+            *((part - part[:, -1:]) / _TYPICAL_C for part in (view.temperature, view.settling, inlet)),
+            (error - bias) / _TYPICAL_C,
+            2 * (flow - flow[:, -1:]),
+            2 * (view.flow_planned[:, self.at].log() - flow[:, -1:]),
+            (expected[:, self.at] - bias) / _TYPICAL_C,
+        ]
+        hidden = self.body(torch.cat(parts, dim=1).clamp(-_FARTHEST, _FARTHEST))
+        centre = bias + _TYPICAL_C * torch.matmul(self.centre(hidden), self.hats)
+        growth = self.spread(hidden)[..., None] + torch.matmul(self.growth, self.hats)
+        steps = self.start * growth.clamp(-_FARTHEST, _FARTHEST).exp()
+        return spread_out(centre[:, None], steps[:, None], self.levels)[:, 0]
+
+
+def held(values: Tensor) -> tuple[Tensor, Tensor]:
+    """`[B, L]` with the last observation held (their mean before any, 0 without any), and 1 where it was observed."""
+    known = ~torch.isnan(values)
+    seen = known.to(values.dtype)
+    filled = torch.where(known, values, torch.zeros_like(values))
+    place = torch.arange(1, values.shape[1] + 1, device=values.device)
+    earlier = (place[:, None] >= place).to(values.dtype)
+    newest = ((seen * place)[:, None] * earlier).amax(2).long()
+    mean = filled.sum(1, keepdim=True) / seen.sum(1, keepdim=True).clamp(min=1.0)
+    return torch.where(newest > 0, filled.gather(1, (newest - 1).clamp(min=0)), mean), seen

@@ -1,0 +1,37 @@
+"""How temperature answers to a plan is learnt after the forecast without plans, which stays as it was."""
+
+from dataclasses import replace
+
+from torch import Tensor
+
+from forecast.models.what_if import Answering
+from forecast.training.fit import Fit, Progress, TrainerConfig, TrainingConfig, fit
+from forecast.windows.hindsight import Hindsight
+
+#: A response has few weights and is soon computed: twice the steps, of at least so many windows, at twice the rate.
+_STEPS, _BATCH, _RATE = 2, 256, 2.0
+
+
+def fit_response(
+    answering: Answering,
+    windows: Hindsight,
+    train: Tensor,
+    validation: Tensor,
+    config: TrainingConfig,
+    trainer: TrainerConfig,
+    seed: int,
+    progress: Progress,
+) -> Fit:
+    """Fit the answer in place; `config` is that of the model before it.
+
+    Raises:
+        as `fit`.
+    """
+    longer = replace(
+        config,
+        steps=_STEPS * config.steps,
+        batch=max(config.batch, _BATCH),
+        learning_rate=_RATE * config.learning_rate,
+        validate_every=_STEPS * config.validate_every,
+    )
+    return fit(answering, windows, train, validation, longer, trainer, seed, progress)

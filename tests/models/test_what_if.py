@@ -1,0 +1,177 @@
+"""What if: the exported graph under plans, whatever the weights and inputs."""
+
+import numpy as np
+import pytest
+import torch
+from every_model import SKUS, build, random_inputs
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from forecast.bundle.export import export
+from forecast.bundle.session import MODEL, Outputs, Session
+from forecast.contracts.specs import CALENDAR, PLANS, ForecastSpec
+from forecast.models.graph import ForecastGraph
+from forecast.models.what_if import WhatIf, held
+from forecast.windows.gather import Batch
+from forecast.windows.inputs import Inputs
+
+SPEC = ForecastSpec(
+    step_s=300,
+    context_steps=48,
+    horizon_steps=24,
+    targets=("power_w", "temperature_c"),
+    past=("power_w", "temperature_c", "inlet_c", "fan_speed_rpm"),
+    quantile_levels=(0.05, 0.1, 0.5, 0.9, 0.95),
+    future=(*CALENDAR, *PLANS),
+)
+POWER, FAN = (SPEC.future.index(name) for name in PLANS)
+ROWS = 6
+
+
+def graph_of(seed: int, spec: ForecastSpec = SPEC) -> ForecastGraph:
+    """A graph with weights and offsets of its own: nothing here is trained, and all must hold all the same."""
+    model = build("linear", spec.unplanned, seed, noise=0.2)
+    what_if = WhatIf(spec, SKUS).eval()
+    shape = (8, len(spec.targets), len(spec.quantile_levels), spec.horizon_steps)
+    with torch.no_grad():
+        for weight in what_if.parameters():
+            weight.add_(0.1 * torch.randn_like(weight))
+        if what_if.temperature is not None:
+            what_if.temperature.offsets.normal_(0.0, 2.0)
+    return ForecastGraph(model, torch.randn(shape), spec, what_if).eval()
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Session:
+    folder, inputs = tmp_path_factory.mktemp("graph"), random_inputs(SPEC, ROWS)
+    assert export(graph_of(0), Batch(*inputs, inputs[0][:, :2, :1]), folder) < 1e-4
+    return Session((folder / MODEL).read_bytes())
+
+
+def inputs_of(seed: int, missing: float) -> Inputs:
+    return Inputs(*(part.numpy() for part in random_inputs(SPEC, ROWS, seed, missing)))
+
+
+def planned(inputs: Inputs, plan: np.ndarray) -> Inputs:
+    future = inputs.future.copy()
+    future[:, POWER] = plan
+    return Inputs(inputs.past, future, inputs.static)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 2**31),
+    missing=st.floats(0, 1),
+    untold=st.floats(0, 1),
+    raised=st.floats(0.02, 1),
+    most=st.sampled_from([1e-6, 1e-3, 0.1, 1.0, 100.0]),
+)
+def test_more_planned_power_never_cools_or_unloads_anything(
+    exported: Session, seed: int, missing: float, untold: float, raised: float, most: float
+) -> None:
+    random, inputs = np.random.default_rng(seed), inputs_of(seed, missing)
+    nameplate = inputs.static[:, :1]
+    shape = (ROWS, SPEC.horizon_steps)
+    plan = (1.5 * nameplate * random.random(shape)).astype(np.float32)
+    plan[random.random(shape) < untold] = np.nan
+    more = plan + (random.random(shape) < raised) * (most * nameplate * random.random(shape)).astype(np.float32)
+    low, high = (exported.run(planned(inputs, each)) for each in (plan, more.astype(np.float32)))
+    for outputs in (low, high):
+        assert np.isfinite(outputs.quantiles).all()
+        assert (np.diff(outputs.quantiles, axis=2) >= 0).all()
+    assert (high.quantiles >= low.quantiles).all()
+    assert (high.headroom <= low.headroom).all()
+
+
+def run(session: Session, inputs: Inputs, plan: np.ndarray | float) -> Outputs:
+    full = np.broadcast_to(np.asarray(plan, np.float32), (ROWS, SPEC.horizon_steps))
+    return session.run(planned(inputs, full))
+
+
+def test_the_load_follows_its_plan_within_what_a_meter_reads(exported: Session) -> None:
+    inputs = inputs_of(3, 0.2)
+    plan = inputs.static[:, :1] * np.linspace(0.1, 0.9, SPEC.horizon_steps, dtype=np.float32)
+    load = run(exported, inputs, plan).quantiles[:, 0]
+    np.testing.assert_allclose(load[:, 2], plan, rtol=1e-6)
+    np.testing.assert_allclose(load[:, 4] / plan, 1 + 1.645 * 0.01, rtol=1e-3)
+
+
+def test_temperature_answers_and_goes_on_answering_after_the_plan(exported: Session) -> None:
+    inputs = inputs_of(4, 0.2)
+    inputs.static[:, 1] = np.nan  # no limit, no governor
+    plan = np.full((ROWS, SPEC.horizon_steps), np.nan, np.float32)
+    plan[:, 3:6] = 0.0
+    idle = run(exported, inputs, plan)
+    plan[:, 3:6] = inputs.static[:, :1]
+    busy = run(exported, inputs, plan)
+    warmer = (busy.quantiles - idle.quantiles)[:, 1, 2]
+    assert (warmer[:, :3] == 0).all()
+    assert (warmer[:, 5] > 1.0).all()
+    assert (warmer[:, 6:] >= 0).all()
+    assert (warmer[:, -1] < 0.5 * warmer[:, 5]).all()
+    np.testing.assert_array_equal(
+        np.delete(busy.quantiles[:, 0], [3, 4, 5], 2), np.delete(idle.quantiles[:, 0], [3, 4, 5], 2)
+    )
+
+
+def test_without_a_plan_the_forecast_is_the_one_that_never_heard_of_plans() -> None:
+    graph, inputs = graph_of(1), random_inputs(SPEC, ROWS, 5)
+    inputs[1][:, [POWER, FAN]] = torch.nan
+    plain = ForecastGraph(graph.model, graph.offsets, SPEC.unplanned).eval()
+    for found, expected in zip(graph(*inputs), plain(inputs[0], inputs[1][:, :POWER], inputs[2]), strict=True):
+        torch.testing.assert_close(found, expected, rtol=0, atol=0)
+
+
+def test_fans_cool(exported: Session) -> None:
+    """Where the residual says nothing: it may know more of fans than convection does, but not of power."""
+    what_if = WhatIf(SPEC, SKUS).eval()
+    graph = ForecastGraph(build("linear", SPEC.unplanned), torch.zeros(8, 2, 5, SPEC.horizon_steps), SPEC, what_if)
+    past, future, static = random_inputs(SPEC, ROWS, 6)
+    static[:, 1] = torch.nan
+    future[:, POWER] = static[:, :1]
+    future[:, FAN] = 2000.0
+    slow = graph(past, future, static)[0]
+    future[:, FAN] = 6000.0
+    fast = graph(past, future, static)[0]
+    assert (fast[:, 1] < slow[:, 1] - 0.5).all()
+    assert torch.equal(fast[:, 0], slow[:, 0])
+
+
+@pytest.mark.parametrize(
+    ("targets", "past", "future"),
+    [
+        (("temperature_c",), ("temperature_c", "power_w"), ("planned_power_w",)),
+        (("power_w",), ("power_w",), ("planned_power_w",)),
+        (("power_w", "temperature_c"), ("power_w", "temperature_c"), ("planned_fan_speed_rpm",)),
+        (("temperature_c",), ("temperature_c",), ("planned_power_w",)),
+    ],
+)
+def test_any_choice_of_channels_can_be_asked(
+    targets: tuple[str, ...], past: tuple[str, ...], future: tuple[str, ...]
+) -> None:
+    spec = ForecastSpec(3600, 30, 5, targets, past, SPEC.quantile_levels, (*CALENDAR, *future))
+    quantiles = graph_of(0, spec)(*random_inputs(spec, 3))[0]
+    assert torch.isfinite(quantiles).all()
+    assert (quantiles.diff(dim=2) >= 0).all()
+
+
+@pytest.mark.parametrize("case", ["nothing observed", "limits unknown", "both", "no power", "no temperature"])
+def test_finite_in_corner_cases(exported: Session, case: str) -> None:
+    inputs = inputs_of(7, 0.2)
+    if case in {"nothing observed", "both"}:
+        inputs.past[:] = np.nan
+    if case in {"limits unknown", "both"}:
+        inputs.static[:, :2] = np.nan
+    if case == "no power":
+        inputs.past[:, 0] = np.nan
+    if case == "no temperature":
+        inputs.past[:, 1] = np.nan
+    assert np.isfinite(run(exported, inputs, 500.0).quantiles).all()
+
+
+def test_the_last_observation_is_held() -> None:
+    nan = torch.nan
+    values = torch.tensor([[nan, 2.0, nan, 6.0, nan], [nan] * 5, [1.0, 2.0, 3.0, 4.0, 5.0]])
+    filled, seen = held(values)
+    assert filled.tolist() == [[4.0, 2.0, 2.0, 6.0, 6.0], [0.0] * 5, [1.0, 2.0, 3.0, 4.0, 5.0]]
+    assert seen.sum(1).tolist() == [2.0, 0.0, 5.0]
