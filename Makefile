@@ -6,7 +6,7 @@ SERVE_BIN := .venv-serve/bin
 BENCH_BIN := .venv-bench/bin
 DEMO := var/demo
 
-.PHONY: help setup demo test test-all lint bench-simulator bench-features bench-accuracy bench-robustness bench-zero-shot pretrain clean
+.PHONY: help setup demo test test-all lint bench-simulator bench-features bench-accuracy bench-known-ahead bench-robustness bench-zero-shot pretrain clean
 
 help:  ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 18
@@ -54,6 +54,9 @@ bench-features: setup  ## Speed and memory from raw telemetry to a tensor
 
 bench-accuracy: .venv-bench/.done  ## Accuracy beside peers, on measured data; hours without its cache
 	$(BENCH_BIN)/python -m benchmarks.accuracy
+
+bench-known-ahead: .venv-bench/.done  ## What the job schedule is worth, on simulated fleets; half an hour on one core
+	$(BENCH_BIN)/python -m benchmarks.accuracy.simulated
 
 bench-robustness: setup  ## What gaps, dead sensors and new entities cost
 	$(BIN)/python -m benchmarks.robustness

@@ -56,11 +56,15 @@ class WorkConfig:
     Attributes:
         training_load, batch_load: offered work over what the pool could do, in [0, 0.95].
         failures_per_gpu_h: 419 unexpected in 54 d on 16,384 GPUs (DOMAIN.md §4); raise it to see more restarts.
+        overestimate: what owners ask for, over what they ask for by default: above 1, more jobs end early.
+        start_delay_s: mean time by which a job starts later than its scheduler said when it placed it.
     """
 
     training_load: float = 0.75
     batch_load: float = 0.6
     failures_per_gpu_h: float = 2.0e-5
+    overestimate: float = 1.0
+    start_delay_s: float = 0.0
 
 
 @dataclass
@@ -141,6 +145,8 @@ class SimulatorConfig:
         for name in ("training_load", "batch_load"):
             load = getattr(self.work, name)
             _require(0 <= load <= 0.95, f"work.{name} is {load}; queues only stay finite within 0 and 0.95.")
+        _require(self.work.overestimate >= 1, f"work.overestimate is {self.work.overestimate}; it is 1 or more.")
+        _require(self.work.start_delay_s >= 0, f"work.start_delay_s is {self.work.start_delay_s}; it is 0 or more.")
         _require(0 < self.cap.ratio <= 1, f"cap.ratio is {self.cap.ratio}; it must lie in (0, 1].")
 
     @property

@@ -74,13 +74,13 @@ def arrivals(config: SimulatorConfig, pool: str, shape: Shape, slots: int, load:
             return
         if rng.random() < _submission_rate(config, now):
             number += 1
-            yield _draw_job(rng, f"{pool}-{shape.kind}-{number:06d}", shape, now, slots)
+            yield _draw_job(rng, f"{pool}-{shape.kind}-{number:06d}", shape, now, slots, config.work.overestimate)
 
 
-def _draw_job(rng: np.random.Generator, job_id: str, shape: Shape, now: float, slots: int) -> Job:
+def _draw_job(rng: np.random.Generator, job_id: str, shape: Shape, now: float, slots: int, overestimate: float) -> Job:
     work_s = _run_times(rng, shape, 1)[0]
     # Owners ask for more than they need, in half hours; some know their limit and run into it [K].
-    wanted_s = work_s * (rng.uniform(1.1, 2.5) if rng.random() < 0.8 else 0.9)
+    wanted_s = work_s * (rng.uniform(1.1, 2.5) * overestimate if rng.random() < 0.8 else 0.9)
     intensity = _training_intensity(rng) if shape is TRAINING else rng.uniform(0.35, 1.0)
     return Job(
         job_id=job_id,

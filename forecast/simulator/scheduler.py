@@ -57,12 +57,14 @@ class Pool:
         slots: the servers of each slot.
         gpus: governed dies over all servers of one slot, for the failure rate.
         failures_per_gpu_h: rate of unexpected failures.
+        start_delay_s: mean of what a start is late beyond what is said when a job is placed.
     """
 
     slots: Sequence[Ints]
     gpus: int
     failures_per_gpu_h: float
     seed: int
+    start_delay_s: float = 0.0
     segments: list[Segment] = field(default_factory=list)
     revisions: list[Revision] = field(default_factory=list)
 
@@ -123,6 +125,9 @@ class Pool:
         start_s = now + _prolog_s(rng)
         limit_s = start_s + job.limit_s
         self._say(waiting, "queued", start_s, limit_s, now)
+        if self.start_delay_s > 0:
+            start_s += float(np.floor(stream(self.seed, "late", job.job_id).exponential(self.start_delay_s)))
+            limit_s = start_s + job.limit_s
         end_s = self._compute(waiting, rng, start_s, limit_s)
         self._busy[waiting.slots] = True
         self._held_until_s[waiting.slots] = limit_s

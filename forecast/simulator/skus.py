@@ -69,6 +69,29 @@ SKUS = {
         liquid=False,
         whole_rack=True,
     ),
+    # DGX B200 class: 8 boards of 1,000 W (§2 B200) in a chassis rated 14.3 kW that moves 1,550 CFM (§3). The rest and
+    # the fans [D] leave the margin to the rating that the older chassis leaves.
+    "b200-air": Sku(
+        die_count=8,
+        die_idle_w=195.0,  # §2 B200 187-204 W
+        die_peak_w=1000.0,  # §2
+        rest_idle_w=1100.0,
+        rest_peak_w=1900.0,
+        fan_peak_w=1000.0,
+        nameplate_w=14_300.0,  # §3
+        max_operating_c=88.0,  # §2 B200
+        slowdown_c=91.0,  # §2 B200
+        die_sink_k_per_w=0.018,  # [D] together R ≈ 0.04 K/W: 61 °C at 20 °C inlet in GEMM (§2)
+        sink_supply_k_per_w=0.022,
+        die_tau_s=2.0,
+        sink_tau_s=60.0,
+        chassis_tau_s=180.0,
+        downstream_k=3.5,  # §2
+        approach_low_k=3.8,
+        approach_high_k=5.3,
+        liquid=False,
+        whole_rack=True,
+    ),
     # One of 18 compute trays of an NVL72 rack: 4 GPUs and 2 CPUs; switch trays and shelves are shared out [D] so that
     # a rack draws the ~120 kW of §3. Label: 132 kW of power shelves over 18 trays (§3).
     "gb200-tray": Sku(

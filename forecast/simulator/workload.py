@@ -104,7 +104,7 @@ class Workload:
         if not slots:
             return
         rate = work.failures_per_gpu_h if kind.whole_rack else 0.0
-        pool = Pool(slots, kind.die_count * len(slots[0]), rate, self.config.seed)
+        pool = Pool(slots, kind.die_count * len(slots[0]), rate, self.config.seed, work.start_delay_s)
         pool.run(arrivals(self.config, name, shape, len(slots), load), self.config.end_s)
         self.segments += pool.segments
         self.revisions += pool.revisions

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from forecast.contracts.errors import ConfigError
 from forecast.contracts.specs import ForecastSpec
+from forecast.training.doubt import Doubt
 from forecast.windows.gather import Batch
 
 #: At most this much of a context is lost to gaps.
@@ -31,12 +32,15 @@ class GapsConfig:
         dead: lose whole channels; one target at least is left.
         short: know nothing but the newest stretch, from an hour on.
         unknown_kind: have an unknown SKU; and as many an unknown level.
+        untold, mistold: are told no schedule, or one that turns out wrong.
     """
 
     outages: float = 0.0
     dead: float = 0.0
     short: float = 0.0
     unknown_kind: float = 0.0
+    untold: float = 0.0
+    mistold: float = 0.0
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
@@ -60,6 +64,7 @@ class Gaps:
         self.shortest = max(_SHORTEST_H * 3600 / spec.step_s, 1.0)
         self.codes = [spec.static.index(name) for name in ("sku_code", "level_code")]
         self.random = torch.Generator(device).manual_seed(seed)
+        self.doubt = Doubt(config.untold, config.mistold, spec, self.random)
 
     def __call__(self, batch: Batch) -> Batch:
         """The batch with less to go by.
@@ -72,7 +77,8 @@ class Gaps:
         hidden = self._outages(batch.past) | self._dead(batch.past) | self._short(batch.past)
         past = batch.past.masked_fill(hidden, torch.nan)
         never = torch.isnan(past[:, : self.targets]).all(2, keepdim=True)
-        return Batch(past, batch.future, self._static(batch.static), batch.target.masked_fill(never, torch.nan))
+        future = self.doubt(batch.future, batch.static)
+        return Batch(past, future, self._static(batch.static), batch.target.masked_fill(never, torch.nan))
 
     def _outages(self, past: Tensor) -> Tensor:
         """`[B, C, L]`: stretches that share up to half of the context evenly, or as many steps one by one."""

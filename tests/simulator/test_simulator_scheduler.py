@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from forecast.simulator.config import DAY_S, SimulatorConfig
+from forecast.simulator.config import DAY_S, SimulatorConfig, WorkConfig
 from forecast.simulator.jobs import BATCH, SPIN_UP_S, TRAINING, Job, Shape, arrivals
 from forecast.simulator.scheduler import REPORT_DELAY_S, Pool
 
@@ -19,8 +19,9 @@ def job(name: str, submit_s: float, work_s: float, limit_s: float, slots: int = 
     return Job(name, "training", submit_s, slots, work_s, limit_s, 0.8, 0.8, 1800.0)
 
 
-def run(jobs: list[Job], slots: int, failures_per_gpu_h: float = 0.0) -> Pool:
-    pool = Pool([np.array([2 * slot, 2 * slot + 1]) for slot in range(slots)], 16, failures_per_gpu_h, seed=0)
+def run(jobs: list[Job], slots: int, failures_per_gpu_h: float = 0.0, start_delay_s: float = 0.0) -> Pool:
+    servers = [np.array([2 * slot, 2 * slot + 1]) for slot in range(slots)]
+    pool = Pool(servers, 16, failures_per_gpu_h, 0, start_delay_s)
     pool.run(jobs, 60.0 * DAY_S)
     return pool
 
@@ -113,6 +114,27 @@ def test_failures_come_at_the_configured_rate_and_lose_work_since_the_checkpoint
     assert len(failed) == pytest.approx(0.16 * ran_h, rel=0.35)
     assert ran_h > 10 * 50  # repeated work
     assert run(many, slots=1).segments[-1].end_s - run(many, slots=1).segments[-1].start_s == 50 * HOUR
+
+
+def test_a_late_start_is_not_told_ahead_and_takes_nothing_from_the_limit() -> None:
+    pool = run([job(f"j{number}", 100 * HOUR * number, HOUR, 2 * HOUR) for number in range(50)], 1, start_delay_s=HOUR)
+    told = [r for r in pool.revisions if r.status == "queued"]
+    running = [r for r in pool.revisions if r.status == "running"]
+    late_s = [came.start_s - said.start_s for said, came in zip(told, running, strict=True)]
+    assert np.mean(late_s) == pytest.approx(HOUR, rel=0.4)
+    assert min(late_s) >= 0
+    assert all(r.end_s - r.start_s == 2 * HOUR for r in running)
+    assert [s.end_s - s.start_s for s in pool.segments] == [HOUR] * 50
+
+
+def test_owners_who_ask_for_more_get_limits_that_are_longer_and_jobs_that_are_not() -> None:
+    usual, generous = (
+        list(arrivals(SimulatorConfig(days=30, work=WorkConfig(overestimate=factor)), "pool", TRAINING, 8, 0.6))
+        for factor in (1.0, 4.0)
+    )
+    assert [j.work_s for j in usual] == [j.work_s for j in generous]
+    asked = [np.median([j.limit_s / j.work_s for j in jobs]) for jobs in (usual, generous)]
+    assert asked[1] == pytest.approx(4 * asked[0], rel=0.1)
 
 
 @pytest.mark.parametrize(("shape", "slots"), [(TRAINING, 8), (BATCH, 40)], ids=lambda x: getattr(x, "kind", x))
