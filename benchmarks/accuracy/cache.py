@@ -58,6 +58,7 @@ def key(peer: Peer, history: History, asked: Asked) -> str:
         [spec.step_s, spec.context_steps, spec.horizon_steps, spec.targets, spec.past],
         [history.start, history.clock_offset_h, history.entities, history.seasons_h, LEVELS],
         [_digest(array) for array in (history.values, history.end, asked.entity, asked.origin, asked.past)],
+        *([history.told, _digest(asked.told)] if history.told else []),
     )
 
 

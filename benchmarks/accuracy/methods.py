@@ -33,6 +33,7 @@ ENSEMBLES = {
     "A": ("LightGBM", "PatchTST", "TiDE"),
     "B": ("LightGBM", "PatchTST", "TiDE"),
     "C": ("LightGBM", "NHITS"),
+    "Cb": ("LightGBM", "NHITS"),
     "D": ("LightGBM", "seasonal naive, 168 h", "NHITS"),
 }
 
@@ -40,13 +41,14 @@ _HOURLY = {"origin_stride": 3, "anchor": "last", "leaves": 15, "in_leaf": 1000, 
 _FLEET = {"leaves": 15, "in_leaf": 300, "features_share": 0.5}
 _FINE = {"origin_stride": 3, "anchor": "last", "leaves": 7, "in_leaf": 3000, "features_share": 0.5}
 _RUNS = {"anchor": "last", "leaves": 7, "in_leaf": 1000, "features_share": 0.5, "strangers": True}
-_LIGHTGBM: dict[str, dict[str, Any]] = {"A": _HOURLY, "B": _FINE, "C": _RUNS, "D": _FLEET}
+_LIGHTGBM: dict[str, dict[str, Any]] = {"A": _HOURLY, "B": _FINE, "C": _RUNS, "Cb": _RUNS, "D": _FLEET}
 
 _NEURAL: dict[str, dict[str, dict[str, Any]]] = {
     "nhits": {
         "A": {"context_steps": 336, "steps": (100, 100)},
         "B": {"context_steps": 576, "steps": (100,), "scaler_type": "standard"},
         "C": {"context_steps": 40, "steps": (100,), "scaler_type": "standard"},
+        "Cb": {"context_steps": 40, "steps": (100,), "scaler_type": "standard"},
         "D": {"context_steps": 2016, "steps": (100,), "scaler_type": "standard"},
     },
     "patchtst": {
@@ -66,6 +68,7 @@ _NEURAL: dict[str, dict[str, dict[str, Any]]] = {
         "A": {"context_steps": 336, "steps": (600, 600), "hidden_size": 256},
         "B": {"context_steps": 576, "steps": (600,), "hidden_size": 256, "scaler_type": "standard"},
         "C": {"context_steps": 40, "steps": (600,), "hidden_size": 256, "scaler_type": "standard"},
+        "Cb": {"context_steps": 40, "steps": (600,), "hidden_size": 256, "scaler_type": "standard"},
         "D": {
             "context_steps": 2016,
             "steps": (600,),
@@ -79,15 +82,22 @@ _LIBRARY_NAMES = {"nhits": "NHITS", "patchtst": "PatchTST", "tide": "TiDE"}
 
 
 def peers(task: str, name: str) -> list[Callable[[], Peer]]:
-    """What makes the peers that `name` stands for; a library is imported only when its peer is made."""
+    """What makes the peers that `name` stands for; a library is imported only when its peer is made.
+
+    None where they have nothing to say: PatchTST and AutoETS cannot be told what comes.
+    """
     if name == "naive" and TASKS[task].shared_time is not None:  # entities that were never seen
         return [PooledPersistence]
     if name == "naive":
         return [partial(Naive, season_h) for season_h in (0, *TASKS[task].seasons_h)]
+    if task == "Cb":  # a peer that is told nothing ahead has its place in task C
+        return []
     if name == "ets":
-        return [_ets]
+        return [] if TASKS[task].told else [_ets]
     if name == "lightgbm":
         return [lambda: _lightgbm(_LIGHTGBM[task])]
+    if task not in _NEURAL[name]:
+        return []
     return [lambda: _neural(_LIBRARY_NAMES[name], _NEURAL[name][task])]
 
 

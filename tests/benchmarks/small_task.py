@@ -25,14 +25,16 @@ def load(days: int = 30, entities: int = 2, seed: int = 0) -> np.ndarray:
     return np.stack([power_w, 20 + power_w / 10]).astype(np.float32)
 
 
-def history_of(values: np.ndarray, end: int) -> History:
+def history_of(values: np.ndarray, end: int, told: tuple[int, ...] = ()) -> History:
     known = np.where(np.arange(values.shape[2]) < end, values, np.float32(np.nan))
     entities = tuple(f"e{index}" for index in range(values.shape[1]))
     start = datetime(2026, 3, 2, tzinfo=UTC)
-    return History(known, np.full(len(entities), end), start, 0.0, SPEC, entities, (24,))
+    return History(known, np.full(len(entities), end), start, 0.0, SPEC, entities, (24,), told)
 
 
-def asked_of(values: np.ndarray, origins: list[int]) -> Asked:
+def asked_of(values: np.ndarray, origins: list[int], told: tuple[int, ...] = ()) -> Asked:
     entity = np.tile(np.arange(values.shape[1]), len(origins))
     origin = np.repeat(origins, values.shape[1])
-    return Asked(entity, origin, contexts(values, entity, origin, SPEC.context_steps))
+    horizon = SPEC.horizon_steps
+    ahead = contexts(values[list(told)], entity, origin + horizon, horizon)
+    return Asked(entity, origin, contexts(values, entity, origin, SPEC.context_steps), ahead)

@@ -54,6 +54,32 @@ def test_a_daily_wave_is_learnt(make: Callable[[], Peer]) -> None:
     assert inside.mean() > 0.75
 
 
+def driven() -> tuple[Peer, Peer]:
+    pytest.importorskip("lightgbm", reason=HOW)
+    pytest.importorskip("neuralforecast", reason=HOW)
+    from benchmarks.accuracy.peers.lightgbm import LightGBM  # noqa: PLC0415 - needs its library
+    from benchmarks.accuracy.peers.neural import Neural  # noqa: PLC0415 - needs its library
+
+    more = {"scaler_type": "standard", "learning_rate": 5e-3, "windows_batch_size": 64}
+    return LightGBM(leaves=15, in_leaf=20, threads=1), Neural("NHITS", 24, (200, 200), **more)
+
+
+@pytest.mark.parametrize("at", [0, 1], ids=["lightgbm", "nhits"])
+def test_what_is_told_ahead_is_used(at: int) -> None:
+    """The first target is noise that the second, told ahead, repeats."""
+    random = np.random.default_rng(0)
+    noise = random.standard_normal((1, 2, 720)).cumsum(2)
+    values = np.concatenate([100 + 5 * noise, 20 + noise]).astype(np.float32)
+    errors = []
+    for told in ((1,), ()):
+        peer, asked = driven()[at], asked_of(values, [END, END + 40], told)
+        peer.fit(history_of(values, END, told))
+        median = peer.forecast(asked)[:, 0, LEVELS.index(0.5)]
+        truth = values[0, asked.entity[:, None], asked.origin[:, None] + np.arange(30)]
+        errors.append(np.abs(median - truth).mean())
+    assert errors[0] < 0.6 * errors[1]
+
+
 @pytest.mark.parametrize("name", ["naive", "ets", "lightgbm", "nhits", "patchtst", "tide"])
 @pytest.mark.parametrize("task", ["A", "B", "C", "D"])
 def test_every_peer_of_every_task_can_be_made(name: str, task: str) -> None:

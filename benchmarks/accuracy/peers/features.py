@@ -14,6 +14,9 @@ from forecast.features.gridded import Floats
 _LAGS = (1, 2, 3, 6, 12)
 _QUANTILES = (0.1, 0.5, 0.9)
 
+#: Time constants in steps, of what follows a told signal slowly.
+_CONSTANTS = (4, 16)
+
 #: Which features of a step the clock tells.
 CLOCK = slice(1, 3)
 
@@ -88,6 +91,24 @@ def of_steps(
     return np.stack(columns, axis=-1)
 
 
+def of_told(past: Floats, told: Floats, ahead: NDArray[np.int64]) -> Floats:
+    """What a signal that is told ahead says of a step, `[M, A, features]`: its value, and how far it moved.
+
+    Since the origin moved the value itself, and what follows it as a first-order lag.
+
+    Args:
+        past: `[M, L]` of the signal, without holes.
+        told: `[M, H]`, likewise.
+        ahead: `[M, A]`.
+    """
+    path = np.concatenate([past, told], axis=1)
+    at = past.shape[1] + ahead
+    columns = [np.take_along_axis(told, ahead, axis=1)]
+    for smooth in (path, *(_lagged(path, steps) for steps in _CONSTANTS)):
+        columns.append(np.take_along_axis(smooth, at, axis=1) - smooth[:, past.shape[1] - 1, None])
+    return np.stack(columns, axis=-1)
+
+
 def mean(values: Floats, axis: int = -1) -> Floats:
     """Of what was observed; NaN where nothing was."""
     seen = ~np.isnan(values)
@@ -120,3 +141,12 @@ def _smoothed(values: Floats, reach: int) -> Floats:
     sums, counts = total[:, width:] - total[:, :-width], count[:, width:] - count[:, :-width]
     smooth: Floats = np.where(counts > 0, sums / np.maximum(counts, 1), np.nan).astype(np.float32)
     return smooth
+
+
+def _lagged(path: Floats, steps: int) -> Floats:
+    """The response of a first-order lag with this time constant, which begins at rest."""
+    share = np.float32(1 - np.exp(-1 / steps))
+    lagged = path.copy()
+    for step in range(1, path.shape[1]):
+        lagged[:, step] = lagged[:, step - 1] + share * (path[:, step] - lagged[:, step - 1])
+    return lagged

@@ -56,13 +56,14 @@ class LightGBM(Peer):
 
     def fit(self, history: History) -> int:
         spec = self._spec = history.spec
+        self._told = history.told
         self._clock = features.Clock(spec.step_s, _local_hours_of_week(history))
         entity, origin, ahead = self._sample(history)
         past = history.contexts(entity, origin, spec.context_steps)
         self._forests = []
         for target in range(len(spec.targets)):
             truth = history.values[target, entity[:, None], origin[:, None] + ahead].ravel()
-            rows, anchor = self._rows(past, target, entity, origin, ahead)
+            rows, anchor = self._rows(Asked(entity, origin, past, history.told_from(entity, origin)), target, ahead)
             known = ~np.isnan(truth)
             data = lightgbm.Dataset(rows[known], (truth - anchor)[known], categorical_feature=[0], free_raw_data=False)
             self._forests.append([self._train(data, level) for level in LEVELS])
@@ -76,10 +77,10 @@ class LightGBM(Peer):
         answers = np.empty((len(asked.entity), len(self._forests), len(LEVELS), horizon), np.float32)
         for begin in range(0, len(asked.entity), _CHUNK):
             part = slice(begin, begin + _CHUNK)
-            entity, origin, past = asked.entity[part], asked.origin[part], asked.past[part]
-            ahead = np.broadcast_to(np.arange(horizon), (len(entity), horizon))
+            some = Asked(asked.entity[part], asked.origin[part], asked.past[part], asked.told[part])
+            ahead = np.broadcast_to(np.arange(horizon), (len(some.entity), horizon))
             for target, forests in enumerate(self._forests):
-                rows, anchor = self._rows(past, target, entity, origin, ahead)
+                rows, anchor = self._rows(some, target, ahead)
                 found = [anchor + forest.predict(rows, num_threads=1) for forest in forests]
                 answers[part, target] = np.stack(found).reshape(len(LEVELS), *ahead.shape).transpose(1, 0, 2)
         answers.sort(axis=2)
@@ -101,22 +102,24 @@ class LightGBM(Peer):
         near = spec.horizon_steps ** random.random((len(pairs), self.ahead - self.ahead // 2))
         return entity, origin, np.concatenate([evenly, near.astype(np.int64) - 1], axis=1)
 
-    def _rows(
-        self, past: Floats, target: int, entity: np.ndarray, origin: np.ndarray, ahead: np.ndarray
-    ) -> tuple[Floats, Floats]:
+    def _rows(self, asked: Asked, target: int, ahead: np.ndarray) -> tuple[Floats, Floats]:
         """Features `[M · A, F]`, the entity's number first, and what is subtracted from the target `[M · A]`."""
-        day = self._spec.day_steps
-        anchor = self._anchor(past[:, target], day)
-        past = past.copy()
+        day, entity = self._spec.day_steps, asked.entity
+        anchor = self._anchor(asked.past[:, target], day)
+        past = asked.past.copy()
         past[:, target] -= anchor[:, None]
         same = features.of_window(past, target, day)
         number = np.zeros_like(entity) if self.strangers else entity
         per_window = np.concatenate([number[:, None], same], axis=1).astype(np.float32)
-        per_step = features.of_steps(past, target, day, origin, ahead, self._clock)
+        per_step = features.of_steps(past, target, day, asked.origin, ahead, self._clock)
         if self.strangers:
             per_step[..., features.CLOCK] = 0  # a constant is never split on
+        told = [
+            features.of_told(filled(past[:, channel]), filled(asked.told[:, at]), ahead)
+            for at, channel in enumerate(self._told)
+        ]
         repeated = np.broadcast_to(per_window[:, None], (*ahead.shape, per_window.shape[1]))
-        rows = np.concatenate([repeated, per_step], axis=2)
+        rows = np.concatenate([repeated, per_step, *told], axis=2)
         return rows.reshape(-1, rows.shape[2]), np.repeat(anchor, ahead.shape[1])
 
     def _anchor(self, own: Floats, day: int) -> Floats:

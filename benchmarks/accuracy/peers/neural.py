@@ -1,6 +1,6 @@
 """NHITS, PatchTST and TiDE as neuralforecast has them, with its multi-quantile loss: a model per target.
 
-They are told the target only. A gap longer than six hours is not filled: a series ends there, and another begins.
+They are told the target, and what the task tells ahead; PatchTST cannot be told. A gap longer than six hours is not filled: a series ends there, and another begins.
 """
 
 import logging
@@ -47,7 +47,8 @@ class Neural(Peer):
         return {"context_steps": self.context_steps, "steps": self.steps, "seed": self.seed, **self.more}
 
     def fit(self, history: History) -> int:
-        self._spec = history.spec
+        self._spec, self._told = history.spec, history.told
+        self._names = [history.spec.past[channel] for channel in history.told]
         self._fitted = [
             self._trained(_series(history, target, self.context_steps), steps)
             for target, steps in zip(range(len(history.spec.targets)), self.steps, strict=True)
@@ -58,13 +59,15 @@ class Neural(Peer):
         threads = torch.get_num_threads()
         torch.set_num_threads(1)  # its speed is told for one core
         try:
-            answers = [self._answers(fitted, asked.past[:, at]) for at, fitted in enumerate(self._fitted)]
+            answers = [self._answers(fitted, asked, at) for at, fitted in enumerate(self._fitted)]
         finally:
             torch.set_num_threads(threads)
         return np.stack(answers, axis=1)
 
     def _trained(self, series: pd.DataFrame, steps: int) -> NeuralForecast:
         settings = {"learning_rate": 1e-3, "random_seed": self.seed, "loss": MQLoss(quantiles=list(LEVELS))} | self.more
+        if self._names:
+            settings["futr_exog_list"] = self._names
         quiet = {"enable_progress_bar": False, "enable_model_summary": False, "logger": False}
         with _quiet():
             model = _MODELS[self.name](
@@ -80,44 +83,49 @@ class Neural(Peer):
             fitted.fit(series)
         return fitted
 
-    def _answers(self, fitted: NeuralForecast, past: Floats) -> Floats:
-        """Quantiles `[M, Q, H]` of contexts `[M, L]`, each a series of its own."""
-        recent = filled(past[:, -self.context_steps :])
+    def _answers(self, fitted: NeuralForecast, asked: Asked, target: int) -> Floats:
+        """Quantiles `[M, Q, H]` of a target, each context a series of its own."""
+        length = self.context_steps
+        recent = filled(asked.past[:, [target, *self._told], -length:])
+        ahead = filled(asked.told)
         found = []
         for begin in range(0, len(recent), _CHUNK):
             rows = recent[begin : begin + _CHUNK]
-            table = pd.DataFrame(
-                {
-                    "unique_id": np.repeat(np.arange(len(rows)), rows.shape[1]),
-                    "ds": np.tile(np.arange(rows.shape[1]), len(rows)),
-                    "y": rows.ravel(),
-                }
-            )
+            table = _table(rows, ["y", *self._names], 0)
+            more = {"futr_df": _table(ahead[begin : begin + _CHUNK], self._names, length)} if self._names else {}
             with _quiet():
-                told = fitted.predict(df=table).sort_values(["unique_id", "ds"])
+                told = fitted.predict(df=table, **more).sort_values(["unique_id", "ds"])
             values = told.drop(columns=["unique_id", "ds"]).to_numpy(np.float32)
             found.append(np.sort(values.reshape(len(rows), -1, len(LEVELS)), axis=2).transpose(0, 2, 1))
         return np.concatenate(found)
 
 
+def _table(rows: Floats, names: list[str], first: int) -> pd.DataFrame:
+    """Series `[M, channels, steps]` as neuralforecast takes them, the first step numbered `first`."""
+    count, _, steps = rows.shape
+    index = {"unique_id": np.repeat(np.arange(count), steps), "ds": np.tile(np.arange(first, first + steps), count)}
+    return pd.DataFrame(index | {name: rows[:, at].ravel() for at, name in enumerate(names)})
+
+
 def _series(history: History, target: int, context_steps: int) -> pd.DataFrame:
-    """What is to be learnt from, as neuralforecast takes it: `unique_id`, `ds` and `y`."""
+    """What is to be learnt from, as neuralforecast takes it: `unique_id`, `ds`, `y` and what is told ahead."""
     shortest = context_steps + history.spec.horizon_steps
+    channels, names = [target, *history.told], ["y", *(history.spec.past[channel] for channel in history.told)]
     pieces = [
         values
         for entity, end in enumerate(history.end)
-        for values in _pieces(history.values[target, entity, :end], _LONGEST_GAP_S // history.spec.step_s)
-        if len(values) >= shortest
+        for values in _pieces(history.values[channels, entity, :end], _LONGEST_GAP_S // history.spec.step_s)
+        if values.shape[1] >= shortest
     ]
-    tables = [pd.DataFrame({"unique_id": at, "ds": np.arange(len(y)), "y": y}) for at, y in enumerate(pieces)]
+    tables = [_table(piece[None], names, 0).assign(unique_id=at) for at, piece in enumerate(pieces)]
     return pd.concat(tables, ignore_index=True)
 
 
 def _pieces(values: Floats, longest_gap: int) -> list[Floats]:
-    """A series cut where more than `longest_gap` steps are missing; shorter gaps hold the value before them."""
-    seen = np.flatnonzero(~np.isnan(values))
+    """Channels cut where the first misses more than `longest_gap` steps; shorter gaps hold the value before them."""
+    seen = np.flatnonzero(~np.isnan(values[0]))
     breaks = np.flatnonzero(np.diff(seen) > longest_gap + 1) + 1
-    return [filled(values[part[0] : part[-1] + 1][None])[0] for part in np.split(seen, breaks) if len(part)]
+    return [filled(values[:, part[0] : part[-1] + 1]) for part in np.split(seen, breaks) if len(part)]
 
 
 class _quiet(warnings.catch_warnings):  # noqa: N801 - reads as a statement
