@@ -90,8 +90,6 @@ def peers(task: str, name: str) -> list[Callable[[], Peer]]:
         return [PooledPersistence]
     if name == "naive":
         return [partial(Naive, season_h) for season_h in (0, *TASKS[task].seasons_h)]
-    if task == "Cb":  # a peer that is told nothing ahead has its place in task C
-        return []
     if name == "ets":
         return [] if TASKS[task].told else [_ets]
     if name == "lightgbm":
