@@ -35,10 +35,10 @@ class GapsConfig:
         untold, mistold: are told no schedule, or one that turns out wrong.
     """
 
-    outages: float = 0.0
-    dead: float = 0.0
-    short: float = 0.0
-    unknown_kind: float = 0.0
+    outages: float = 0.2
+    dead: float = 0.1
+    short: float = 0.1
+    unknown_kind: float = 0.1
     untold: float = 0.0
     mistold: float = 0.0
 

@@ -56,25 +56,27 @@ class Windows:
     def __init__(self, panel: Panel, constants: Constants, spec: ForecastSpec, device: torch.device) -> None:
         self.spec = spec
         self.steps = panel.steps
-        values = torch.from_numpy(panel.read(0, panel.steps)).to(device)
+        # A context that begins before the panel is unknown there: a site of one day has windows too.
+        values = torch.from_numpy(panel.read(-spec.context_steps, panel.steps)).to(device)
+        came = values[:, :, spec.context_steps :]
         clock = torch.from_numpy(constants.clock(panel.start, panel.steps, spec)).to(device)
-        #: [N, T, C]-strided views of overlapping windows: element [entity, first step, channel] is a run of time.
+        #: [N, T, C]-strided views of overlapping windows: element [entity, origin, channel] is a run of time.
         self._past = values.permute(1, 0, 2).unfold(2, spec.context_steps, 1)
-        self._ahead = values.permute(1, 0, 2).unfold(2, spec.horizon_steps, 1)
+        self._ahead = came.permute(1, 0, 2).unfold(2, spec.horizon_steps, 1)
         self._clock = clock.unfold(2, spec.horizon_steps, 1)
-        self._static = torch.from_numpy(constants.static).to(device)
+        self._static = torch.from_numpy(constants.static_of(spec)).to(device)
         self._place = torch.from_numpy(constants.place).to(device)
         self._start_s = int(panel.start.timestamp())
         self._told = _on_device(constants, spec, (self._start_s, int(panel.time(panel.steps).timestamp())), device)
         told = (*told_by_clock(spec), *WEATHER_NAMES, *SCHEDULE_NAMES, *OUTLOOK_NAMES)
         self._order = [told.index(name) for name in spec.future]
         self.level_code = self.group = self._static[:, spec.static.index("level_code")].long()
-        self._seen = (~torch.isnan(values[: len(spec.targets)])).any(0)
+        self._seen = (~torch.isnan(came[: len(spec.targets)])).any(0)
 
     def batch(self, entity: Tensor, origin: Tensor) -> Batch:
         """Windows of `entity [B]` whose first forecast step is `origin [B]`."""
         return Batch(
-            past=self._past[entity, :, origin - self.spec.context_steps],
+            past=self._past[entity, :, origin],
             future=self._future(entity, origin),
             static=self._static[entity],
             target=self._ahead[entity, : len(self.spec.targets), origin],
@@ -116,9 +118,9 @@ class Windows:
         """
         context, horizon = self.spec.context_steps, self.spec.horizon_steps
         seen = torch.nn.functional.pad(self._seen.cumsum(1), (1, 0))
-        origin = torch.arange(context, self.steps - horizon + 1, device=seen.device)
+        origin = torch.arange(1, max(self.steps - horizon + 1, 1), device=seen.device)
         origin = origin[origin % stride == 0]
-        behind = seen[:, origin] - seen[:, origin - context]
+        behind = seen[:, origin] - seen[:, (origin - context).clamp(min=0)]
         ahead = seen[:, origin + horizon] - seen[:, origin]
         usable = (behind * 10 >= context) & (ahead * 10 >= horizon)
         usable &= (origin >= first[:, None]) & (origin + horizon <= last[:, None])

@@ -34,6 +34,10 @@ def hide(config: GapsConfig, given: Batch, seed: int = 0) -> Batch:
     return Gaps(config, SPEC, seed, torch.device("cpu"))(given)
 
 
+def only(**shares: float) -> GapsConfig:
+    return GapsConfig(**({"outages": 0, "dead": 0, "short": 0, "unknown_kind": 0} | shares))
+
+
 def lost(given: Batch, made: Batch) -> torch.Tensor:
     return torch.isnan(made.past) & ~torch.isnan(given.past)
 
@@ -67,7 +71,7 @@ def test_without_shares_nothing_is_hidden() -> None:
 
 @pytest.mark.parametrize("kind", ["outages", "dead", "short", "unknown_kind"])
 def test_the_same_seed_hides_the_same_and_another_does_not(kind: str) -> None:
-    config = GapsConfig(**{"outages": 0, "dead": 0, "short": 0, "unknown_kind": 0, kind: 0.5})
+    config = only(**{kind: 0.5})
     first, second, other = (hide(config, batch(), seed) for seed in (1, 1, 2))
     field = "static" if kind == "unknown_kind" else "past"
     same, differs = getattr(first, field).nan_to_num(-1), getattr(other, field).nan_to_num(-1)
@@ -76,23 +80,23 @@ def test_the_same_seed_hides_the_same_and_another_does_not(kind: str) -> None:
 
 
 def test_successive_batches_lose_different_stretches() -> None:
-    gaps, before = Gaps(GapsConfig(outages=1.0), SPEC, 0, torch.device("cpu")), batch()
+    gaps, before = Gaps(only(outages=1.0), SPEC, 0, torch.device("cpu")), batch()
     assert not torch.equal(torch.isnan(gaps(before).past), torch.isnan(gaps(before).past))
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5])
 def test_as_many_windows_lose_something_as_asked(share: float) -> None:
     before = batch(4000)
-    for config in (GapsConfig(outages=share), GapsConfig(short=share)):
+    for config in (only(outages=share), only(short=share)):
         hit = lost(before, hide(config, before)).any(2).any(1).float().mean()
         assert hit == pytest.approx(share, abs=0.04)
-    unknown = hide(GapsConfig(unknown_kind=share), before).static[:, 2:] == 0
+    unknown = hide(only(unknown_kind=share), before).static[:, 2:] == 0
     assert unknown.float().mean() == pytest.approx(share, abs=0.04)
 
 
 def test_outages_take_up_to_half_of_a_channel_in_stretches_of_many_lengths() -> None:
     before = batch(2000)
-    gone = lost(before, hide(GapsConfig(outages=1.0), before))
+    gone = lost(before, hide(only(outages=1.0), before))
     share = gone.float().mean(2)
     assert share.max() < 0.65  # one by one, chance adds to the half
     assert share.mean() == pytest.approx(0.2, abs=0.06)
@@ -110,7 +114,7 @@ def _longest_runs(gone: torch.Tensor) -> Sequence[int]:
 
 def test_dead_channels_leave_a_target() -> None:
     before = batch(2000)
-    gone = lost(before, hide(GapsConfig(dead=1.0), before))
+    gone = lost(before, hide(only(dead=1.0), before))
     whole = gone.all(2)
     assert torch.equal(whole, gone.any(2))
     assert not whole[:, :2].all(1).any()
@@ -120,7 +124,7 @@ def test_dead_channels_leave_a_target() -> None:
 
 def test_short_histories_end_now_and_are_hours_as_often_as_days() -> None:
     before = batch(2000)
-    known = (~torch.isnan(hide(GapsConfig(short=1.0), before).past)).all(1)
+    known = (~torch.isnan(hide(only(short=1.0), before).past)).all(1)
     assert known[:, -1].all()
     length = known.sum(1)
     assert torch.equal(known, torch.arange(SPEC.context_steps, 0, -1) <= length[:, None])
