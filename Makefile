@@ -15,7 +15,7 @@ setup: $(VENV)/.done  ## Install everything into .venv
 
 $(VENV)/.done: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[train,test]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[train,test,mlflow]'
 	touch $@
 
 # A second environment with the base install only: what a serving machine has.

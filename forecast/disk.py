@@ -31,6 +31,18 @@ def sync_tree(folder: Path) -> None:
         sync(Path(path))
 
 
+def make_folder(path: Path) -> None:
+    """Make the folder `path` and what it lies in, where missing, and wait until the disk has their names.
+
+    Raises:
+        OSError: the disk refused.
+    """
+    missing = [folder for folder in (path, *path.parents) if not folder.is_dir()]
+    path.mkdir(parents=True, exist_ok=True)
+    for folder in reversed(missing):
+        sync(folder.parent)
+
+
 def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Let `write` fill a file that takes the name `path` when it is complete, replacing what had it.
 

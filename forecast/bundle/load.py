@@ -40,19 +40,32 @@ def load(folder: Path) -> Bundle:
 
 def _verified_model(folder: Path, manifest: Manifest) -> bytes:
     """Check every file the manifest lists; return the bytes of the graph, the very ones that were hashed."""
-    contents = {}
     for needed in (MODEL, GOLDEN):
         if needed not in manifest.files:
             raise BundleError(f"{folder}: the manifest does not list {needed}.")
-    for name, digest in manifest.files.items():
-        path = folder / name
-        if Path(name).name != name or name == NAME:
-            raise BundleError(f"{folder}: the manifest lists {name!r}, which is not a file of the bundle.")
-        if path.is_symlink() or not path.is_file() or path.stat().st_nlink > 1:
-            raise BundleError(f"{path}: missing, or not a plain file with one name; links can change behind our back.")
-        if path.stat().st_size > _LARGEST_BYTES:
-            raise BundleError(f"{path}: larger than {_LARGEST_BYTES // 1024**2} MiB.")
-        contents[name] = path.read_bytes()
-        if sha256(contents[name]) != digest:
-            raise BundleError(f"{path}: its SHA-256 is not the manifest's; the file was altered or cut short.")
+    contents = {name: verified(folder, name, digest) for name, digest in manifest.files.items()}
     return contents[MODEL]
+
+
+def verified(folder: Path, name: str, digest: str) -> bytes:
+    """Read a file that the manifest lists.
+
+    Args:
+        folder: of the bundle.
+        name: as listed.
+        digest: its SHA-256, as listed.
+
+    Raises:
+        BundleError: it is no plain file of the bundle, too large, or not what was hashed.
+    """
+    path = folder / name
+    if Path(name).name != name or name == NAME:
+        raise BundleError(f"{folder}: the manifest lists {name!r}, which is not a file of the bundle.")
+    if path.is_symlink() or not path.is_file() or path.stat().st_nlink > 1:
+        raise BundleError(f"{path}: missing, or not a plain file with one name; links can change behind our back.")
+    if path.stat().st_size > _LARGEST_BYTES:
+        raise BundleError(f"{path}: larger than {_LARGEST_BYTES // 1024**2} MiB.")
+    content = path.read_bytes()
+    if sha256(content) != digest:
+        raise BundleError(f"{path}: its SHA-256 is not the manifest's; the file was altered or cut short.")
+    return content

@@ -13,6 +13,7 @@ from forecast.contracts.errors import BundleError, FleetcastError
 from forecast.contracts.specs import ForecastSpec
 from forecast.contracts.tables import TOPOLOGY
 from forecast.contracts.topology import Topology
+from forecast.disk import write_whole
 
 FORMAT = 1
 NAME = "manifest.json"
@@ -60,7 +61,11 @@ class Manifest:
     files: dict[str, str] = field(default_factory=dict)
 
     def write(self, folder: Path) -> None:
-        """Hash every file in `folder` and write the manifest beside them, last."""
+        """Hash every file in `folder` and write the manifest beside them, last; wait until the disk has it.
+
+        Raises:
+            OSError: the disk refused; there is no new manifest.
+        """
         files = {path.name: sha256(path.read_bytes()) for path in sorted(folder.iterdir()) if path.name != NAME}
         data = {
             "format": FORMAT,
@@ -70,7 +75,8 @@ class Manifest:
             "files": files,
         }
         plain = json.loads(json.dumps(data, default=str))
-        (folder / NAME).write_text(json.dumps({**plain, "digest": digest_of(plain)}, indent=1))
+        text = _text({**plain, "digest": digest_of(plain)})
+        write_whole(folder / NAME, lambda file: file.write(text.encode()))
 
     @classmethod
     def read(cls, folder: Path) -> "Manifest":
@@ -111,6 +117,18 @@ class Manifest:
             skus=tuple(data["skus"]),
             **{name: data[name] for name in ("bundle_id", "name", "source", "training", "scores", "files")},
         )
+
+
+def is_as_written(text: str) -> bool:
+    """Whether a manifest's text is what `Manifest.write` makes of its data: no byte was changed, even to no effect."""
+    try:
+        return text == _text(json.loads(text))
+    except (ValueError, RecursionError):
+        return False
+
+
+def _text(data: Mapping[str, Any]) -> str:
+    return json.dumps(data, indent=1)
 
 
 def digest_of(data: Mapping[str, Any]) -> str:

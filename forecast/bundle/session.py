@@ -6,8 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import onnxruntime
 
-from forecast.features.gridded import Floats
-from forecast.windows.inputs import Inputs
+from forecast.windows.arrays import Floats, Inputs
 
 MODEL = "model.onnx"
 OUTPUTS = ("quantiles", "headroom", "exceedance")

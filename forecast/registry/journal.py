@@ -5,6 +5,10 @@ import os
 from datetime import UTC, datetime
 from pathlib import Path
 
+from forecast.disk import sync
+
+_FIELDS = ("time", "action", "key")
+
 
 class Journal:
     """Lines of `{"time", "action", "key"}`, oldest first.
@@ -23,10 +27,13 @@ class Journal:
             OSError: the disk refused; the line may be torn, which `entries` overlooks.
         """
         line = json.dumps({"time": datetime.now(UTC).isoformat(timespec="seconds"), "action": action, "key": key})
+        new = not self._path.exists()
         with self._path.open("a", encoding="utf-8") as file:
             file.write(self._line_break() + line + "\n")
             file.flush()
             os.fsync(file.fileno())
+        if new:
+            sync(self._path.parent)
 
     def entries(self) -> list[dict[str, str]]:
         """Return every whole line; one torn by a crash was never acknowledged, so it is left out."""
@@ -44,6 +51,7 @@ class Journal:
 def _parsed(line: str) -> dict[str, str]:
     try:
         entry = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
-    return entry if isinstance(entry, dict) else {}
+    whole = isinstance(entry, dict) and all(isinstance(entry.get(name), str) for name in _FIELDS)
+    return entry if whole else {}

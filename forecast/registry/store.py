@@ -8,8 +8,11 @@
     <root>/<name>/.staging-…/       unfinished work, swept by the next holder of the lock
 
 Readers need no lock: `current` changes in one step, and a version never changes once it has its name.
+
+Whoever takes the lock finishes what a dead writer began: `current` is the truth that the journal and `previous` follow.
 """
 
+import errno
 import fcntl
 import re
 import shutil
@@ -18,11 +21,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
-from forecast.contracts.errors import ConfigError, FleetcastError, RegistryLockedError
-from forecast.disk import sync, sync_tree
+from forecast.contracts.errors import BundleError, ConfigError, FleetcastError, RegistryLockedError
+from forecast.disk import make_folder, sync, sync_tree
 from forecast.registry.journal import Journal
 
 _NAME = re.compile(r"[a-z0-9_.-]{1,64}")
+
+#: Actions of the journal that put their version into service.
+_SERVING = ("publish", "rollback")
 
 
 class Registry:
@@ -50,14 +56,15 @@ class Registry:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Hold the right to write; sweep what a dead writer left behind.
+        """Hold the right to write; sweep what a dead writer left behind, and finish what it began.
 
         The kernel frees the lock when its holder dies, together with any process it forked.
 
         Raises:
             RegistryLockedError: another run holds it. There is no waiting.
+            OSError: the disk refused, or the folder is not ours to write.
         """
-        self._versions.mkdir(parents=True, exist_ok=True)
+        make_folder(self._versions)
         with (self.folder / ".lock").open("a") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -66,8 +73,10 @@ class Registry:
             self._locked = True
             try:
                 self._sweep()
+                self._mend()
                 yield
             finally:
+                self._sweep(ignore_errors=True)  # what failed is told by whoever failed
                 self._locked = False
 
     def staging(self) -> Path:
@@ -98,7 +107,7 @@ class Registry:
             sync(self._versions)
         if self.current() != version or not self.has(key):
             self._serve(version, "publish")
-        self._retire()
+        self.prune()
         return version
 
     def rollback(self, key: str | None = None) -> Path:
@@ -106,18 +115,62 @@ class Registry:
 
         Raises:
             ConfigError: there is no such version, or nothing to go back to.
+            OSError: the disk refused; `current` is a complete version all the same.
         """
         self._require_lock()
+        target = self.rollback_target(key)
+        self._serve(target, "rollback")
+        return target
+
+    def rollback_target(self, key: str | None = None) -> Path:
+        """Return the folder that `rollback` would put into service.
+
+        Raises:
+            ConfigError: as `rollback`.
+        """
         target = self.previous() if key is None else self._versions / _checked(key, "version key")
         if target is None or (key is None and target == self.current()):
             raise ConfigError(f"{self.folder} has no previous version; name one of {self._listed()}.")
         if not target.is_dir():
             raise ConfigError(f"{self.folder} has no version {target.name}; it has {self._listed()}.")
-        self._serve(target, "rollback")
         return target
 
+    def prune(self) -> list[Path]:
+        """Delete the `superfluous` versions; return where they were.
+
+        Raises:
+            OSError: the disk refused; no version is left in part.
+        """
+        self._require_lock()
+        superfluous = self.superfluous()
+        for version in superfluous:
+            self.delete(version)
+        return superfluous
+
+    def delete(self, version: Path) -> None:
+        """Delete one version, whatever it is good for.
+
+        Raises:
+            OSError: the disk refused; the version is whole or gone.
+        """
+        self._require_lock()
+        # Out of `versions` in one step first: a crash must not leave half a bundle under its name.
+        trash = self.staging()
+        version.rename(trash / version.name)
+        self._journal.append("delete", version.name)
+        shutil.rmtree(trash)
+
+    def superfluous(self) -> list[Path]:
+        """Return the folders of the versions beyond the `keep` newest, but for `current` and `previous`."""
+        in_service = (self.current(), self.previous())
+        return [version for version in self.versions()[self._keep :] if version not in in_service]
+
     def current(self) -> Path | None:
-        """Return the folder of the version in service; it stays valid while `current` moves on."""
+        """Return the folder of the version in service; it stays valid while `current` moves on.
+
+        Raises:
+            BundleError: `current` is there and no link, which no command of ours leaves behind.
+        """
         return self._linked("current")
 
     def previous(self) -> Path | None:
@@ -126,22 +179,26 @@ class Registry:
     def versions(self) -> list[Path]:
         """Return the versions' folders, newest first; one whose publishing was cut short comes last."""
         order = {entry["key"]: place for place, entry in enumerate(self.journal()) if entry["action"] == "publish"}
-        folders = self._versions.iterdir() if self._versions.is_dir() else ()
+        folders = (folder for folder in self._versions.iterdir() if folder.is_dir()) if self._versions.is_dir() else ()
         return sorted(folders, key=lambda folder: (order.get(folder.name, -1), folder.name), reverse=True)
 
     def has(self, key: str) -> bool:
         """Whether `key` is here and its publishing came to its end; after a crash half-way it did not."""
         version = self._versions / _checked(key, "version key")
-        return version.is_dir() and any(entry["key"] == key for entry in self.journal())
+        return version.is_dir() and self._last_action(key) in _SERVING
 
     def journal(self) -> list[dict[str, str]]:
-        """Return what was done, oldest first: `time` (UTC, ISO 8601), `action` (publish or rollback) and `key`."""
+        """Return what was done, oldest first: `time` (UTC, ISO 8601), `action` (publish, rollback or delete), `key`."""
         return self._journal.entries()
+
+    def served(self) -> list[str]:
+        """Return the key of the version put into service by each publish and rollback, oldest first."""
+        return [entry["key"] for entry in self.journal() if entry["action"] in _SERVING]
 
     def _serve(self, version: Path, action: str) -> None:
         before = self.current()
         # `previous` first: a crash between the two can then lose no version that was in service.
-        if before is not None and before != version:
+        if before is not None and before != version and before.is_dir():
             self._link("previous", before)
         self._link("current", version)
         self._journal.append(action, version.name)
@@ -155,24 +212,40 @@ class Registry:
         staged.rmdir()
 
     def _linked(self, name: str) -> Path | None:
+        link = self.folder / name
         try:
-            return self.folder / (self.folder / name).readlink()
+            return self.folder / link.readlink()
         except FileNotFoundError:
             return None
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+            raise BundleError(f"{link}: not a link; move it away, then name a version to roll back to.") from error
 
-    def _retire(self) -> None:
-        in_service = (self.current(), self.previous())
-        for version in self.versions()[self._keep :]:
-            if version not in in_service:
-                # Out of `versions` in one step first: a crash must not leave half a bundle under its name.
-                trash = self.staging()
-                version.rename(trash / version.name)
-                shutil.rmtree(trash)
+    def _mend(self) -> None:
+        current, served = self.current(), self.served()
+        if current not in self.versions():
+            return  # nothing in service, or nothing of ours: the next publish or rollback ends that
+        if served[-1:] != [current.name]:
+            known = self._last_action(current.name) in _SERVING
+            self._journal.append("rollback" if known else "publish", current.name)
+        previous = self.previous()
+        if previous is not None and (previous == current or not previous.is_dir()):
+            self._relink_previous([key for key in served if key != current.name and (self._versions / key).is_dir()])
 
-    def _sweep(self) -> None:
+    def _relink_previous(self, served: list[str]) -> None:
+        if served:
+            self._link("previous", self._versions / served[-1])
+        else:
+            (self.folder / "previous").unlink()
+
+    def _last_action(self, key: str) -> str | None:
+        return next((entry["action"] for entry in reversed(self.journal()) if entry["key"] == key), None)
+
+    def _sweep(self, ignore_errors: bool = False) -> None:
         # Staging is only made under the lock, which is ours now: whoever made these is gone.
         for stale in self.folder.glob(".staging-*"):
-            shutil.rmtree(stale)
+            shutil.rmtree(stale, ignore_errors=ignore_errors)
 
     def _require_lock(self) -> None:
         if not self._locked:

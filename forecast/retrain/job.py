@@ -1,7 +1,6 @@
 """One run: read, build features, make a bundle, judge it, publish it."""
 
 import json
-import shutil
 import sys
 from pathlib import Path
 
@@ -9,8 +8,9 @@ import polars as pl
 from rich.console import Console
 
 from forecast.bundle.load import Bundle
-from forecast.contracts.errors import ExitCode
+from forecast.contracts.errors import BundleError, ExitCode
 from forecast.contracts.version import key_of
+from forecast.registry.publish import publish_bundle
 from forecast.registry.store import Registry
 from forecast.retrain.config import JobConfig, Log, plain
 from forecast.retrain.gate import judge
@@ -73,10 +73,13 @@ def _publish(config: JobConfig, registry: Registry, bundle: Bundle, stage: Stage
     if not verdict["passed"]:
         stage.result = f"rejected: {verdict['reason']}"
         return ExitCode.REJECTED
-    with registry.lock():
-        staged = registry.staging()
-        shutil.copytree(bundle.folder, staged, dirs_exist_ok=True)
-        published = registry.publish(staged, bundle.manifest.bundle_id)
+    try:
+        with registry.lock():
+            published = publish_bundle(registry, bundle, verdict)
+    except BundleError as error:
+        stage.facts["gate"] = {"passed": False, "reason": str(error)}
+        stage.result = f"rejected: {error}"
+        return ExitCode.REJECTED
     stage.facts["published"] = published.name
     stage.result = f"{published} ({verdict['reason']})"
     return ExitCode.PUBLISHED

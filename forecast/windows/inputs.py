@@ -12,16 +12,8 @@ from forecast.features.gridded import Floats
 from forecast.features.holidays import holiday
 from forecast.features.static import static
 from forecast.windows.ahead import Ahead
+from forecast.windows.arrays import Inputs
 from forecast.windows.panel import Panel
-
-
-@dataclass(frozen=True, eq=False)
-class Inputs:
-    """Arrays in physical units, NaN = unknown: `past [B, C, L]`, `future [B, F, H]`, `static [B, S]`."""
-
-    past: Floats
-    future: Floats
-    static: Floats
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,6 +45,10 @@ class Constants:
             ahead or Ahead(),
         )
 
+    def static_of(self, spec: ForecastSpec) -> Floats:
+        """The static inputs that `spec` names, `[N, S]`: shifts (`forecast.adaptation`) are unknown, NaN."""
+        return np.pad(self.static, ((0, 0), (0, len(spec.static) - self.static.shape[1])), constant_values=np.nan)
+
     def clock(self, start: datetime, steps: int, spec: ForecastSpec) -> Floats:
         """The covariates of `spec.future` that a clock tells, in its order, per place: `[places, names, steps]`."""
         return np.stack([_told_by_clock(start, steps, spec, *place) for place in self.places])
@@ -78,7 +74,7 @@ def _told_by_clock(start: datetime, steps: int, spec: ForecastSpec, time_zone: s
 def inputs_at(panel: Panel, constants: Constants, spec: ForecastSpec, origin: int) -> Inputs:
     """Inputs of every entity for the forecast whose first step is `origin`; nothing from `origin` on is read."""
     past = panel.read(origin - spec.context_steps, origin).transpose(1, 0, 2)
-    return Inputs(np.ascontiguousarray(past), _future(panel.time(origin), constants, spec), constants.static)
+    return Inputs(np.ascontiguousarray(past), _future(panel.time(origin), constants, spec), constants.static_of(spec))
 
 
 def _future(start: datetime, constants: Constants, spec: ForecastSpec) -> Floats:

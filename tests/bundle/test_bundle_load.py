@@ -20,7 +20,7 @@ from forecast.bundle.load import load
 from forecast.bundle.manifest import NAME, Manifest, digest_of
 from forecast.bundle.session import MODEL
 from forecast.contracts.errors import BundleError
-from forecast.windows.inputs import Inputs
+from forecast.windows.arrays import Inputs
 
 shared_folder = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 

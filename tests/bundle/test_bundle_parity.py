@@ -22,7 +22,7 @@ from forecast.contracts.specs import ForecastSpec
 from forecast.models.graph import ForecastGraph
 from forecast.retrain.prepare import spec_of
 from forecast.windows.gather import Batch
-from forecast.windows.inputs import Inputs
+from forecast.windows.arrays import Inputs
 
 BATCHES = (1, 2, 7, 256)
 
