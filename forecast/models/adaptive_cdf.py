@@ -15,10 +15,11 @@ from forecast.contracts.specs import ForecastSpec
 from forecast.models.ahead import AheadScaler, Drivers, has_drivers
 from forecast.models.base import CdfModel, ModelConfig
 from forecast.models.cdf import Cdf, quantiles_of
+from forecast.models.course import HourlyCourse
+from forecast.models.days import Days
 from forecast.models.grid import Grid
 from forecast.models.known import JobOutlook, has_outlook
 from forecast.models.scaling import Scaled, Scaler
-from forecast.models.skip import LinearSkip
 from forecast.models.summary import Summary
 
 #: The window's shape reaches the network as its last steps and means of equal blocks.
@@ -74,11 +75,10 @@ class AdaptiveCdf(CdfModel):
         self.targets = len(spec.targets)
         self.steps = _decoded(spec.horizon_steps, config.points)
         self.scaler = Scaler(spec)
-        self.skip = LinearSkip(spec)
         self.known = AheadScaler(spec)
         self.drivers = Drivers(spec) if has_drivers(spec) else None
         self.summary = Summary(spec, skus, self.known.size)
-        self.grid = Grid(spec, torch.tensor(self.steps))
+        self.grid = Grid(spec)
         state = self.summary.size + self.targets
         self.state = nn.Sequential(nn.Linear(state, config.hidden), nn.ReLU(), nn.Linear(config.hidden, config.hidden))
         self.shape = Shape(config, spec, state) if config.width else None
@@ -107,24 +107,35 @@ class AdaptiveCdf(CdfModel):
         self.at: Tensor
         self.register_buffer("hats", _between(self.steps), persistent=False)
         self.register_buffer("at", torch.tensor(self.steps), persistent=False)
+        self.course = HourlyCourse(spec)
+        self.days = Days(spec, self.at, self.hats)
 
     def forward(self, past: Tensor, future: Tensor, static: Tensor) -> Tensor:
-        return torch.matmul(quantiles_of(self.cdf(past, future, static), self.levels), self.hats)
+        cdf, ahead = self._told(past, future, static)
+        return torch.matmul(quantiles_of(cdf, self.levels), self.hats) + (ahead * cdf.unit)[:, :, None]
 
     def cdf(self, past: Tensor, future: Tensor, static: Tensor) -> Cdf:
-        scaled = self.scaler(past, static)
+        cdf, ahead = self._told(past, future, static)
+        return cdf._replace(shift=ahead[:, :, self.at])
+
+    def _told(self, past: Tensor, future: Tensor, static: Tensor) -> tuple[Cdf, Tensor]:
+        """The CDF but for what recurs every hour, and that, in typical scales, `[B, T, H]`."""
+        scaled, recurring = self.course(self.scaler(past, static))
         ahead = self.known(future, scaled)
         summary = self.summary(scaled, ahead, static)
         values = self.grid(scaled)
+        said = self.days(scaled, future)
         centres, told = self.jobs.look(scaled, ahead, summary) if self.jobs is not None else (None, None)
         step, shape = self._steps(scaled, ahead, summary, told)
         features = self.cells(self.grid.cells(values, scaled), shape)
         weights = (self.start + self.bend(step)).unflatten(2, (self.targets, -1)).permute(0, 2, 3, 1)
-        logits = torch.matmul(features, weights) + self._normal(values, scaled, ahead, summary, told, step)
+        logits = torch.matmul(features, weights) + self._normal(values, said.median, scaled, ahead, summary, told, step)
         if self.jobs is not None and centres is not None and told is not None:
             logits = logits + self.jobs(values, scaled, centres, told[..., 0], step)
-        logits = logits + self.grid.daily(values, scaled) * self.daily(step).transpose(1, 2)[:, :, None]
-        return self._cdf(values, torch.softmax(logits, dim=2), scaled)
+        if self.days.days:
+            daily = self.grid.daily(values, said.paths, said.weights)
+            logits = logits + daily * self.daily(step).transpose(1, 2)[:, :, None]
+        return self._cdf(values, torch.softmax(logits, dim=2), scaled), recurring * scaled.spread[:, : self.targets]
 
     def _steps(
         self, scaled: Scaled, ahead: Tensor, summary: Tensor, told: Tensor | None
@@ -143,14 +154,20 @@ class AdaptiveCdf(CdfModel):
         return self.step(step), shape
 
     def _normal(
-        self, values: Tensor, scaled: Scaled, ahead: Tensor, summary: Tensor, told: Tensor | None, step: Tensor
+        self,
+        values: Tensor,
+        median: Tensor,
+        scaled: Scaled,
+        ahead: Tensor,
+        summary: Tensor,
+        told: Tensor | None,
+        step: Tensor,
     ) -> Tensor:
-        """Log of a normal density about the linear forecast and of the cell's width, `[B, T, K - 1, P]`.
+        """Log of a normal density about `median [B, T, H]` and of the cell's width, `[B, T, K - 1, P]`.
 
         As a square, not multiplied out: a sharp density far from its centre would lose its digits to cancellation.
         """
         centre = ((values[:, :, 1:] + values[:, :, :-1]) / 2).clamp(-_FARTHEST, _FARTHEST)[..., None]
-        median = self.skip(scaled.z)
         if self.drivers is not None:
             median = median + self.drivers(ahead, scaled)
         median = median[:, :, self.at]
@@ -167,7 +184,8 @@ class AdaptiveCdf(CdfModel):
         physical = values * spread + loc
         widths = physical.diff(dim=2)
         evenly = (widths / widths.sum(2, keepdim=True))[..., None]
-        return Cdf(physical, (1 - _ANYWHERE) * masses + _ANYWHERE * evenly, unit)
+        told = (1 - _ANYWHERE) * masses + _ANYWHERE * evenly
+        return Cdf(physical, told, unit, torch.zeros_like(told[:, :, 0]))
 
     def _start(self, spec: ForecastSpec, size: int) -> Tensor:
         """Weights before training `[P, T · size]`: persistence that fades, and the context's distribution."""

@@ -14,11 +14,13 @@ class Cdf(NamedTuple):
         values: `[B, T, K]`, ascending, in units of `unit`.
         masses: `[B, T, K - 1, P]`, the probability between neighbouring values; sums to one along K.
         unit: `[B, T, 1]`, the typical scale of the target.
+        shift: `[B, T, P]`, added to the values at each step, in units of `unit`.
     """
 
     values: Tensor
     masses: Tensor
     unit: Tensor
+    shift: Tensor
 
 
 def quantiles_of(cdf: Cdf, levels: Sequence[float]) -> Tensor:
@@ -32,4 +34,4 @@ def quantiles_of(cdf: Cdf, levels: Sequence[float]) -> Tensor:
     below, masses = above - cdf.masses, cdf.masses.clamp(min=1e-12)
     shares = [((level - below) / masses).clamp(0.0, 1.0) for level in levels]
     found = torch.cat([torch.matmul(widths, share) for share in shares], dim=2)
-    return (found + cdf.values[:, :, :1, None]) * cdf.unit[:, :, None]
+    return (found + cdf.values[:, :, :1, None] + cdf.shift[:, :, None]) * cdf.unit[:, :, None]

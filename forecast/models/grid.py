@@ -44,8 +44,7 @@ class Grid(nn.Module):
     features = 13
     KERNEL, NEWEST, SHARES = 0, 1, slice(2, 5)
 
-    def __init__(self, spec: ForecastSpec, steps: Tensor) -> None:
-        """`steps [P]` of the horizon are those at which `daily` is asked for."""
+    def __init__(self, spec: ForecastSpec) -> None:
         super().__init__()
         self.targets = len(spec.targets)
         stride = max(spec.context_steps // _SAMPLED, 1)
@@ -54,7 +53,6 @@ class Grid(nn.Module):
         constants = {
             "sampled": sampled,
             "recent": (back < torch.tensor(_DAYS) * spec.day_steps).float(),
-            "same_time": _same_time(spec, steps),
             "ranks": torch.linspace(0, 1, _RANKED),
             "even": torch.linspace(0, 1, _EVEN),
             "near": torch.tensor(_NEAR),
@@ -66,7 +64,6 @@ class Grid(nn.Module):
 
     sampled: Tensor
     recent: Tensor
-    same_time: Tensor
     ranks: Tensor
     even: Tensor
     near: Tensor
@@ -135,28 +132,19 @@ class Grid(nn.Module):
         ranks: Tensor = torch.matmul(below, seen[..., None] * self.recent) / count
         return ranks
 
-    def daily(self, values: Tensor, scaled: Scaled) -> Tensor:
-        """Log share of the context's days that were in each cell at the time of each step, `[B, T, K - 1, P]`.
+    def daily(self, values: Tensor, paths: Tensor, weights: Tensor) -> Tensor:
+        """Log share of the days that lead to each cell, `[B, T, K - 1, P]`; alike for all cells where there is no day.
 
-        Alike for all cells where the context is shorter than a day.
+        Args:
+            values: `[B, T, K]`.
+            paths, weights: `[B, T, D, P]`, where each day leads and how much it counts.
         """
-        z = scaled.z[:, : self.targets, self.same_time]
-        seen = scaled.seen[:, : self.targets, self.same_time]
         below = torch.zeros_like(values)[..., None]
-        for day in range(z.shape[2]):
-            below = below + _below(z[:, :, None, day], values[..., None], _DAILY_BLUR) * seen[:, :, None, day]
-        count = seen.sum(2, keepdim=True).clamp(min=1.0)
-        return ((below / count).diff(dim=2) + _UNSEEN).log()
+        for day in range(paths.shape[2]):
+            below = below + _below(paths[:, :, None, day], values[..., None], _DAILY_BLUR) * weights[:, :, None, day]
+        return (below.diff(dim=2) + _UNSEEN).log()
 
 
 def _below(seen: Tensor, values: Tensor, blur: float) -> Tensor:
     """How much of what was seen lies below `values`, 0 to 1."""
     return ((values - seen) / blur + 0.5).clamp(0.0, 1.0)
-
-
-def _same_time(spec: ForecastSpec, steps: Tensor) -> Tensor:
-    """Steps of the context at the time of day of `steps [P]`, and an hour before and after, `[3 · days, P]`."""
-    hour, days = max(3600 // spec.step_s, 1), spec.context_steps // spec.day_steps
-    lags = spec.day_steps * torch.arange(1, days + 1)[:, None] - torch.tensor([-hour, 0, hour])
-    place = spec.context_steps - lags.reshape(-1, 1) + steps % spec.day_steps
-    return place.clamp(0, spec.context_steps - 1)

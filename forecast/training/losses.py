@@ -37,7 +37,7 @@ def crps(cdf: Cdf, target: Tensor) -> Tensor:
     """
     known = ~torch.isnan(target)
     low, high = cdf.values[:, :, :-1, None], cdf.values[:, :, 1:, None]
-    truth = torch.where(known, target / cdf.unit, cdf.values[:, :, :1])[:, :, None]
+    truth = torch.where(known, target / cdf.unit - cdf.shift, cdf.values[:, :, :1])[:, :, None]
     above = cdf.masses.cumsum(2)
     right = 1 - ((truth - low) / (high - low).clamp(min=1e-9)).clamp(0.0, 1.0)
     squared = above * (above - cdf.masses) + cdf.masses * cdf.masses / 3

@@ -71,7 +71,7 @@ def random_cdf(seed: int, cells: int) -> tuple[Cdf, np.ndarray, np.ndarray]:
     random = np.random.default_rng(seed)
     values, masses = np.sort(random.normal(size=cells + 1)), random.dirichlet(np.ones(cells))
     parts = (torch.tensor(values)[None, None], torch.tensor(masses)[None, None, :, None], torch.ones(1, 1, 1))
-    return Cdf(*parts), values, np.concatenate([[0.0], masses.cumsum()])
+    return Cdf(*parts, torch.zeros(1, 1, 1)), values, np.concatenate([[0.0], masses.cumsum()])
 
 
 @hypothesis_settings(deadline=None)
@@ -96,14 +96,14 @@ def test_crps_is_twice_the_mean_pinball_loss_over_all_levels(seed: int, truth: f
 
 def test_crps_counts_observed_steps_only_in_the_targets_unit() -> None:
     masses = torch.ones(1, 1, 1, 2)
-    cdf = Cdf(torch.tensor([[[2.0, 2.0]]]), masses, torch.full((1, 1, 1), 100.0))  # certain of 200 W
+    cdf = Cdf(torch.tensor([[[2.0, 2.0]]]), masses, torch.full((1, 1, 1), 100.0), torch.zeros(1, 1, 2))  # 200 W
     assert crps(cdf, torch.tensor([[[500.0, torch.nan]]])).item() == pytest.approx(3.0)
     assert crps(cdf, torch.full((1, 1, 2), torch.nan)).item() == 0.0
 
 
 def test_crps_of_a_point_on_a_cell_without_width_has_a_finite_gradient() -> None:
     logits = torch.zeros(1, 1, 3, 1, requires_grad=True)
-    cdf = Cdf(torch.tensor([[[0.0, 1.0, 1.0, 2.0]]]), logits.softmax(2), torch.ones(1, 1, 1))
+    cdf = Cdf(torch.tensor([[[0.0, 1.0, 1.0, 2.0]]]), logits.softmax(2), torch.ones(1, 1, 1), torch.zeros(1, 1, 1))
     crps(cdf, torch.ones(1, 1, 1)).backward()
     assert logits.grad is not None
     assert torch.isfinite(logits.grad).all()
