@@ -1,0 +1,190 @@
+"""The outlook of jobs: how long they run by what is known of past ones, and the same bits in training and serving."""
+
+from datetime import datetime, timedelta
+
+import numpy as np
+import polars as pl
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.testing import assert_allclose, assert_array_equal
+from trees import MONDAY, node, tree_of
+
+from forecast.contracts.specs import ForecastSpec
+from forecast.contracts.tables import JOB_SCHEDULE
+from forecast.features.outlook import OUTLOOK_NAMES
+from forecast.windows.ahead import Ahead
+from forecast.windows.gather import Windows
+from forecast.windows.inputs import Constants, inputs_at
+from forecast.windows.panel import Panel
+
+TREE = tree_of(node("a", parent="rack"), node("b", parent="rack"), node("rack", "rack"))
+ENTITIES = {name: index for index, name in enumerate(TREE.entities)}
+#: A horizon longer than a day, in hours.
+SPEC = ForecastSpec(3600, 8, 36, ("power_w",), ("power_w",), (0.1, 0.5, 0.9), ("scheduled_power_w", *OUTLOOK_NAMES))
+STEPS = 30 * 24
+NOTHING = Panel(
+    MONDAY, SPEC.step_s, SPEC.past, TREE.entities, (np.full((1, len(ENTITIES), STEPS), np.nan, np.float32),)
+)
+
+
+def moment(hours: float) -> datetime:
+    return MONDAY + timedelta(hours=hours)
+
+
+def row(
+    job: str, entity: str, status: str, known: float, start: float, end: float, power_w: float | None = 1000.0
+) -> dict[str, object]:
+    """Times in hours after Monday."""
+    times = {"start_time": moment(start), "end_time": moment(end), "available_at": moment(known)}
+    return {
+        "job_id": job,
+        "entity_id": entity,
+        "kind": "training",
+        "status": status,
+        **times,
+        "planned_power_w": power_w,
+    }
+
+
+def ran(job: str, entity: str, start: float, end: float, limit: float) -> list[dict[str, object]]:
+    """A job that was believed to run to its limit until it ended."""
+    return [
+        row(job, entity, "running", start, start, start + limit),
+        row(job, entity, "done", end, start, end),
+    ]
+
+
+def told(hour: int, rows: list[dict[str, object]], entity: str = "a") -> dict[str, np.ndarray]:
+    """By name, what is told at an hour after Monday, `[H]`."""
+    jobs = pl.LazyFrame(rows, schema=dict(JOB_SCHEDULE.required))
+    constants = Constants.of(TREE, TREE.skus, Ahead.of(TREE, SPEC, jobs, None))
+    future = inputs_at(NOTHING, constants, SPEC, hour).future[ENTITIES[entity]]
+    return dict(zip(SPEC.future, future, strict=True))
+
+
+#: Sixty jobs of one hour that had asked for two; all over by Thursday.
+HASTY = [each for number in range(60) for each in ran(f"past-{number}", "b", number, number + 1, 2.0)]
+NOW = 96
+
+
+def test_where_no_job_was_ever_seen_to_end_limits_are_believed() -> None:
+    found = told(NOW, [row("job", "a", "running", 90, 90, 110)])
+    assert_array_equal(found["expected_power_w"], found["scheduled_power_w"])
+    assert_array_equal(found["running_power_w"], found["scheduled_power_w"])
+    assert found["expected_busy_ratio"].tolist() == [1.0] * 14 + [0.0] * 22
+
+
+def test_jobs_that_ended_at_half_their_limit_tell_that_the_next_will() -> None:
+    found = told(NOW, [*HASTY, row("job", "a", "running", NOW, NOW, NOW + 20)])
+    assert_array_equal(found["scheduled_power_w"][:20], 1000.0)
+    assert_array_equal(found["expected_power_w"][:10], 1000.0)
+    assert (found["expected_power_w"][12:] < 100).all()
+    assert_allclose(found["expected_busy_ratio"], found["expected_power_w"] / 1000, atol=1e-5)
+
+
+def test_a_job_past_the_usual_end_has_survived_it() -> None:
+    found = told(NOW, [*HASTY, row("job", "a", "running", NOW - 14, NOW - 14, NOW + 6)])
+    assert_array_equal(found["expected_power_w"][:6], 1000.0)
+
+
+def test_what_was_learnt_after_the_forecast_time_counts_for_nothing() -> None:
+    job = row("job", "a", "running", 1, 1, 25)
+    early, alone = told(2, [*HASTY, job]), told(2, [HASTY[0], HASTY[1], HASTY[2], job])
+    for name in OUTLOOK_NAMES:
+        assert_array_equal(early[name], alone[name])
+
+
+def test_a_queued_job_moves_up_as_the_one_before_it_ends_early() -> None:
+    rows = [
+        *HASTY,
+        row("first", "a", "running", NOW, NOW, NOW + 20),
+        row("next", "a", "queued", NOW, NOW + 20, NOW + 60, 400.0),
+    ]
+    found = told(NOW, rows)
+    assert_array_equal(found["scheduled_power_w"][:20], 1000.0)
+    assert_array_equal(found["running_power_w"][:10], 1000.0)
+    assert (found["running_power_w"][12:] < 100).all()
+    assert (found["expected_power_w"][12:20] < 450).all()
+    assert (found["expected_busy_ratio"][:36] > 0.99).all(), "one or the other runs"
+    assert_array_equal(found["expected_power_w"][21:36], 400.0)
+
+
+def test_a_queued_job_behind_nobody_waits_for_its_time() -> None:
+    found = told(NOW, [*HASTY, row("next", "a", "queued", NOW, NOW + 5, NOW + 60)])
+    assert found["expected_power_w"][:6].tolist() == [0, 0, 0, 0, 0, 1000]
+    assert found["running_power_w"].tolist() == [0] * 36
+
+
+def test_a_job_on_several_servers_waits_for_the_last_of_those_before_it() -> None:
+    rows = [
+        *HASTY,
+        row("sure", "a", "running", NOW - 14, NOW - 14, NOW + 6),
+        row("hasty", "b", "running", NOW, NOW, NOW + 4),
+        *(row("wide", entity, "queued", NOW, NOW + 6, NOW + 30) for entity in "ab"),
+    ]
+    assert_allclose(told(NOW, rows, "b")["expected_power_w"][2:6], [0, 0, 0, 0], atol=200)
+    assert told(NOW, rows, "rack")["expected_power_w"][6] == 2000.0
+
+
+def test_unknown_power_leaves_the_busy_share_known() -> None:
+    found = told(NOW, [row("job", "a", "running", NOW, NOW, NOW + 4, None)], "rack")
+    assert np.isnan(found["expected_power_w"][:4]).all()
+    assert found["expected_busy_ratio"][:5].tolist() == [0.5] * 4 + [0.0]
+
+
+def test_what_is_usual_is_the_mean_of_the_days_before_at_that_time() -> None:
+    """From Monday 10:00 to 12:00 and Tuesday 10:00 to 11:00, seen on Thursday at 00:00: three days were known."""
+    rows = [*ran("one", "a", 10, 12, 20.0), *ran("two", "a", 34, 35, 5.0)]
+    found = told(72 + 10, rows, "rack")
+    expected = np.zeros(36)
+    expected[[0, 24]], expected[[1, 25]] = 2000 / 3, 1000 / 3
+    assert_allclose(found["usual_power_w"], expected, rtol=1e-6)
+    assert_allclose(found["usual_busy_ratio"], expected / 2000, rtol=1e-6)
+
+
+def test_nothing_is_usual_before_a_day_was_known() -> None:
+    found = told(20, ran("one", "a", 10, 12, 20.0))
+    assert np.isnan(found["usual_power_w"]).all()
+    assert (found["expected_power_w"] == 0).all()
+
+
+HOURS = st.floats(-30, 600).map(lambda hours: round(hours * 3600) / 3600)
+ROWS = st.lists(
+    st.tuples(
+        st.sampled_from(["a", "b", "rack"]),
+        HOURS,
+        HOURS,
+        st.floats(0.1, 300),
+        st.one_of(st.none(), st.floats(0, 1e8)),
+        st.sampled_from(["1", "2", "3", "4"]),
+        st.sampled_from(["queued", "running", "running", "done", "failed"]),
+    ),
+    max_size=60,
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(ROWS, st.lists(st.integers(8, STEPS - 36), min_size=1, max_size=20), st.integers(0, 99))
+def test_training_and_serving_know_the_same_bits(rows: list[tuple], origins: list[int], seed: int) -> None:
+    table = [
+        row(job, entity, status, known, start, start + length, power)
+        for entity, known, start, length, power, job, status in rows
+    ]
+    jobs = pl.LazyFrame(table, schema=dict(JOB_SCHEDULE.required))
+    constants = Constants.of(TREE, TREE.skus, Ahead.of(TREE, SPEC, jobs, None))
+    windows = Windows(NOTHING, constants, SPEC, torch.device("cpu"))
+    entity = torch.from_numpy(np.random.default_rng(seed).integers(0, len(ENTITIES), len(origins)))
+    batch = windows.batch(entity, torch.tensor(origins)).future.numpy()
+    for at, (which, origin) in enumerate(zip(entity.tolist(), origins, strict=True)):
+        served = inputs_at(NOTHING, constants, SPEC, origin).future[which]
+        assert_array_equal(batch[at], served)
+        by_name = dict(zip(SPEC.future, served, strict=True))
+        busy = by_name["expected_busy_ratio"][~np.isnan(by_name["expected_busy_ratio"])]
+        assert ((busy >= 0) & (busy <= 1)).all()
+
+
+def test_a_parent_expects_what_its_leaves_expect() -> None:
+    rows = [*HASTY, row("x", "a", "running", NOW, NOW, NOW + 20), row("y", "b", "queued", NOW, NOW + 3, NOW + 9, 300.0)]
+    found = {name: told(NOW, rows, name)["expected_power_w"] for name in ENTITIES}
+    assert_allclose(found["rack"], found["a"] + found["b"], rtol=1e-6)
