@@ -86,17 +86,20 @@ def peers(task: str, name: str) -> list[Callable[[], Peer]]:
 
     None where they have nothing to say: PatchTST and AutoETS cannot be told what comes.
     """
-    if name == "naive" and TASKS[task].shared_time is not None:  # entities that were never seen
-        return [PooledPersistence]
     if name == "naive":
-        return [partial(Naive, season_h) for season_h in (0, *TASKS[task].seasons_h)]
+        return _naive(task)
     if name == "ets":
         return [] if TASKS[task].told else [_ets]
     if name == "lightgbm":
         return [lambda: _lightgbm(_LIGHTGBM[task])]
-    if task not in _NEURAL[name]:
-        return []
-    return [lambda: _neural(_LIBRARY_NAMES[name], _NEURAL[name][task])]
+    settings = _NEURAL[name].get(task)
+    return [] if settings is None else [lambda: _neural(_LIBRARY_NAMES[name], settings)]
+
+
+def _naive(task: str) -> list[Callable[[], Peer]]:
+    if TASKS[task].shared_time is not None:  # entities that were never seen
+        return [PooledPersistence]
+    return [partial(Naive, season_h) for season_h in (0, *TASKS[task].seasons_h)]
 
 
 def _ets() -> Peer:

@@ -103,10 +103,9 @@ def of_told(past: Floats, told: Floats, ahead: NDArray[np.int64]) -> Floats:
     """
     path = np.concatenate([past, told], axis=1)
     at = past.shape[1] + ahead
-    columns = [np.take_along_axis(told, ahead, axis=1)]
-    for smooth in (path, *(_lagged(path, steps) for steps in _CONSTANTS)):
-        columns.append(np.take_along_axis(smooth, at, axis=1) - smooth[:, past.shape[1] - 1, None])
-    return np.stack(columns, axis=-1)
+    followed = (path, *(_lagged(path, steps) for steps in _CONSTANTS))
+    moved = [np.take_along_axis(smooth, at, axis=1) - smooth[:, past.shape[1] - 1, None] for smooth in followed]
+    return np.stack([np.take_along_axis(told, ahead, axis=1), *moved], axis=-1)
 
 
 def mean(values: Floats, axis: int = -1) -> Floats:

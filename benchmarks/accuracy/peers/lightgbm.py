@@ -43,7 +43,7 @@ class LightGBM(Peer):
         leaves: int = 31,
         in_leaf: int = 100,
         features_share: float = 1.0,
-        threads: int = 2,
+        threads: int = 1,
         strangers: bool = False,
     ) -> None:
         self.strangers = strangers

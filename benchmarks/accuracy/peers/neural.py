@@ -1,6 +1,7 @@
 """NHITS, PatchTST and TiDE as neuralforecast has them, with its multi-quantile loss: a model per target.
 
-They are told the target, and what the task tells ahead; PatchTST cannot be told. A gap longer than six hours is not filled: a series ends there, and another begins.
+They are told the target, and what the task tells ahead; PatchTST cannot be told. A gap longer than six hours is not
+filled: a series ends there, and another begins.
 """
 
 import logging
