@@ -58,4 +58,6 @@ def random_inputs(spec: ForecastSpec, rows: int, seed: int = 0, missing: float =
     level = torch.randint(0, 8, (rows,), generator=random)
     sku = torch.randint(0, SKUS + 1, (rows,), generator=random)
     static = torch.stack([limit, torch.full((rows,), 88.0), level.float(), sku.float()], dim=1)
-    return past, future, static
+    shifts = torch.randn((rows, len(spec.static) - static.shape[1]), generator=random) / 3
+    shifts[::2] = torch.nan  # half of the windows are not adapted
+    return past, future, torch.cat([static, shifts], dim=1)

@@ -26,7 +26,8 @@ def export(graph: ForecastGraph, example: Batch, folder: Path) -> float:
 
     Args:
         graph: on the CPU, in evaluation mode.
-        example: at least two windows; they become the golden vectors, some of their values made unknown.
+        example: at least two windows; they become the golden vectors, some of their values made unknown, some
+            of their quantiles shifted.
 
     Returns:
         The largest relative difference between PyTorch and ONNX Runtime on the golden vectors.
@@ -49,7 +50,9 @@ def export(graph: ForecastGraph, example: Batch, folder: Path) -> float:
     assert program is not None  # noqa: S101 - as dynamo=True promises
     program.save(path, external_data=False)
     onnx.checker.check_model(path)
-    inputs = Inputs(*(part.numpy() for part in (_punctured(example.past), example.future, example.static)))
+    inputs = Inputs(
+        *(part.numpy() for part in (_punctured(example.past), example.future, _shifted(example.static, graph)))
+    )
     expected = torch_outputs(graph, inputs)
     write_golden(folder, inputs, expected)
     actual = Session(path.read_bytes()).run(inputs)
@@ -66,6 +69,15 @@ def torch_outputs(graph: ForecastGraph, inputs: Inputs) -> Outputs:
 def operators(folder: Path) -> list[str]:
     """The ONNX operators that `model.onnx` uses, sorted."""
     return sorted({node.op_type for node in onnx.load(folder / MODEL).graph.node})
+
+
+def _shifted(static: Tensor, graph: ForecastGraph) -> Tensor:
+    """Static inputs with shifts of the quantiles (`forecast.adaptation`) in every second window."""
+    columns = graph.calibration.shifts
+    shifts = torch.linspace(-0.8, 0.8, max(len(columns), 1))[: len(columns)]
+    shifted = static.clone()
+    shifted[1::2, columns] = shifts
+    return shifted
 
 
 def _punctured(past: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Split conformal offsets per level of the fleet tree, target, part of the horizon, and quantile."""
+"""Conformal calibration per level of the fleet tree, target, part of the horizon, and quantile."""
 
 import numpy as np
 import torch
@@ -8,59 +8,109 @@ from torch import Tensor
 from forecast.contracts.signals import LEVELS
 from forecast.contracts.specs import ForecastSpec
 from forecast.models.base import QuantileModel
-from forecast.models.quantiles import reach
+from forecast.models.recalibrate import PARTS, beyond_unit, normal_scores, part_steps, score
 from forecast.windows.gather import Gatherer
 
-#: The horizon is calibrated in this many equal parts.
-PARTS = 8
+__all__ = ["HALF_TRUSTED", "PARTS", "fit_offsets", "newest"]
 
 #: A group's own offset counts half when it holds this many independent windows; the rest is the offset over all groups.
 HALF_TRUSTED = 20.0
 
+#: Calibration narrows half of what it should where it was fitted on so many days, a season: what a few weeks find too
+#: wide the next one needs. It widens in full.
+_HALF_NARROWED_DAYS = 90.0
+
+#: The training range is looked at so many lengths of the validation range back.
+_BACK = 4
+
 
 @torch.no_grad()
-def fit_offsets(model: QuantileModel, windows: Gatherer, pairs: Tensor) -> Tensor:
-    """Offsets `[G, T, Q, H]` that make each quantile cover its share of `pairs`, in units of `reach`.
+def fit_offsets(model: QuantileModel, windows: Gatherer, pairs: Tensor, trained: Tensor | None = None) -> Tensor:
+    """Offsets `[G, T, Q, H]` in normal scores that make each quantile cover its share of `pairs`.
 
-    G counts the level codes, 0 for unknown. For level q the offset is the q-quantile of (y - quantile) / reach: the
-    normalised, one-sided form of conformalised quantile regression (Romano, Patterson and Candès, 2019). Windows of one
-    entity on one day tell much the same; a group with few such days leans on all groups together.
+    G counts the level codes, 0 for unknown. For level q the offset is the q-quantile of the scores at which the model's
+    quantiles held what came, less the score of q: distributional conformal prediction (Chernozhukov, Wüthrich and Zhu,
+    2021), fitted once. Windows of one entity on one day tell much the same; a group with few such days leans on all
+    groups together.
 
     Args:
         model: in evaluation mode.
         pairs: `[M, 2]` of (entity, origin), none of which the model was trained on.
+        trained: likewise, of the training range; they count as much as `pairs` together. A few days of validation say
+            more of those days than of the days to come.
     """
-    errors = torch.cat([_errors(model, windows, chunk) for chunk in pairs.split(512)]).cpu().numpy()
-    level = windows.level_code[pairs[:, 0]].cpu().numpy()
-    days = torch.stack([pairs[:, 0], pairs[:, 1] // windows.spec.day_steps], 1).cpu().numpy()
-    pooled = _offsets(errors, windows.spec)
+    parts = [_scored(model, windows, each) for each in (pairs, trained) if each is not None and len(each)]
+    scores, level, weight = (np.concatenate(columns) for columns in zip(*parts, strict=True))
+    day = (pairs[:, 1] // windows.spec.day_steps).cpu().numpy()
+    code_of_pair = windows.level_code[pairs[:, 0]].cpu().numpy()
+    entity_days = torch.stack([pairs[:, 0], pairs[:, 1] // windows.spec.day_steps], 1).cpu().numpy()
+    pooled = _offsets(scores, weight, windows.spec)
     offsets = np.repeat(pooled[None], len(LEVELS) + 1, axis=0)
     for code in np.unique(level):
         group = level == code
-        independent = len(np.unique(days[group], axis=0))
+        independent = len(np.unique(entity_days[code_of_pair == code], axis=0))
         trust = independent / (independent + HALF_TRUSTED)
-        offsets[code] = trust * _offsets(errors[group], windows.spec) + (1 - trust) * pooled
-    return torch.from_numpy(offsets).float()
+        offsets[code] = trust * _offsets(scores[group], weight[group], windows.spec) + (1 - trust) * pooled
+    days = len(np.unique(day))
+    return torch.from_numpy(_cautious(offsets, days / (days + _HALF_NARROWED_DAYS), windows.spec)).float()
 
 
-def _errors(model: QuantileModel, windows: Gatherer, pairs: Tensor) -> Tensor:
-    """(target - quantile) / reach, `[M, T, Q, H]`, NaN where not observed."""
+def newest(trained: Tensor, validation: Tensor) -> Tensor:
+    """Of the pairs `[M, 2]` of the training range, those of the same entities not long before the validation range.
+
+    Where entities are validated that were never trained on, none: what is learnt by heart says nothing of strangers.
+    """
+    first, last = validation[:, 1].min(), validation[:, 1].max()
+    near = trained[:, 1] >= first - _BACK * (last - first)
+    return trained[near & torch.isin(trained[:, 0], validation[:, 0])]
+
+
+def _cautious(offsets: NDArray[np.float64], trust: float, spec: ForecastSpec) -> NDArray[np.float64]:
+    """Offsets `[G, T, Q, H]` whose central intervals narrow by the share `trust` of what they would."""
+    mirrored = offsets[:, :, ::-1]
+    centre, outward = (offsets + mirrored) / 2, (offsets - mirrored) / 2
+    side = np.sign(normal_scores(spec.quantile_levels).numpy())[:, None]
+    kept: NDArray[np.float64] = centre + outward * np.where(outward * side < 0, trust, 1.0)
+    return kept
+
+
+def _scored(
+    model: QuantileModel, windows: Gatherer, pairs: Tensor
+) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.float64]]:
+    """Scores `[M, T, H]`, NaN where not observed; level codes `[M]`; and weights `[M]`, which sum to one."""
+    scores = torch.cat([_scores(model, windows, chunk) for chunk in pairs.split(512)]).cpu().numpy()
+    return scores, windows.level_code[pairs[:, 0]].cpu().numpy(), np.full(len(pairs), 1 / len(pairs))
+
+
+def _scores(model: QuantileModel, windows: Gatherer, pairs: Tensor) -> Tensor:
     batch = windows.batch(pairs[:, 0], pairs[:, 1])
     raw = model(batch.past, batch.future, batch.static)
-    return (batch.target[:, :, None] - raw) / reach(raw, windows.spec.quantile_levels)
+    unit = beyond_unit(batch.past[:, : len(windows.spec.targets)])
+    return score(batch.target, raw, unit, normal_scores(windows.spec.quantile_levels).to(raw))
 
 
-def _offsets(errors: NDArray[np.float32], spec: ForecastSpec) -> NDArray[np.float64]:
-    """`[T, Q, H]` from `[M, T, Q, H]`: one value per part of the horizon; 0 where nothing was observed."""
-    offsets = np.zeros(errors.shape[1:])
-    for part in np.array_split(np.arange(spec.horizon_steps), PARTS):
-        if not part.size:
-            continue
-        block = errors[..., part]
-        for target in range(errors.shape[1]):
-            seen = ~np.isnan(block[:, target, 0])
-            for index, level in enumerate(spec.quantile_levels):
-                values = block[:, target, index][seen]
-                if values.size:
-                    offsets[target, index, part] = np.quantile(values, level)
+def _offsets(scores: NDArray[np.float32], weight: NDArray[np.float64], spec: ForecastSpec) -> NDArray[np.float64]:
+    """`[T, Q, H]` from `[M, T, H]`: one value per part of the horizon; 0 where nothing was observed."""
+    normal = normal_scores(spec.quantile_levels).numpy()
+    offsets = np.zeros((scores.shape[1], len(normal), spec.horizon_steps))
+    width = part_steps(spec.horizon_steps)
+    for begin in range(0, spec.horizon_steps, width):
+        part = slice(begin, begin + width)
+        for target in range(scores.shape[1]):
+            block = scores[:, target, part]
+            seen = ~np.isnan(block)
+            if seen.any():
+                counts = np.broadcast_to(weight[:, None], block.shape)[seen]
+                found = _quantiles(block[seen], counts, spec.quantile_levels) - normal
+                offsets[target, :, part] = found[:, None]
     return offsets
+
+
+def _quantiles(
+    values: NDArray[np.float32], weight: NDArray[np.float64], levels: tuple[float, ...]
+) -> NDArray[np.float64]:
+    """Weighted quantiles, linear between the middles of the values' shares."""
+    order = np.argsort(values)
+    share = np.cumsum(weight[order])
+    found: NDArray[np.float64] = np.interp(np.array(levels) * share[-1], share - weight[order] / 2, values[order])
+    return found

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from forecast.calibration.conformal import HALF_TRUSTED, fit_offsets
+from forecast.calibration.conformal import HALF_TRUSTED, fit_offsets, newest
 from forecast.calibration.response import fit_response_offsets
 from forecast.models.adapted import Adapted
 from forecast.models.base import QuantileModel
@@ -92,10 +92,7 @@ class Learner:
         Weights that were learnt elsewhere bring theirs, which count as long as the site has few days of its own.
         """
         self.model.to(self.train.device)
-        if self.start is None:
-            offsets = fit_offsets(self.model, self.windows, spread(self.validation, _CALIBRATION_WINDOWS))
-        else:
-            offsets = self._blended(self.start.offsets_for(self.windows.spec))
+        offsets = self._offsets() if self.start is None else self._blended(self.start.offsets_for(self.windows.spec))
         if self.answering is None:
             return ForecastGraph(self.model, offsets, self.windows.spec).cpu().eval()
         answering, hindsight = self.answering
@@ -110,8 +107,11 @@ class Learner:
         day = self.validation[:, 1] // self.windows.spec.day_steps
         days = len(torch.stack([self.validation[:, 0], day], 1).unique(dim=0))
         trust = days / (days + HALF_TRUSTED)
-        own = fit_offsets(self.model, self.windows, spread(self.validation, _CALIBRATION_WINDOWS))
-        return trust * own + (1 - trust) * brought
+        return trust * self._offsets() + (1 - trust) * brought
+
+    def _offsets(self) -> Tensor:
+        near = spread(newest(self.train, self.validation), _CALIBRATION_WINDOWS)
+        return fit_offsets(self.model, self.windows, spread(self.validation, _CALIBRATION_WINDOWS), near)
 
     def example(self) -> Batch:
         """A few validation windows, on the CPU; of the training range where there are none."""

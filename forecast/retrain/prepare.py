@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from forecast.contracts.specs import ForecastSpec
+from forecast.contracts.specs import SHIFTS, STATIC, ForecastSpec
 from forecast.contracts.version import code_version, key_of
 from forecast.evaluation.splits import Split, split
 from forecast.retrain.config import JobConfig, WindowConfig
@@ -56,7 +56,7 @@ def spec_of(window: WindowConfig) -> ForecastSpec:
     Raises:
         ConfigError: the settings contradict each other.
     """
-    return ForecastSpec.from_dict(asdict(window))
+    return ForecastSpec.from_dict({**asdict(window), "static": [*STATIC, *SHIFTS]})
 
 
 def _panel(trace: Trace, spec: ForecastSpec, config: JobConfig, stage: Stage) -> tuple[Panel, str]:

@@ -128,7 +128,7 @@ def test_headroom_can_be_negative() -> None:
 
 def test_without_a_limit_headroom_and_exceedance_are_unknown_and_quantiles_are_not() -> None:
     quantiles, headroom, over = run(LINE, math.nan)
-    assert quantiles.tolist() == LINE
+    assert quantiles.tolist() == pytest.approx(LINE)
     assert headroom.isnan().all()
     assert over.isnan()
 
@@ -195,26 +195,54 @@ def test_offsets_of_zero_leave_the_quantiles_as_the_model_made_them(name: str, s
     raw = model(*inputs)
     shape = (8, len(spec.targets), len(spec.quantile_levels), spec.horizon_steps)
     quantiles, headroom, _ = ForecastGraph(model, torch.zeros(shape), spec)(*inputs)
-    assert torch.equal(quantiles[:, 0], raw[:, 0])
+    torch.testing.assert_close(quantiles[:, 0], raw[:, 0])
     # Colder than -40 °C is no reading of any sensor; hotter than 4 °C above its limit a governor lets nothing run.
-    assert torch.equal(quantiles[:, 1], torch.minimum(raw[:, 1].clamp(min=-40.0), hottest(inputs)))
+    torch.testing.assert_close(quantiles[:, 1], torch.minimum(raw[:, 1].clamp(min=-40.0), hottest(inputs)))
     assert (headroom.diff(dim=2) >= 0).all()
 
 
-def test_offsets_move_quantiles_by_the_distance_to_their_neighbours_and_a_hundredth_of_the_median() -> None:
+def test_an_offset_tells_a_quantile_at_another_level() -> None:
     offsets = torch.zeros(8, 1, 5, 1)
-    offsets[:, :, 4] = 1.0
-    # From 80 to 90 are 10, and a hundredth of the median is 0.5.
-    assert run(LINE, 100.0, offsets=offsets)[0].tolist() == pytest.approx([10.0, 20.0, 50.0, 80.0, 100.5])
+    offsets[:, :, 2] = NormalDist().inv_cdf(0.9)
+    offsets[:, :, 1] = (NormalDist().inv_cdf(0.05) - NormalDist().inv_cdf(0.1)) / 2
+    assert run(LINE, 100.0, offsets=offsets)[0].tolist() == pytest.approx([10.0, 15.0, 80.0, 80.0, 90.0])
+
+
+@pytest.mark.parametrize(("score", "expected"), [(1.0, 100.0), (-1.0, 90.0), (-20.0, 80.0)])
+def test_beyond_the_outermost_quantile_a_score_is_half_a_deviation_of_the_context(
+    score: float, expected: float
+) -> None:
+    """A context of 100 and 140 deviates by 20 from its mean; told below another, a quantile is raised to it."""
+    offsets = torch.zeros(8, 1, 5, 1)
+    offsets[:, :, 4] = score
+    past = torch.tensor([[[100.0, 140.0]]])
+    found = graph(LINE, offsets=offsets)(past, torch.zeros(1, 4, 1), torch.tensor([[1e3, 90.0, 2.0, 1.0]]))[0]
+    if score == -1.0:
+        normal = NormalDist()
+        share = (normal.inv_cdf(0.95) - 1 - normal.inv_cdf(0.5)) / normal.inv_cdf(0.9)
+        expected = max(80.0, 50 + 30 * share)
+    assert found[0, 0, 4, 0].item() == pytest.approx(expected)
 
 
 def test_each_level_of_the_fleet_has_its_own_offsets() -> None:
     offsets = torch.zeros(8, 1, 5, 1)
-    offsets[5] = 1.0
+    offsets[5, :, 2] = NormalDist().inv_cdf(0.9)
     deployed = graph(LINE, offsets=offsets)
-    assert run_graph(deployed, 100.0, level=5)[0].tolist() == pytest.approx([20.5, 60.5, 110.5, 120.5, 120.5])
+    assert run_graph(deployed, 100.0, level=5)[0].tolist() == pytest.approx([10.0, 20.0, 80.0, 80.0, 90.0])
     for other in (0, 4, 6):
-        assert run_graph(deployed, 100.0, level=other)[0].tolist() == LINE
+        assert run_graph(deployed, 100.0, level=other)[0].tolist() == pytest.approx(LINE)
+
+
+@hypothesis_settings(deadline=None)
+@given(
+    shifts=st.lists(st.floats(-5, 5), min_size=5, max_size=5),
+    raises=st.lists(st.floats(0, 50), min_size=5, max_size=5),
+)
+def test_where_the_models_quantiles_rise_no_calibrated_one_falls(shifts: list[float], raises: list[float]) -> None:
+    offsets = torch.tensor(shifts)[None, None, :, None].expand(8, 1, 5, 1)
+    higher = (torch.tensor(LINE) + torch.tensor(raises)).cummax(0).values.tolist()
+    before, after = (run(quantiles, 100.0, offsets=offsets)[0] for quantiles in (LINE, higher))
+    assert (after >= before - 1e-4).all()
 
 
 @hypothesis_settings(deadline=None)

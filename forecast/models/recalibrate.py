@@ -1,0 +1,116 @@
+"""Each quantile told at a corrected level: calibration that stays on the values a distribution holds.
+
+A level is corrected in normal scores: 0.9 stands at 1.28; told at 1.38 it is the model's quantile at 0.916. Between the
+model's quantiles it is linear in the score, so that a calibrated quantile is a weighted mean of them, with weights that
+are never negative: where they rise, none of it falls. A load that is idle or busy is not pushed to where it never is,
+as it would be by an offset in watts. After distributional conformal prediction (Chernozhukov, Wüthrich and Zhu, 2021).
+"""
+
+from collections.abc import Sequence
+from statistics import NormalDist
+
+import torch
+from torch import Tensor, nn
+
+from forecast.adaptation import between_sides
+from forecast.contracts.specs import SHIFTS, SIDES, ForecastSpec
+
+#: The horizon is calibrated in at most this many equal parts; the last may be shorter.
+PARTS = 8
+
+#: Beyond the outermost quantiles a normal score is worth so many standard deviations of the context: loads seldom lie
+#: further from what they were than a few of these.
+_BEYOND = 0.5
+
+#: And at least this share of its mean: a context that never changed says nothing of what a change would be.
+_LEAST = 0.01
+
+
+class Recalibration(nn.Module):
+    """Raw quantiles `[B, T, Q, H]` to calibrated ones.
+
+    Args:
+        offsets: `[G, T, Q, H]` in normal scores, per level of the fleet tree (row 0 for an unknown level), the same
+            within each part of the horizon; see `forecast.calibration.conformal`.
+        spec: of the graph. Where its static inputs hold `SHIFTS`, those are added to the offsets.
+    """
+
+    def __init__(self, offsets: Tensor, spec: ForecastSpec) -> None:
+        super().__init__()
+        self.horizon = spec.horizon_steps
+        self.width = part_steps(spec.horizon_steps)
+        self.level_code = spec.static.index("level_code")
+        names = [f"{target}_{side}_shift" for target in spec.targets for side in SIDES]
+        self.shifts = [spec.static.index(name) for name in names] if set(SHIFTS) <= set(spec.static) else []
+        self.targets = len(spec.targets)
+        self.median = spec.quantile_levels.index(0.5)
+        self.offsets: Tensor
+        self.scores: Tensor
+        self.moves: Tensor
+        self.register_buffer("offsets", torch.stack([part.mean(-1) for part in offsets.split(self.width, -1)], dim=-1))
+        self.register_buffer("scores", normal_scores(spec.quantile_levels), persistent=False)
+        moves = torch.from_numpy(between_sides(spec.quantile_levels)).float()
+        self.register_buffer("moves", moves, persistent=False)
+        below = (torch.arange(len(spec.quantile_levels) - 1) < self.median).float()
+        self.below: Tensor
+        self.register_buffer("below", below[:, None], persistent=False)
+
+    def forward(self, raw: Tensor, past: Tensor, static: Tensor) -> Tensor:
+        """Calibrated quantiles; `past [B, C, L]` and `static [B, S]` are the graph's inputs."""
+        scores = self.scores[:, None] + self.offsets[static[:, self.level_code].long()]
+        if self.shifts:
+            shift = static[:, self.shifts].nan_to_num().unflatten(1, (self.targets, len(SIDES)))
+            scores = scores + torch.matmul(shift, self.moves)[..., None]
+        gaps = self.scores.diff()[:, None]
+        share = ((scores[:, :, :, None] - self.scores[:-1, None]) / gaps).clamp(0.0, 1.0)  # [B, T, Q, Q - 1, P]
+        beyond = (scores - self.scores[-1]).clamp(min=0.0) - (self.scores[0] - scores).clamp(min=0.0)
+        # Counted from the median, which is near what is told: from the lowest quantile up, digits would be lost.
+        steps = (share - self.below).permute(0, 1, 4, 2, 3)
+        within = torch.matmul(steps, self._parts(raw.diff(dim=2)))  # [B, T, P, Q, width]
+        told = within.transpose(2, 3) + (beyond * beyond_unit(past[:, : self.targets])[:, :, None])[..., None]
+        return raw[:, :, self.median, None] + told.flatten(3)[..., : self.horizon]
+
+    def _parts(self, values: Tensor) -> Tensor:
+        """`[B, T, Q, H]` as `[B, T, P, Q, width]`, the last part filled up."""
+        missing = self.offsets.shape[-1] * self.width - self.horizon
+        padded = torch.nn.functional.pad(values, (0, missing))
+        parts: Tensor = padded.unflatten(3, (-1, self.width)).transpose(2, 3)
+        return parts
+
+
+def part_steps(horizon_steps: int) -> int:
+    """Steps in each part of the horizon but the last."""
+    return -(-horizon_steps // PARTS)
+
+
+def normal_scores(levels: Sequence[float]) -> Tensor:
+    """Where quantile levels stand on a standard normal distribution, `[Q]`."""
+    return torch.tensor([NormalDist().inv_cdf(level) for level in levels])
+
+
+def beyond_unit(past: Tensor) -> Tensor:
+    """What a normal score is worth beyond the outermost quantiles, `[B, T, 1]`, of contexts `[B, T, L]` with gaps."""
+    seen = (~torch.isnan(past)).to(past.dtype)
+    count = seen.sum(2, keepdim=True).clamp(min=1.0)
+    values = past.nan_to_num()
+    mean = values.sum(2, keepdim=True) / count
+    spread = (((values - mean) * seen).square().sum(2, keepdim=True) / count).sqrt()
+    return torch.maximum(_BEYOND * spread, _LEAST * mean.abs())
+
+
+def score(value: Tensor, raw: Tensor, unit: Tensor, scores: Tensor) -> Tensor:
+    """The normal score `[B, T, H]` at which a model's quantiles `[B, T, Q, H]` hold what came, NaN where unknown.
+
+    At a value that several quantiles share, the lowest of theirs: it is at or below all of them.
+
+    Args:
+        value: `[B, T, H]`.
+        unit: `[B, T, 1]`, of `beyond_unit`.
+        scores: `[Q]`, of the levels.
+    """
+    unit = unit.clamp(min=1e-9)
+    gaps = raw.diff(dim=2)
+    share = ((value[:, :, None] - raw[:, :, :-1]) / gaps.clamp(min=1e-12)).clamp(0.0, 1.0)
+    inside = scores[0] + (share * scores.diff()[:, None]).sum(2)
+    below, above = (raw[:, :, 0] - value).clamp(min=0.0) / unit, (value - raw[:, :, -1]).clamp(min=0.0) / unit
+    return inside - below + above
