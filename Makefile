@@ -24,14 +24,20 @@ $(VENV)/.done: pyproject.toml constraints.txt
 	$(SERVE_BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
 	touch $@
 
+# A scheduler's own environment, which the example for it is loaded in: what it brings is its business.
+.venv-dagster/.done: constraints.txt
+	$(PYTHON) -m venv .venv-dagster
+	.venv-dagster/bin/python -m pip install --quiet --constraint constraints.txt dagster
+	touch $@
+
 demo: setup  ## Simulate a fleet, train, publish, and forecast a week that training never saw
 	$(BIN)/python train.py || [ $$? -eq 10 ]
 	$(BIN)/python -m serve forecast --bundle var/registry/day-ahead/current --telemetry var/fleet/telemetry --out $(DEMO)/forecasts.parquet
 
-test: setup .venv-serve/.done lint  ## Tests, lint, types and import rules
+test: setup .venv-serve/.done .venv-dagster/.done lint  ## Tests, lint, types and import rules
 	$(BIN)/python -m pytest -m "not slow" --numprocesses auto
 
-test-all: setup .venv-serve/.done lint  ## The slow tests too
+test-all: setup .venv-serve/.done .venv-dagster/.done lint  ## The slow tests too
 	$(BIN)/python -m pytest --numprocesses auto
 
 lint: setup
@@ -68,4 +74,4 @@ pretrain: setup  ## Make the weights that ship with the package anew
 	$(BIN)/python -m forecast.retrain.pretrain
 
 clean:  ## Remove environments and everything made
-	rm -rf $(VENV) .venv-serve .venv-bench var
+	rm -rf $(VENV) .venv-serve .venv-bench .venv-dagster var
