@@ -192,7 +192,8 @@ def _figures(rows: Sequence[dict[str, object]]) -> dict[str, dict[str, object]]:
         cold = row["missing"] == "all but the last day"
         if not cold and row["share"] != 0.3:
             continue
-        name = f"{row['source']}, {row['target']}, {'one day of history' if cold else '30 % missing'}".replace(" ", "_")
+        what = "one day of history" if cold else "30 percent missing"
+        name = f"{row['source']} {row['target']} {what}".replace(" ", "_")
         if name not in found or float(str(row["ratio"])) > float(str(found[name]["value"])):
             found[name] = {"value": row["ratio"], "goal": COLD_GOAL if cold else GOAL, "better": "lower"}
     return found
