@@ -10,15 +10,22 @@ Tibshirani, 2023), every outcome is judged by today's shift, not by the one it w
 horizon late teaches the same, and the loop cannot swing.
 """
 
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import NormalDist
+from typing import Any, NamedTuple
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
+from forecast.contracts.errors import DataError
 from forecast.contracts.signals import LEVELS
-from forecast.contracts.specs import SIDES, ForecastSpec
+from forecast.contracts.specs import SHIFTS, SIDES, ForecastSpec
+from forecast.contracts.topology import Topology
+from forecast.disk import write_whole
 from forecast.features.gridded import Floats
 
 Array = NDArray[np.float64]
@@ -73,19 +80,32 @@ class _Issued:
     learnt: NDArray[np.bool_]
 
 
+#: What `save` keeps of each forecast.
+_KEPT = ("at_s", "weight", "quantiles", "scores", "leads", "learnt")
+
+
+class _Labels(NamedTuple):
+    """What came of forecasts: normal score, weight, kind and target of each, `[L]`."""
+
+    score: Array
+    weight: Array
+    kind: NDArray[np.int64]
+    target: NDArray[np.int64]
+
+
 class Adaptation:
     """The state of one bundle's predictor.
 
     Args:
         spec: the graph's interface; without `SHIFTS` among its static inputs there is nothing to adapt.
-        kind: `[N]`, level codes of the entities in topology order.
+        topology: the entities; those of one level share their shifts.
         bundle_id: whose forecasts it follows; those of another bundle say nothing of this one.
     """
 
-    def __init__(self, spec: ForecastSpec, kind: Sequence[int], bundle_id: str) -> None:
+    def __init__(self, spec: ForecastSpec, topology: Topology, bundle_id: str) -> None:
         self.spec = spec
         self.bundle_id = bundle_id
-        self.kind = np.asarray(kind, np.int64)
+        self.kind = np.array([LEVELS.index(level) + 1 for level in topology.table["level"]], np.int64)
         self.now_s: int | None = None
         knots = (spec.quantile_levels[0], 0.1, 0.9, spec.quantile_levels[-1])
         self._knots, self._scores = np.array(knots), _normal(knots)
@@ -93,10 +113,71 @@ class Adaptation:
         self._shift = np.zeros((len(LEVELS) + 1, len(spec.targets), len(SIDES)))
         self._issued: list[_Issued] = []
 
+    @classmethod
+    def load(cls, path: Path, spec: ForecastSpec, topology: Topology, bundle_id: str) -> "Adaptation":
+        """The state that `save` left; a fresh one where there is none, or one of another bundle.
+
+        Raises:
+            DataError: the file is damaged.
+        """
+        state = cls(spec, topology, bundle_id)
+        if not path.exists():
+            return state
+        try:
+            with np.load(path, allow_pickle=False) as kept:
+                arrays = {name: kept[name] for name in kept.files}
+            if (int(arrays["format"]), str(arrays["bundle_id"])) == (FORMAT, bundle_id):
+                state._restore(arrays)
+        except (OSError, ValueError, KeyError, IndexError, TypeError, EOFError, BadZipFile, zlib.error) as error:
+            raise DataError(f"{path}: a damaged state of adaptation; delete it to begin anew ({error}).") from error
+        return state
+
+    def save(self, path: Path) -> None:
+        """Keep the state in `path`, an .npz, whole or not at all.
+
+        Raises:
+            OSError: the disk refused.
+        """
+        arrays: dict[str, Any] = {
+            "format": FORMAT,
+            "bundle_id": self.bundle_id,
+            "now_s": -1 if self.now_s is None else self.now_s,
+            "shift": self._shift,
+        }
+        if self._issued:
+            arrays |= {name: np.stack([getattr(each, name) for each in self._issued]) for name in _KEPT}
+        write_whole(path, lambda file: np.savez_compressed(file, **arrays))
+
+    def _restore(self, arrays: dict[str, NDArray[Any]]) -> None:
+        """Take over what `save` wrote.
+
+        Raises:
+            ValueError, KeyError: it is not of this fleet and interface.
+        """
+        if arrays["shift"].shape != self._shift.shape or not np.isfinite(arrays["shift"]).all():
+            raise ValueError("its shifts are not of this forecast")
+        self._shift = np.clip(arrays["shift"].astype(np.float64), -_FARTHEST, _FARTHEST)
+        self.now_s = None if arrays["now_s"] < 0 else int(arrays["now_s"])
+        parts, targets, levels = len(_probes(self.spec.horizon_steps, 0)), *self._shift.shape[1:2], self._levels
+        shape = (len(self._followed), targets, levels, parts)
+        for row in range(len(arrays.get("at_s", ()))):
+            each = _Issued(int(arrays["at_s"][row]), *(arrays[name][row] for name in _KEPT[1:]))
+            if each.quantiles.shape != shape or each.learnt.shape != (*shape[:2], parts):
+                raise ValueError("its forecasts are not of this fleet")
+            self._issued.append(each)
+
+    @property
+    def _levels(self) -> int:
+        return len(self.spec.quantile_levels)
+
     def shifts(self) -> Floats:
         """The shift of each entity, target and side, `[N, T, len(SIDES)]`, in normal scores."""
         shifts: Floats = self._shift[self.kind].astype(np.float32)
         return shifts
+
+    def follows(self, at_s: int) -> bool:
+        """Whether a forecast at `at_s` can be adapted: its graph takes shifts, and it is not before the newest."""
+        return set(SHIFTS) <= set(self.spec.static) and (self.now_s is None or at_s >= self.now_s)
 
     def learn(self, now_s: int, observed: Observed) -> None:
         """Take in the labels that have come by `now_s`; none is counted twice, and none from `now_s` on is looked at.
@@ -109,15 +190,17 @@ class Adaptation:
             return
         self.now_s = now_s
         patience_s = _PATIENCE * self.spec.horizon_steps * self.spec.step_s
-        self._issued = [each for each in self._issued if now_s - each.at_s <= patience_s]
-        found = [self._labels(each, now_s, observed) for each in self._issued]
-        if found:
-            score, weight, kind, target = (np.concatenate(parts) for parts in zip(*found, strict=True))
-            for group in np.unique(kind):
-                for at in range(len(self.spec.targets)):
-                    mine = (kind == group) & (target == at)
-                    if mine.any():
-                        self._step(int(group), at, score[mine], weight[mine])
+        self._issued = [
+            each
+            for place, each in enumerate(self._issued, start=1)
+            if now_s - each.at_s <= patience_s and not (each.learnt.all() and place < len(self._issued))
+        ]
+        come = _together([self._labels(each, now_s, observed) for each in self._issued])
+        for kind in np.unique(come.kind):
+            for target in range(len(self.spec.targets)):
+                mine = (come.kind == kind) & (come.target == target)
+                if mine.any():
+                    self._step(int(kind), target, come.score[mine], come.weight[mine])
 
     def remember(self, at_s: int, quantiles: Floats) -> None:
         """Await the labels of a forecast `[N, T, Q, H]` that was issued at `at_s` with today's shifts."""
@@ -146,25 +229,20 @@ class Adaptation:
         standing: Array = np.maximum.accumulate(_normal(levels) + self._shift @ between_sides(levels), axis=-1)
         return standing
 
-    def _labels(self, issued: _Issued, now_s: int, observed: Observed) -> tuple[Array, Array, Array, Array]:
-        """Score, weight, kind and target of the labels that have newly come."""
+    def _labels(self, issued: _Issued, now_s: int, observed: Observed) -> _Labels:
+        """The labels of a forecast that have newly come."""
         parts = []
-        for probe, lead in enumerate(issued.leads.tolist()):
-            begin_s = issued.at_s + lead * self.spec.step_s
-            if begin_s + self.spec.step_s > now_s or issued.learnt[..., probe].all():
-                continue
-            value = observed(begin_s)[:, self._followed].T
+        due = (issued.at_s + (issued.leads + 1) * self.spec.step_s <= now_s) & ~issued.learnt.all((0, 1))
+        for probe in np.flatnonzero(due).tolist():
+            value = observed(issued.at_s + int(issued.leads[probe]) * self.spec.step_s)[:, self._followed].T
             new = ~np.isnan(value) & ~issued.learnt[..., probe]
             new &= ~np.isnan(issued.quantiles[..., probe]).any(-1)
             issued.learnt[..., probe] |= new
             entity, target = np.nonzero(new)
             kind = self.kind[self._followed[entity]]
             score = _score(value[new], issued.quantiles[entity, target, :, probe], issued.scores[kind, target])
-            parts.append((score, issued.weight[kind], kind, target))
-        if not parts:
-            return (np.empty(0),) * 4
-        score, weight, kind, target = (np.concatenate(columns) for columns in zip(*parts, strict=True))
-        return score, weight, kind, target
+            parts.append(_Labels(score, issued.weight[kind], kind, target))
+        return _together(parts)
 
     def _step(self, kind: int, target: int, score: Array, weight: Array) -> None:
         """Move the shifts of one kind and target by labels `[L]`."""
@@ -173,6 +251,12 @@ class Adaptation:
         missed = (score > (self._scores + shift)[:, None]) @ weight
         moved = _RATES * (missed - amount * (1 - self._knots)) * min(1.0, _AT_ONCE / amount)
         self._shift[kind, target] = np.clip(shift + moved, -_FARTHEST, _FARTHEST)
+
+
+def _together(parts: Sequence[_Labels]) -> _Labels:
+    if not parts:
+        return _Labels(np.empty(0), np.empty(0), np.empty(0, np.int64), np.empty(0, np.int64))
+    return _Labels(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
 
 
 def between_sides(levels: Sequence[float]) -> Array:
@@ -203,7 +287,7 @@ def _probes(horizon: int, turn: int) -> NDArray[np.int64]:
     return np.minimum(leads, horizon - 1)
 
 
-def _score(value: Array, quantiles: Floats, scores: Array) -> Array:
+def _score(value: Floats, quantiles: Floats, scores: Array) -> Array:
     """The normal score at which each value `[L]` lies among its quantiles `[L, Q]`, which stand at `scores [L, Q]`.
 
     At a value that several quantiles share, the lowest of theirs: it is at or below all of them.
@@ -214,4 +298,5 @@ def _score(value: Array, quantiles: Floats, scores: Array) -> Array:
     least = 1e-6 + 1e-4 * np.abs(quantiles).max(1)
     share = (value - low) / np.maximum(high - low, least)
     found = scores[rows, above - 1] + share * (scores[rows, above] - scores[rows, above - 1])
-    return np.clip(found, -_FAR, _FAR)
+    bounded: Array = np.clip(found, -_FAR, _FAR)
+    return bounded

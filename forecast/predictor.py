@@ -7,16 +7,18 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from forecast.adaptation import Adaptation, Observed
 from forecast.bundle.load import Bundle
 from forecast.bundle.session import Outputs
 from forecast.contracts.errors import DataError
 from forecast.contracts.rules import CLOCK_TOLERANCE
 from forecast.contracts.signals import TARGETS
-from forecast.contracts.specs import ForecastSpec
+from forecast.contracts.specs import SIDES, ForecastSpec
 from forecast.contracts.tables import percentile
 from forecast.contracts.topology import Topology
 from forecast.features.gridded import Floats
 from forecast.windows.ahead import Ahead
+from forecast.windows.arrays import Inputs
 from forecast.windows.inputs import Constants, inputs_at
 from forecast.windows.panel import Panel, panel_of
 
@@ -92,17 +94,19 @@ class Predictor:
     Args:
         bundle: verified and open.
         ahead: schedule and weather for `at`; without them their covariates are unknown.
+        adaptation: what is learnt from forecast to forecast; without it the same inputs always give the same forecast.
     """
 
-    def __init__(self, bundle: Bundle, ahead: Ahead | None = None) -> None:
+    def __init__(self, bundle: Bundle, ahead: Ahead | None = None, adaptation: Adaptation | None = None) -> None:
         self.bundle = bundle
+        self.adaptation = adaptation
         self.spec = bundle.manifest.spec
         self.topology = bundle.manifest.topology
         self._constants = Constants.of(self.topology, bundle.manifest.skus, ahead)
 
     def told(self, jobs: pl.LazyFrame | None = None, weather: pl.LazyFrame | None = None) -> "Predictor":
         """The same predictor, told a schedule (contract JOB_SCHEDULE) and weather (contract WEATHER)."""
-        return Predictor(self.bundle, Ahead.of(self.topology, self.spec, jobs, weather))
+        return Predictor(self.bundle, Ahead.of(self.topology, self.spec, jobs, weather), self.adaptation)
 
     def forecast(self, telemetry: pl.LazyFrame, at: datetime | None = None, where: str = "telemetry") -> Forecast:
         """Forecast every entity from telemetry as it arrives.
@@ -127,11 +131,22 @@ class Predictor:
         return self.at(panel, panel.watermark() + 1 if at is None else panel.step(at))
 
     def at(self, panel: Panel, origin: int) -> Forecast:
-        """Forecast every entity of a panel (channels and entities as the bundle's) from its step `origin`."""
+        """Forecast every entity of a panel (channels and entities as the bundle's) from its step `origin`.
+
+        With `adaptation`, what came of earlier forecasts is learnt first and this one is remembered. A forecast for a
+        time before the newest is made without: what was learnt since was not known then.
+        """
+        at_s = int(panel.time(origin).timestamp())
+        adaptation = self.adaptation if self.adaptation and self.adaptation.follows(at_s) else None
         inputs = inputs_at(panel, self._constants, self.spec, origin)
+        if adaptation is not None:
+            adaptation.learn(at_s, self._observed(panel))
+            inputs = self._shifted(inputs, adaptation)
         outputs = self.bundle.session.run(inputs)
         known = ~np.isnan(inputs.past[:, : len(self.spec.targets)])
         never: Mask = np.logical_not(np.any(known, axis=2))
+        if adaptation is not None:
+            adaptation.remember(at_s, np.where(never[..., None, None], np.float32(np.nan), outputs.quantiles))
         seen: Mask = np.asarray(np.any(known, axis=1))
         newest = _newest(seen)
         return Forecast(
@@ -147,6 +162,22 @@ class Predictor:
             spec=self.spec,
             topology=self.topology,
         )
+
+    def _observed(self, panel: Panel) -> Observed:
+        start_s, targets = int(panel.start.timestamp()), len(self.spec.targets)
+
+        def observed(begin_s: int) -> Floats:
+            step = (begin_s - start_s) // self.spec.step_s
+            return panel.read(step, step + 1)[:targets, :, 0]
+
+        return observed
+
+    def _shifted(self, inputs: Inputs, adaptation: Adaptation) -> Inputs:
+        """The inputs with the shifts of today."""
+        columns = [self.spec.static.index(f"{target}_{side}_shift") for target in self.spec.targets for side in SIDES]
+        static = inputs.static.copy()
+        static[:, columns] = adaptation.shifts().reshape(len(static), -1)
+        return Inputs(inputs.past, inputs.future, static)
 
     def _limits(self) -> Floats:
         """Limit of each target, `[N, T]`."""
