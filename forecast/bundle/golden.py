@@ -33,11 +33,11 @@ def check_golden(folder: Path, session: Session) -> None:
     except Exception as error:  # archive, arrays and runtime raise many unrelated types
         reason = " ".join(str(error).split())
         raise BundleError(f"{folder / GOLDEN}: damaged, or not of this graph ({reason}).") from error
+    if (unsound := _unsound(actual)) is not None:
+        raise BundleError(f"{folder}: {unsound}.")
     for name, apart in disagreements(actual, expected).items():
         if not apart <= TOLERANCE:
             raise BundleError(f"{folder}: {name} of the golden inputs is {apart:.1e} off, over {TOLERANCE:.0e}.")
-    if (unsound := _unsound(actual)) is not None:
-        raise BundleError(f"{folder}: {unsound}.")
 
 
 def _unsound(outputs: Outputs) -> str | None:

@@ -21,8 +21,8 @@ from forecast.contracts.signals import LEVELS
 from forecast.contracts.specs import ForecastSpec
 from forecast.models.graph import ForecastGraph
 from forecast.retrain.prepare import spec_of
-from forecast.windows.gather import Batch
 from forecast.windows.arrays import Inputs
+from forecast.windows.gather import Batch
 
 BATCHES = (1, 2, 7, 256)
 

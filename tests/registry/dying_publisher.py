@@ -1,4 +1,4 @@
-"""Publishes a small bundle, interrupted at a chosen step. Run as `dying_publisher.py ROOT STEP` it dies there."""
+"""Publishes a small bundle, or rolls back, and dies on the way: run by itself it does so for each line of its input."""
 
 import os
 import signal
@@ -24,6 +24,12 @@ def publish(root: Path, key: str) -> None:
         registry.publish(staged, key)
 
 
+def rollback(root: Path) -> None:
+    registry = Registry(root, "day-ahead", keep=KEEP)
+    with registry.lock():
+        registry.rollback("k1")
+
+
 def interrupt(at: int, act: Callable[[], None], patch: Callable[[object, str, object], None] = setattr) -> list[str]:
     """Have `act` called before the `at`-th of the STEPS from here on; return the list that fills with steps taken."""
     taken: list[str] = []
@@ -46,6 +52,17 @@ def die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def dying(root: Path, at: int, action: str) -> int:
+    """Do it in a process that dies before the `at`-th of the STEPS; return its exit code."""
+    child = os.fork()
+    if child == 0:
+        interrupt(at, die)
+        publish(root, "k3") if action == "publish" else rollback(root)
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
 if __name__ == "__main__":
-    interrupt(int(sys.argv[2]), die)
-    publish(Path(sys.argv[1]), "k3")
+    for line in sys.stdin:
+        root, at, action = line.split()
+        print(dying(Path(root), int(at), action), flush=True)

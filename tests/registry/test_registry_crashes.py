@@ -4,14 +4,18 @@ import errno
 import signal
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import dying_publisher
 import pytest
-from dying_publisher import FILES, KEEP, interrupt, publish
+from dying_publisher import FILES, KEEP, interrupt, publish, rollback
 
 from forecast.contracts.errors import ExitCode, RegistryLockedError
 from forecast.registry.store import Registry
+from forecast.registry.verify import registry_problems
+
+Dying = Callable[[Path, int, str], int]
 
 HOLD = """
 import sys
@@ -25,6 +29,23 @@ with Registry(Path(sys.argv[1]), "day-ahead").lock():
 
 def fill_disk() -> None:
     raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.fixture
+def dying() -> Iterator[Dying]:
+    """`dying_publisher.dying`, in a process of few threads that forks."""
+    run = [sys.executable, dying_publisher.__file__]
+    with subprocess.Popen(run, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        asked, said = process.stdin, process.stdout
+
+        def die(root: Path, at: int, action: str) -> int:
+            asked.write(f"{root} {at} {action}\n")
+            return int(said.readline())
+
+        yield die
+        asked.close()
 
 
 def content(version: Path) -> dict[str, str]:
@@ -53,19 +74,72 @@ def check_converges(root: Path, earlier: list[str]) -> None:
 
 
 @pytest.mark.parametrize("earlier", [[], ["k1", "k2"]], ids=["first", "third"])
-def test_a_kill_at_any_step_leaves_a_complete_current(tmp_path: Path, earlier: list[str]) -> None:
+def test_a_kill_at_any_step_leaves_a_complete_current(tmp_path: Path, dying: Dying, earlier: list[str]) -> None:
     for at in range(1, 200):
         root = tmp_path / str(at)
         for key in earlier:
             publish(root, key)
-        child = subprocess.run([sys.executable, dying_publisher.__file__, root, str(at)], check=False)
+        code = dying(root, at, "publish")
         check_in_service(root, earlier)
         check_converges(root, earlier)
-        if child.returncode == 0:
+        if code == 0:
             break
-        assert child.returncode == -signal.SIGKILL
-    assert child.returncode == 0
+        assert code == -signal.SIGKILL
+    assert code == 0
     assert at > 10, "hardly a step was interrupted"
+
+
+def test_a_rollback_killed_at_any_step_is_done_by_the_next(tmp_path: Path, dying: Dying) -> None:
+    for at in range(1, 200):
+        root = tmp_path / str(at)
+        for key in ("k1", "k2"):
+            publish(root, key)
+        code = dying(root, at, "rollback")
+        registry = Registry(root, "day-ahead")
+        current = registry.current()
+        assert current is not None
+        assert current.name in {"k1", "k2"}
+        assert content(current) == FILES
+        rollback(root)
+        assert (registry.current(), registry.previous()) == tuple(
+            registry.folder / "versions" / key for key in ("k1", "k2")
+        )
+        assert list(registry_problems(registry)) == []
+        if code == 0:
+            break
+        assert code == -signal.SIGKILL
+    assert code == 0
+    assert at > 10, "hardly a step was interrupted"
+
+
+def test_the_next_writer_mends_what_a_crash_left(tmp_path: Path) -> None:
+    """Of a publish that died after its `current`, and of a rollback that died after its `previous`."""
+    registry = Registry(tmp_path, "day-ahead")
+    for key in ("k1", "k2", "k3"):
+        publish(tmp_path, key)
+    journal = registry.folder / "journal.jsonl"
+    lines = journal.read_text().splitlines()
+    journal.write_text("\n".join(lines[:-2]) + '\n{"time": "2026-0')
+    (registry.folder / "previous").unlink()
+    (registry.folder / "previous").symlink_to("versions/k3")
+    assert len(list(registry_problems(registry))) == 3
+    with registry.lock():
+        pass
+    assert list(registry_problems(registry)) == []
+    assert registry.served() == ["k1", "k2", "k3"]
+    assert registry.previous() == registry.folder / "versions" / "k2"
+
+
+@pytest.mark.parametrize("tail", [b'{"time": "2026-', b"\0" * 64, b"\xff\xfe", b"[" * 100_000, b"{}", b'{"key": 1}\n'])
+def test_whatever_a_power_cut_leaves_at_the_journals_end_is_overlooked(tmp_path: Path, tail: bytes) -> None:
+    publish(tmp_path, "k1")
+    registry = Registry(tmp_path, "day-ahead")
+    with (registry.folder / "journal.jsonl").open("ab") as file:
+        file.write(tail)
+    assert registry.served() == ["k1"]
+    publish(tmp_path, "k2")
+    assert registry.served() == ["k1", "k2"]
+    assert list(registry_problems(registry)) == []
 
 
 def test_a_full_disk_at_any_step_leaves_a_complete_current(tmp_path: Path) -> None:

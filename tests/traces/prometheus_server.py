@@ -4,34 +4,17 @@ import contextlib
 import http.server
 import json
 import shutil
-import socket
 import subprocess
 import threading
 import time
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 import pytest
-
-Check = Callable[[], bool]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def wait_until(holds: Check, what: str, most_s: float = 60.0) -> None:
-    """Ask again and again; the thread yields in between, the condition decides when it is over."""
-    end = time.monotonic() + most_s
-    tick = threading.Event()
-    while not holds():
-        assert time.monotonic() < end, f"waited {most_s:g} s in vain until {what}"
-        tick.wait(0.05)
+from loopback import free_port, wait_until
 
 
 def ask(url: str) -> Any:
