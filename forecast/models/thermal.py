@@ -1,8 +1,9 @@
 """How the hottest point of an entity answers to its power: first-order stages side by side, as heat leaves it.
 
 A chain of thermal resistances and capacitances is a sum of such stages (a Foster chain; DOMAIN.md §5 has their sizes).
-In stage k the rise x follows x(h) = a·x(h - 1) + (1 - a)·R·P(h) with a = exp(-step / τ), exact while the power P is
-constant within a step. R falls with the flow of air as r₀ + r₁·flow^-0.8 (convection; DOMAIN.md §5).
+In stage k the rise at the end of a step is x(h) = a·x(h - 1) + (1 - a)·R·P(h) with a = exp(-step / τ), exact while the
+power P is constant within a step. Telemetry is read at some instant of it, or is a mean: c·x(h - 1) + (1 - c)·R·P(h) with
+c = exp(-s·step / τ), where the share s of the step that has passed is learnt too. R falls with the flow of air as r₀ + r₁·flow^-0.8 (convection; DOMAIN.md §5).
 """
 
 import torch
@@ -45,13 +46,14 @@ class ThermalResponse(nn.Module):
         self.kind = nn.Embedding(skus + 1, self.stages)
         nn.init.zeros_(self.kind.weight)
         self.log_trust = nn.Parameter(torch.zeros(()))
+        self.reading = nn.Parameter(torch.zeros(()))
         lags = torch.arange(max(context_steps, horizon_steps))
         constants = {
             "start": torch.tensor(_START_STEPS).log(),
             "behind": lags[:context_steps].flip(0),
             "lag_context": (lags[:context_steps] - lags[:context_steps, None]),
             "lag_ahead": (lags[:horizon_steps] - lags[:horizon_steps, None]),
-            "lead": lags[:horizon_steps] + 1,
+            "lead": lags[:horizon_steps],
         }
         for name, values in constants.items():
             self.register_buffer(name, values.float(), persistent=False)
@@ -87,7 +89,7 @@ class ThermalResponse(nn.Module):
         rest = drive[:, :, :quarter].mean(2)
         moved = drive - rest[..., None]
         rise = torch.matmul(moved.flatten(1), self._kernel(self.lag_context)) + rest.sum(1, keepdim=True)
-        decay = torch.exp(-self.step_s / self.tau_s())
+        decay, _ = self._decays()
         weights = (1 - decay)[:, None] * decay[:, None] ** self.behind
         return rise, (moved * weights).sum(2) + rest
 
@@ -97,8 +99,8 @@ class ThermalResponse(nn.Module):
 
     def fading(self, state: Tensor) -> Tensor:
         """What is left over the horizon `[B, H]` of stages that were at `state [B, K]`."""
-        decay = torch.exp(-self.step_s / self.tau_s())
-        return torch.matmul(state, decay[:, None] ** self.lead)
+        decay, read = self._decays()
+        return torch.matmul(state, read[:, None] * decay[:, None] ** self.lead)
 
     def share(self, known: Tensor) -> Tensor:
         """How much of the response `[B, H]` to power ahead follows from the steps that are `known [B, H]`."""
@@ -123,6 +125,11 @@ class ThermalResponse(nn.Module):
 
         `lag [n, n]` is negative from a step to those before it.
         """
-        decay = torch.exp(-self.step_s / self.tau_s())[:, None, None]
-        weights = (1 - decay) * decay ** lag.clamp(min=0.0)
-        return (weights * (lag >= 0)).flatten(0, 1)
+        decay, read = (part[:, None, None] for part in self._decays())
+        later = read * (1 - decay) * decay ** (lag - 1).clamp(min=0.0)
+        return torch.where(lag == 0, 1 - read, later * (lag > 0)).flatten(0, 1)
+
+    def _decays(self) -> tuple[Tensor, Tensor]:
+        """How much of a stage's state is left at the end of a step, and when it is read; `[K]` both."""
+        steps = self.step_s / self.tau_s()
+        return torch.exp(-steps), torch.exp(-steps * torch.sigmoid(_FAST * self.reading))
