@@ -1,0 +1,139 @@
+"""Weights to start from: kept and found again, fitted to another site, and refused in words when they do not fit."""
+
+import json
+import tomllib
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from every_model import random_inputs
+from smoke_run import ROOT
+
+from forecast.contracts.errors import ConfigError
+from forecast.contracts.specs import ForecastSpec
+from forecast.models.adaptive_cdf import AdaptiveCdfConfig
+from forecast.retrain.pretrained import Pretrained
+
+SKUS = ("a100", "h100")
+
+
+@pytest.fixture
+def made(spec: ForecastSpec) -> Pretrained:
+    torch.manual_seed(3)
+    config = AdaptiveCdfConfig(width=0, hidden=16)
+    weights = config.build(spec, len(SKUS)).state_dict()
+    offsets = torch.randn(8, 2, len(spec.quantile_levels), spec.horizon_steps)
+    return Pretrained(spec, config, SKUS, weights, offsets, {"seed": 3})
+
+
+@pytest.fixture
+def kept(made: Pretrained, tmp_path: Path) -> Path:
+    path = tmp_path / "mine.safetensors"
+    made.write(path)
+    return path
+
+
+def test_what_was_written_is_read(made: Pretrained, kept: Path) -> None:
+    found = Pretrained.find(str(kept), made.spec)
+    assert (found.spec, found.config, found.skus) == (made.spec, made.config, made.skus)
+    assert torch.equal(found.offsets, made.offsets)
+    assert found.weights.keys() == made.weights.keys()
+    assert all(torch.equal(found.weights[name], weight) for name, weight in made.weights.items())
+    assert found.facts["seed"] == 3
+
+
+def test_the_same_weights_give_the_same_bytes(made: Pretrained, kept: Path, tmp_path: Path) -> None:
+    made.write(tmp_path / "again.safetensors")
+    assert (tmp_path / "again.safetensors").read_bytes() == kept.read_bytes()
+
+
+@torch.no_grad()
+def test_kinds_keep_their_weights_under_other_codes_and_new_ones_are_unknown(made: Pretrained) -> None:
+    own = made.build(made.spec, SKUS)
+    site = made.build(made.spec, ("b200", "h100"))
+    past, future, static = random_inputs(made.spec, 4)
+    for theirs, mine in ((2, 2), (1, 0), (0, 0)):
+        static[:, 3] = theirs
+        found = site(past, future, static)
+        static[:, 3] = mine
+        assert torch.equal(found, own(past, future, static)), f"code {theirs}"
+
+
+@torch.no_grad()
+def test_a_site_may_ask_for_other_levels_and_fewer_targets(made: Pretrained) -> None:
+    site = replace(made.spec, targets=("power_w",), past=("power_w",), quantile_levels=(0.1, 0.25, 0.5, 0.75, 0.9))
+    past, future, static = random_inputs(site, 4)
+    static[:, 3] = 0
+    quantiles = made.build(site, ())(past, future, static)
+    assert quantiles.shape == (4, 1, 5, made.spec.horizon_steps)
+    assert (quantiles.diff(dim=2) >= 0).all()
+    offsets = made.offsets_for(site)
+    assert torch.allclose(offsets[:, 0, 0], made.offsets[:, 0, 1])
+    between = made.offsets[:, 0, 1] + (0.25 - 0.1) / 0.4 * (made.offsets[:, 0, 2] - made.offsets[:, 0, 1])
+    assert torch.allclose(offsets[:, 0, 1], between, atol=1e-5)
+
+
+def test_other_windows_are_refused_by_name(made: Pretrained, kept: Path) -> None:
+    with pytest.raises(ConfigError, match="48 → 12 steps of 3600 s, not 48 → 24 steps of 3600 s"):
+        Pretrained.find(str(kept), replace(made.spec, horizon_steps=24))
+
+
+def test_without_one_for_the_window_those_that_ship_are_named(spec: ForecastSpec) -> None:
+    with pytest.raises(ConfigError, match=r"no pretrained model for 48 → 12 steps of 3600 s; shipped are .* of 300 s"):
+        Pretrained.find("pretrained", spec)
+
+
+def test_a_target_that_it_does_not_forecast_is_named(made: Pretrained, tmp_path: Path) -> None:
+    less = replace(made.spec, targets=("power_w",), past=("power_w",))
+    replace(made, spec=less).write(tmp_path / "less.safetensors")
+    with pytest.raises(ConfigError, match="forecasts power_w, not temperature_c"):
+        Pretrained.find(str(tmp_path / "less.safetensors"), made.spec)
+
+
+@pytest.mark.parametrize("damage", ["absent", "cut", "facts", "model", "format"])
+def test_what_cannot_be_read_is_told_in_one_line(made: Pretrained, kept: Path, damage: str) -> None:
+    facts = json.loads(kept.with_suffix(".json").read_text())
+    if damage == "absent":
+        kept.unlink()
+    elif damage == "cut":
+        kept.write_bytes(kept.read_bytes()[:-100])
+    elif damage == "facts":
+        kept.with_suffix(".json").write_text("{")
+    elif damage == "model":
+        facts["model"]["name"] = "os.system"
+        kept.with_suffix(".json").write_text(json.dumps(facts))
+    else:
+        kept.with_suffix(".json").write_text(json.dumps(facts | {"format": 99}))
+    with pytest.raises(ConfigError, match=r"training\.start_from.*mine") as caught:
+        Pretrained.find(str(kept), made.spec)
+    assert "\n" not in str(caught.value)
+
+
+def test_weights_of_another_model_are_refused(made: Pretrained) -> None:
+    other = replace(made, config=AdaptiveCdfConfig(width=0, hidden=24))
+    with pytest.raises(ConfigError, match="its weights are not those of AdaptiveCdfConfig"):
+        other.build(made.spec, SKUS)
+
+
+def test_those_that_ship_forecast_a_site_that_lacks_most_channels() -> None:
+    for step_s, context, horizon in ((300, 2016, 288), (3600, 336, 48)):
+        site = ForecastSpec(step_s, context, horizon, ("power_w",), ("power_w",), (0.05, 0.1, 0.5, 0.9, 0.95))
+        found = Pretrained.find("pretrained", site)
+        past, future, static = random_inputs(site, 2)
+        with torch.no_grad():
+            quantiles = found.build(site, ("never-heard-of", *found.skus))(past, future, static)
+        assert quantiles.shape == (2, 1, 5, horizon)
+        assert torch.isfinite(quantiles).all()
+        assert (quantiles.diff(dim=2) >= 0).all()
+        assert torch.isfinite(found.offsets_for(site)).all()
+
+
+def test_those_that_ship_are_a_few_megabytes_of_the_package() -> None:
+    package = ROOT / "forecast"
+    shipped = set((package / "pretrained").iterdir())
+    weights = [path for path in shipped if path.suffix == ".safetensors"]
+    assert len(weights) >= 2
+    assert sum(path.stat().st_size for path in weights) < 8_000_000
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]["forecast"]
+    assert shipped <= {path for pattern in settings for path in package.glob(pattern)}
