@@ -15,7 +15,10 @@ from forecast.training.sampling import LevelSampler
 from forecast.windows.gather import Batch, Windows
 
 #: Training windows, drawn as ours are, and steps ahead drawn of each.
-_WINDOWS, _AHEAD = 12_000, 8
+_WINDOWS, _AHEAD = 8_000, 8
+
+#: How many targets are forecast.
+_TARGETS = 1
 
 #: Windows that are asked for at once: their rows fit the memory.
 _CHUNK = 128
@@ -24,7 +27,7 @@ _TREES, _RATE = 200, 0.06
 
 
 class ToldLightGBM:
-    """A boosted forest per target and quantile.
+    """A boosted forest per quantile of load, the first target.
 
     Args:
         levels: of the quantiles.
@@ -49,7 +52,7 @@ class ToldLightGBM:
         self._forests = []
         parts = [self._asked(windows, drawn[at : at + _CHUNK], ahead[at : at + _CHUNK])
                  for at in range(0, _WINDOWS, _CHUNK)]  # fmt: skip
-        for target in range(len(windows.spec.targets)):
+        for target in range(_TARGETS):
             rows, anchor, truth = (np.concatenate([part[target][of] for part in parts]) for of in range(3))
             known = ~np.isnan(truth)
             data = lightgbm.Dataset(rows[known], (truth - anchor)[known], free_raw_data=False)
@@ -83,7 +86,7 @@ class ToldLightGBM:
         clock = features.Clock(spec.step_s, 0.0)
         scale = _scales(windows, pairs)
         found = []
-        for target in range(len(spec.targets)):
+        for target in range(_TARGETS):
             anchor = np.nan_to_num(past[:, target, -1])
             own = past.copy()
             own[:, target] -= anchor[:, None]

@@ -1,0 +1,40 @@
+"""The simulated task: fleets that training never saw, and schedules that come late."""
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+pytest.importorskip("lightgbm")
+
+from benchmarks.accuracy import simulated
+from forecast.simulator.config import RowConfig
+
+ROWS = (RowConfig("hall", "h100-air", racks=2, servers_per_rack=1),)
+
+
+def test_no_seed_and_no_kind_of_the_strange_fleet_is_trained_on() -> None:
+    tested = {*simulated.TEST_SEEDS, simulated.STRANGE_SEED, *simulated._WRONG_SEEDS}
+    assert tested.isdisjoint(simulated.TRAIN_SEEDS)
+    assert len(simulated.TEST_SEEDS) == 5
+    assert {row.sku for row in simulated._STRANGE} - {row.sku for row in simulated._ROWS}
+
+
+def test_sites_together_keep_their_values_and_jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(simulated, "_SITES", tmp_path)
+    sites = [simulated.site(seed, 1, ROWS) for seed in (1, 2)]
+    both = simulated.together(sites)
+    assert len(both.topology.entities) == sum(len(each.topology.entities) for each in sites)
+    assert both.jobs["job_id"].n_unique() == sum(each.jobs["job_id"].n_unique() for each in sites)
+    for each in sites:
+        at = [both.panel.entities.index(entity) for entity in each.panel.entities]
+        np.testing.assert_array_equal(both.panel.read(0, 288)[:, at], each.panel.read(0, 288))
+
+
+def test_a_late_schedule_says_the_same_a_day_later() -> None:
+    known = pl.datetime_range(pl.datetime(2026, 1, 1), pl.datetime(2026, 1, 2), "6h", eager=True)
+    jobs = pl.DataFrame({"job_id": ["a"] * 5, "available_at": known})
+    later = simulated.late(jobs)
+    assert (later["available_at"] - known).dt.total_hours().unique().to_list() == [24]
+    assert later["job_id"].to_list() == ["a"] * 5
