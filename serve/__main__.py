@@ -7,7 +7,14 @@ from pathlib import Path
 from forecast.contracts.errors import FAILURES, DataError, ExitCode, tell
 from forecast.contracts.specs import FUTURE
 from forecast.traces.trace import parse_utc
-from serve.batch import check_out, read_known_ahead, read_telemetry, write_forecast
+from serve.batch import (
+    check_out,
+    read_adaptation,
+    read_known_ahead,
+    read_telemetry,
+    write_adaptation,
+    write_forecast,
+)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -35,12 +42,15 @@ def _forecast(options: argparse.Namespace) -> int:
         missing = [name for name in bundle.manifest.spec.future if FUTURE[name].source == source and table is None]
         if missing:
             print(f"note: without {option} the forecast knows no {', '.join(missing)}", file=sys.stderr)
-    forecast = Predictor(bundle).told(jobs, weather).forecast(telemetry, at, options.telemetry)
+    state = read_adaptation(options.adaptation, bundle.manifest)
+    forecast = Predictor(bundle, adaptation=state).told(jobs, weather).forecast(telemetry, at, options.telemetry)
     if set(forecast.status) == {"no_data"}:
         raise DataError(
             f"{options.telemetry}: nothing was observed in the context before {forecast.time:%Y-%m-%d %H:%M} UTC."
         )
     write_forecast(forecast.table(), options.out)
+    if state is not None:
+        write_adaptation(state, options.adaptation)
     print_summary(forecast, bundle, options.out, console())
     return ExitCode.PUBLISHED
 
@@ -69,6 +79,12 @@ def _parser() -> argparse.ArgumentParser:
             help=f"for a bundle that looks at it: the {table}, with the columns of its contract or in the form of the "
             f"files the bundle was trained on",
         )
+    forecast.add_argument(
+        "--adaptation",
+        type=Path,
+        help="a file that remembers recent forecasts from run to run (.npz, made where there is none): what came of "
+        "them moves the quantiles of this one, so that intervals hold what they promise while loads drift",
+    )
     forecast.add_argument("--out", type=Path, required=True, help="where to write: .parquet or .csv")
     forecast.add_argument(
         "--at",

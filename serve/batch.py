@@ -6,6 +6,7 @@ from typing import BinaryIO
 
 import polars as pl
 
+from forecast.adaptation import Adaptation
 from forecast.bundle.manifest import Manifest
 from forecast.contracts.errors import ConfigError
 from forecast.contracts.signals import SIGNALS
@@ -61,6 +62,28 @@ def read_known_ahead(
 def _is(path: str, table: Table) -> bool:
     """Whether the files have the contract's columns already."""
     return set(table.required) <= set(scan(find_files(path)).collect_schema().names())
+
+
+def read_adaptation(path: Path | None, manifest: Manifest) -> Adaptation | None:
+    """What earlier runs of this bundle left in `path`; fresh where there is nothing, None without a path.
+
+    Raises:
+        DataError: the file is damaged.
+    """
+    return None if path is None else Adaptation.load(path, manifest.spec, manifest.topology, manifest.bundle_id)
+
+
+def write_adaptation(state: Adaptation, path: Path) -> None:
+    """Keep the state for the next run.
+
+    Raises:
+        ConfigError: a place that cannot be written to.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        state.save(path)
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be written ({error.strerror or error}).") from error
 
 
 def check_out(path: Path) -> None:

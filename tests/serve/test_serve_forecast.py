@@ -180,3 +180,27 @@ def test_the_sentence_says_what_the_number_means() -> None:
     }
     assert sentence(row) == "90 % chance to be 4.20 °C below its limit at each step through Mon 18:00"
     assert "1.50 kW above its limit" in sentence({**row, "headroom": -1500.0, "target": "power_w"})
+
+
+def test_runs_remember_each_other(smoke: Smoke, tmp_path: Path) -> None:
+    """A day of hourly runs shifts the quantiles; the same run again changes nothing."""
+    state, out = tmp_path / "state" / "adaptation.npz", tmp_path / "forecasts.parquet"
+
+    def run(hour: int) -> pl.DataFrame:
+        at = f"2026-01-{24 + hour // 24:02d}T{hour % 24:02d}:00"
+        assert serve(smoke.bundle, smoke.fleet / "telemetry", out, "--at", at, "--adaptation", str(state)) == 0
+        return pl.read_parquet(out)
+
+    for hour in (0, 8, 16):
+        adapted = run(hour)
+    assert adapted.equals(run(16))
+    assert serve(smoke.bundle, smoke.fleet / "telemetry", out, "--at", "2026-01-24T16:00") == 0
+    assert not adapted.equals(pl.read_parquet(out))
+    assert adapted["power_w_p50"].equals(pl.read_parquet(out)["power_w_p50"])
+
+
+def test_a_damaged_memory(smoke: Smoke, tmp_path: Path, one_line) -> None:
+    (tmp_path / "state.npz").write_bytes(b"PK nothing")
+    more = ("--adaptation", str(tmp_path / "state.npz"))
+    assert serve(smoke.bundle, smoke.fleet / "telemetry", tmp_path / "out.csv", *more) == 20
+    assert "delete it to begin anew" in one_line()
