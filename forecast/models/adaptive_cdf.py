@@ -2,8 +2,8 @@
 
 The probability of a cell between two values follows from how the two lie to the context and to the newest value. Cells
 of all windows share these weights, which vary over the horizon and bend with the state of the window; a normal
-distribution about the linear forecast is one of their terms. Few weights say most of it, which is why it is learnt in
-a hundred steps.
+distribution about what other days say (`days.py`) is one of their terms, those days themselves another. Few weights say
+most of it, which is why it is learnt in a hundred steps.
 """
 
 from dataclasses import dataclass
@@ -32,6 +32,9 @@ _SOFTLY = 0.2
 #: This much probability lies evenly over the whole grid: no cell is impossible, and no quantile falls in an empty one.
 _ANYWHERE = 0.01
 
+#: So much more does where nothing of the target was ever seen.
+_UNHEARD_OF = 0.5
+
 #: A normalised value further out than this is as far as can be.
 _FARTHEST = 6.0
 
@@ -47,7 +50,8 @@ class AdaptiveCdfConfig(ModelConfig):
     """Settings of `AdaptiveCdf`.
 
     Attributes:
-        width: features of the window's shape; 0 leaves it out, which is better for a handful of series.
+        width: features of the window's shape; 0 leaves it out, which is better for a handful of series; 128 are 4 %
+            better on the hundreds of the simulated site.
         blocks: residual blocks over them.
         hidden: features per step of the horizon.
         rank: features per cell that the network makes, beside those of the grid.
@@ -55,8 +59,8 @@ class AdaptiveCdfConfig(ModelConfig):
         dropout: share of features dropped in training.
     """
 
-    width: int = 256
-    blocks: int = 2
+    width: int = 0
+    blocks: int = 1
     hidden: int = 64
     rank: int = 24
     points: int = 20
@@ -184,7 +188,9 @@ class AdaptiveCdf(CdfModel):
         physical = values * spread + loc
         widths = physical.diff(dim=2)
         evenly = (widths / widths.sum(2, keepdim=True))[..., None]
-        told = (1 - _ANYWHERE) * masses + _ANYWHERE * evenly
+        unseen = 1 - scaled.seen[:, : self.targets].amax(2)[..., None, None]
+        anywhere = _ANYWHERE + _UNHEARD_OF * unseen
+        told = masses + anywhere * (evenly - masses)
         return Cdf(physical, told, unit, torch.zeros_like(told[:, :, 0]))
 
     def _start(self, spec: ForecastSpec, size: int) -> Tensor:

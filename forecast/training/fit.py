@@ -67,7 +67,7 @@ class TrainingConfig:
 
     steps: int = 300
     batch: int = 128
-    learning_rate: float = 2e-3
+    learning_rate: float = 5e-3
     weight_decay: float = 0.1
     validate_every: int = 25
     validation_windows: int = 2048

@@ -76,7 +76,7 @@ def test_settings_are_stored_as_plain_data_without_a_name_of_code(smoke: Smoke) 
     assert "_target_" not in text
     stored = json.loads(text)
     assert stored["source"]["kind"] == "simulated"
-    assert stored["model"]["kind"] == "patch_mixer"
+    assert stored["model"]["kind"] == "adaptive_cdf"
     assert stored["training"]["steps"] == 20
 
 
