@@ -48,7 +48,7 @@ _NEURAL: dict[str, dict[str, dict[str, Any]]] = {
         "A": {"context_steps": 336, "steps": (100, 100)},
         "B": {"context_steps": 576, "steps": (100,), "scaler_type": "standard"},
         "C": {"context_steps": 40, "steps": (100,), "scaler_type": "standard"},
-        "Cb": {"context_steps": 40, "steps": (100,), "scaler_type": "standard"},
+        "Cb": {"context_steps": 40, "steps": (400,), "scaler_type": "standard"},
         "D": {"context_steps": 2016, "steps": (100,), "scaler_type": "standard"},
     },
     "patchtst": {

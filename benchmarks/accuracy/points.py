@@ -91,9 +91,18 @@ Told = Iterator[tuple[np.ndarray, Floats]]
 
 @dataclass(frozen=True)
 class Answer:
-    """A method's forecasts and their cost: seconds of fitting, windows of a channel per second on one core."""
+    """A method's forecasts, and their cost.
+
+    Attributes:
+        told: in z-scores.
+        look_back: steps, those that it looks at.
+        train_s: processor seconds of fitting.
+        series_per_s: windows of a channel per second on one core; None where scoring them takes as long.
+        parameters: None where that means nothing.
+    """
 
     told: Told
+    look_back: int
     train_s: float
     series_per_s: float | None = None
     parameters: int | None = None
@@ -163,7 +172,8 @@ def fleetcast(cut: Cut, z: Floats) -> Answer:  # noqa: ARG001 - it reads the pan
     levels = run.predictor.spec.quantile_levels
     answers = replayed(run.predictor, prepared.panel, cut.origins)
     told = ((np.array([origin]), ett.to_z(mean_of(quantiles[:, 0], levels))[None]) for origin, quantiles in answers)
-    return Answer(told, run.train_s, speed(run.predictor, prepared, cut.origins), run.parameters)
+    series_per_s = speed(run.predictor, prepared, cut.origins)
+    return Answer(told, cut.look_back, run.train_s, series_per_s, run.parameters)
 
 
 def settings(cut: Cut, folder: Path) -> list[str]:
@@ -183,19 +193,19 @@ def linear(cut: Cut, z: Floats) -> Answer:
     model, begin = Linear(cut.look_back, cut.horizon), process_time()
     model.fit(z[:, : cut.ett.ends[0]])
     train_s, told = process_time() - begin, _in_chunks(cut, z, cut.look_back, model.forecast)
-    return Answer(told, train_s, parameters=model.weights.size + cut.horizon)
+    return Answer(told, cut.look_back, train_s, parameters=model.weights.size + cut.horizon)
 
 
 def repeat(cut: Cut, z: Floats) -> Answer:
     """The last value."""
-    return Answer(_in_chunks(cut, z, 1, lambda past: np.repeat(past, cut.horizon, axis=-1)), 0.0)
+    return Answer(_in_chunks(cut, z, 1, lambda past: np.repeat(past, cut.horizon, axis=-1)), 1, 0.0)
 
 
 def seasonal(cut: Cut, z: Floats) -> Answer:
     """The last day."""
     days = -(-cut.horizon // cut.ett.day)
     tiled = _in_chunks(cut, z, cut.ett.day, lambda past: np.tile(past, days)[..., : cut.horizon])
-    return Answer(tiled, 0.0)
+    return Answer(tiled, cut.ett.day, 0.0)
 
 
 _METHODS: dict[str, dict[str, Callable[[Cut, Floats], Answer]]] = {
@@ -226,7 +236,7 @@ def _scored(cut: Cut, z: Floats, name: str, answer: Answer) -> dict[str, Any]:
     return {
         "set": cut.ett.name,
         "method": name,
-        "look_back": str(cut.look_back),
+        "look_back": str(answer.look_back),
         "horizon": cut.horizon,
         "mse": errors.mse,
         "mae": errors.mae,
