@@ -23,7 +23,8 @@ def exceedance(quantiles: Floats, levels: Sequence[float], limit: Floats) -> Flo
         over += (levels[at + 1] - levels[at]) * (1.0 - share)
     above = _tail(bound - rows[-1], np.maximum(rows[-1] - rows[-2], near), levels)
     below = _tail(rows[0] - bound, np.maximum(rows[1] - rows[0], near), levels)
-    return np.clip(over + above + levels[0] - below, 0.0, 1.0).astype(np.float32)
+    probability: Floats = np.clip(over + above + levels[0] - below, 0.0, 1.0).astype(np.float32)
+    return probability
 
 
 def _tail(beyond: np.ndarray, width: np.ndarray, levels: Sequence[float]) -> np.ndarray:

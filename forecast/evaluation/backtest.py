@@ -6,7 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
+from forecast.contracts.signals import TARGETS
 from forecast.evaluation.baselines import baselines, seasonal_mae
+from forecast.evaluation.brier import BrierTally
 from forecast.evaluation.metrics import Tally
 from forecast.evaluation.splits import EvaluationConfig, Split
 from forecast.predictor import Predictor
@@ -26,11 +28,14 @@ class Backtest:
             windows`.
         calibration: of ours: `target, nominal, observed`.
         horizon: `target, method, lead_h, wql`.
+        exceedance: of ours, a row per target and bin of probability that its limit is passed: `target, forecast,
+            observed, count`, and the scores of the target: `brier, climatology, skill`.
     """
 
     scores: pl.DataFrame
     calibration: pl.DataFrame
     horizon: pl.DataFrame
+    exceedance: pl.DataFrame
 
 
 def backtest(
@@ -51,6 +56,7 @@ def backtest(
         name: Tally(len(panel.entities), len(spec.targets), spec.quantile_levels, parts)
         for name in (OURS, *(naive.name for naive in naives))
     }
+    passed = Passed(predictor, panel, split)
     for done, (origin, tested) in enumerate(split.origins.items(), start=1):
         begin, end = origin - spec.context_steps, origin + spec.horizon_steps
         context, actual = (
@@ -58,14 +64,53 @@ def backtest(
             for steps in ((begin, origin), (origin, end))
         )
         actual[np.isnan(context).all(-1)] = np.nan
-        tallies[OURS].add(tested, actual, predictor.at(panel, origin).outputs.quantiles[tested])
+        outputs = predictor.at(panel, origin).outputs
+        tallies[OURS].add(tested, actual, outputs.quantiles[tested])
+        passed.add(tested, actual, outputs.exceedance[tested])
         for naive in naives:
             tallies[naive.name].add(tested, actual, naive.predict(panel, origin)[tested])
         progress(done / len(split.origins), f"origin {done} of {len(split.origins)}")
-    return _tables(predictor, tallies, seasonal_mae(panel, spec, split.validation), parts)
+    return _tables(predictor, tallies, seasonal_mae(panel, spec, split.validation), parts, passed.table())
 
 
-def _tables(predictor: Predictor, tallies: Mapping[str, Tally], naive: np.ndarray, parts: np.ndarray) -> Backtest:
+class Passed:
+    """Tallies of the probability that each target passes its limit, beside the share of the training range."""
+
+    def __init__(self, predictor: Predictor, panel: Panel, split: Split) -> None:
+        self.targets = predictor.spec.targets
+        table = predictor.topology.table
+        self.limits = np.stack([table[TARGETS[name].limit].to_numpy().astype(np.float64) for name in self.targets], 1)
+        values = panel.read(0, panel.steps)[: len(self.targets)].transpose(1, 0, 2)
+        trained = ~np.isnan(values) & (np.arange(panel.steps) < split.validation[:, None, None])
+        over = (values > self.limits[..., None]) & trained
+        self.usual = over.sum(-1) / np.maximum(trained.sum(-1), 1)
+        self.tallies = [BrierTally() for _ in self.targets]
+
+    def add(self, tested: np.ndarray, actual: np.ndarray, probability: np.ndarray) -> None:
+        """Add forecasts `[M, T, H]` of the entities `tested [M]`."""
+        limits = self.limits[tested][..., None]
+        came = np.where(np.isnan(actual) | np.isnan(limits), np.nan, actual > limits)
+        for at, tally in enumerate(self.tallies):
+            tally.add(probability[:, at], came[:, at], self.usual[tested, at, None])
+
+    def table(self) -> pl.DataFrame:
+        """`Backtest.exceedance`; empty where no limit is known."""
+        scored = [(name, tally.result()) for name, tally in zip(self.targets, self.tallies, strict=True)]
+        return pl.concat(
+            found.reliability.select(
+                pl.lit(name).alias("target"),
+                pl.all(),
+                brier=pl.lit(found.score),
+                climatology=pl.lit(found.climatology),
+                skill=pl.lit(found.skill),
+            )
+            for name, found in scored
+        )
+
+
+def _tables(
+    predictor: Predictor, tallies: Mapping[str, Tally], naive: np.ndarray, parts: np.ndarray, exceedance: pl.DataFrame
+) -> Backtest:
     spec, topology = predictor.spec, predictor.topology
     level = topology.table["level"].to_numpy()
     part_h = [float((np.flatnonzero(parts == part).mean() + 0.5) * spec.step_s / 3600) for part in np.unique(parts)]
@@ -84,7 +129,7 @@ def _tables(predictor: Predictor, tallies: Mapping[str, Tally], naive: np.ndarra
                 if tally.count[group, index].any():
                     row = {"target": target, "level": name, "method": method}
                     scores.append({**row, **_score(tally, group, index, naive)})
-    return Backtest(pl.DataFrame(scores), pl.DataFrame(calibration), pl.DataFrame(horizon))
+    return Backtest(pl.DataFrame(scores), pl.DataFrame(calibration), pl.DataFrame(horizon), exceedance)
 
 
 def _score(tally: Tally, group: np.ndarray, target: int, naive: np.ndarray) -> dict[str, float]:

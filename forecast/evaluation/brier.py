@@ -9,8 +9,6 @@ from numpy.typing import NDArray
 #: Bins of forecast probability; finer ones hold too little to tell chance from error.
 BINS = 10
 
-Array = NDArray[np.float64]
-
 
 @dataclass(frozen=True, eq=False)
 class Brier:
@@ -33,34 +31,49 @@ class Brier:
     @property
     def miscalibration(self) -> float:
         """Mean distance of `observed` from `forecast` over all forecasts: 0 when every probability is kept."""
-        table = self.reliability
-        away = (table["observed"] - table["forecast"]).abs() * table["count"]
-        return float(away.sum() / max(table["count"].sum(), 1))
+        told, came, count = (self.reliability[name].to_numpy() for name in ("forecast", "observed", "count"))
+        return float((np.abs(came - told) * count).sum() / max(count.sum(), 1))
+
+
+class BrierTally:
+    """Running sums of the probabilities of one event, so that they are scored without being kept."""
+
+    def __init__(self) -> None:
+        self._count = np.zeros(BINS, np.int64)
+        self._told, self._came = np.zeros(BINS), np.zeros(BINS)
+        self._squares = np.zeros(2)
+
+    def add(self, probability: NDArray[np.floating], came: NDArray[np.floating], usual: NDArray[np.floating]) -> None:
+        """Add forecasts.
+
+        Args:
+            probability: of the event, any shape; NaN where unknown.
+            came: 1 where it came, 0 where not, NaN where unknown; of the same shape.
+            usual: what climatology says, broadcast to that shape.
+        """
+        known = ~np.isnan(came) & ~np.isnan(probability)
+        told, truth = probability[known].astype(np.float64), came[known].astype(np.float64)
+        climate = np.broadcast_to(usual, came.shape)[known].astype(np.float64)
+        place = np.minimum((told * BINS).astype(np.int64), BINS - 1)
+        self._count += np.bincount(place, minlength=BINS)
+        self._told += np.bincount(place, told, BINS)
+        self._came += np.bincount(place, truth, BINS)
+        self._squares += [((told - truth) ** 2).sum(), ((climate - truth) ** 2).sum()]
+
+    def result(self) -> Brier:
+        """The scores of what was added; NaN where nothing was."""
+        count = self._count.sum()
+        with np.errstate(divide="ignore", invalid="ignore"):
+            score, climatology = (self._squares / count).tolist()
+            rate = float(self._came.sum() / count)
+            skill = float(1 - self._squares[0] / self._squares[1]) if self._squares[1] > 0 else float("nan")
+        seen = self._count > 0
+        columns = {"forecast": self._told[seen] / self._count[seen], "observed": self._came[seen] / self._count[seen]}
+        return Brier(score, climatology, skill, rate, pl.DataFrame({**columns, "count": self._count[seen]}))
 
 
 def brier(probability: NDArray[np.floating], came: NDArray[np.floating], usual: NDArray[np.floating]) -> Brier:
-    """Score probabilities.
-
-    Args:
-        probability: of the event, any shape.
-        came: 1 where it came, 0 where not, NaN where unknown; of the same shape.
-        usual: what climatology says, broadcast to that shape.
-    """
-    known = ~np.isnan(came) & ~np.isnan(probability)
-    told, truth = probability[known].astype(np.float64), came[known].astype(np.float64)
-    climate = np.broadcast_to(usual, came.shape)[known].astype(np.float64)
-    if not truth.size:
-        unknown = float("nan")
-        return Brier(unknown, unknown, unknown, unknown, _reliability(told, truth))
-    score, reference = float(np.mean((told - truth) ** 2)), float(np.mean((climate - truth) ** 2))
-    skill = 1 - score / reference if reference > 0 else float("nan")
-    return Brier(score, reference, skill, float(truth.mean()), _reliability(told, truth))
-
-
-def _reliability(told: Array, truth: Array) -> pl.DataFrame:
-    place = np.minimum((told * BINS).astype(np.int64), BINS - 1)
-    count = np.bincount(place, minlength=BINS)
-    sums = [np.bincount(place, values, BINS) for values in (told, truth)]
-    seen = count > 0
-    forecast, observed = (total[seen] / count[seen] for total in sums)
-    return pl.DataFrame({"forecast": forecast, "observed": observed, "count": count[seen]})
+    """Scores of probabilities that are all there; see `BrierTally.add`."""
+    tally = BrierTally()
+    tally.add(probability, came, usual)
+    return tally.result()

@@ -46,6 +46,28 @@ def reliability_svg(calibration: pl.DataFrame, target: str) -> str:
         return to_svg(figure, f"Reliability curve, {target_title(target)}: {_pairs(rows)}")
 
 
+def exceedance_svg(exceedance: pl.DataFrame, target: str) -> str:
+    """Draw how often a limit was passed against the probability that was told, for one target.
+
+    Args:
+        exceedance: columns `forecast` and `observed`, shares in 0..1, and `count`; a row per bin.
+        target: signal name, for the label and the ids.
+    """
+    rows = exceedance.sort("forecast")
+    with chart(3.6, 3.3, f"exceedance {target}") as figure:
+        axes = figure.add_subplot(aspect="equal", xlim=(0, 1), ylim=(0, 1))
+        axes.plot([0, 1], [0, 1], color=COLOURS["muted"], linewidth=0.9, linestyle=(0, (4, 3)))
+        axes.plot(
+            rows["forecast"], rows["observed"], color=COLOURS["forecast"], marker="o", markersize=4, clip_on=False
+        )
+        axes.set(xlabel="probability told", ylabel="share of steps over the limit")
+        axes.set_xticks(np.linspace(0, 1, 6))
+        axes.set_yticks(np.linspace(0, 1, 6))
+        triples = rows.select("forecast", "observed", "count").iter_rows()
+        said = ", ".join(f"{percent(told)} told {percent(came)} of {count:,}" for told, came, count in triples)
+        return to_svg(figure, f"Limit passed, {target_title(target)}: {said}")
+
+
 def _pairs(rows: pl.DataFrame) -> str:
     pairs = rows.select("nominal", "observed").iter_rows()
     return ", ".join(f"{percent(nominal, 0)} quantile {percent(observed)}" for nominal, observed in pairs)

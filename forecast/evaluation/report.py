@@ -4,7 +4,7 @@ One HTML file that fetches nothing, for the operator who relies on the forecast 
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -61,6 +61,7 @@ class Report:
         horizon: columns target, method, lead_h (hours), wql.
         headroom: columns entity_id, level, target, unit, headroom (SI), confidence (share), until; tightest first.
         charts: the fans to draw.
+        exceedance: of the probability that a limit is passed, as `Backtest.exceedance`.
     """
 
     title: str
@@ -71,6 +72,7 @@ class Report:
     horizon: pl.DataFrame
     headroom: pl.DataFrame
     charts: list[FanChart]
+    exceedance: pl.DataFrame = field(default_factory=pl.DataFrame)
 
 
 def write_report(report: Report, path: Path) -> Path:
@@ -103,6 +105,8 @@ def _context(report: Report) -> dict[str, Any]:
         "findings": findings(report.scores, report.calibration, report.headroom),
         "score_groups": score_groups(report.scores),
         "reliability": _by_target(report.calibration, "observed", plots.reliability_svg),
+        "exceedance": _by_target(report.exceedance, "observed", plots.exceedance_svg),
+        "brier": {} if report.exceedance.is_empty() else _brier(report.exceedance),
         "horizon": _by_target(report.horizon, "wql", plots.horizon_svg),
         "fans": [(fan, Markup(plots.fan_chart_svg(fan, report.quantile_levels))) for fan in drawable],  # noqa: S704
         "undrawn": [fan for fan in report.charts if not _drawable(fan)],
@@ -111,6 +115,12 @@ def _context(report: Report) -> dict[str, Any]:
         "headroom_left_out": max(0, len(report.headroom) - HEADROOM_ROWS),
         "colours": svg.COLOURS,
     }
+
+
+def _brier(exceedance: pl.DataFrame) -> dict[str, dict[str, Any]]:
+    """Scores by target."""
+    rows = exceedance.unique("target", maintain_order=True).select("target", "brier", "climatology", "skill")
+    return {row["target"]: row for row in rows.to_dicts()}
 
 
 def _drawable(fan: FanChart) -> bool:

@@ -108,6 +108,7 @@ def _report(predictor: Predictor, prepared: Prepared, tested: Backtest, folder: 
         horizon=tested.horizon,
         headroom=tightest(last),
         charts=charts,
+        exceedance=tested.exceedance,
     )
     write_report(report, folder / "report.html")
     return charts

@@ -151,3 +151,19 @@ def test_the_scores_of_the_bundle_are_these(smoke: Smoke, predictor: Predictor, 
     tested = run(smoke, predictor, panel, ranges)
     kept = pl.DataFrame(predictor.bundle.manifest.scores)
     assert kept.drop("mase").equals(tested.scores.drop("mase"))
+
+
+def test_how_often_limits_were_passed_is_counted_where_limit_and_outcome_are_known(
+    smoke: Smoke, predictor: Predictor, panel: Panel, ranges: Split
+) -> None:
+    tested = run(smoke, predictor, panel, ranges).exceedance
+    spec, table = predictor.spec, predictor.topology.table
+    for index, (target, limit) in enumerate((("power_w", "power_limit_w"), ("temperature_c", "temperature_limit_c"))):
+        limited = ~np.isnan(table[limit].to_numpy().astype(float))
+        came = [panel.read(origin, origin + spec.horizon_steps)[index][limited] for origin in ranges.origins]
+        limits = table[limit].to_numpy()[limited][:, None]
+        rows = tested.filter(target=target)
+        assert rows["count"].sum() == sum(int((~np.isnan(steps)).sum()) for steps in came)
+        passed = (rows["observed"] * rows["count"]).sum()
+        assert passed == pytest.approx(sum(int((steps > limits).sum()) for steps in came))
+        assert rows["brier"].n_unique() == 1

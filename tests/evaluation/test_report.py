@@ -229,3 +229,13 @@ def test_the_picture_is_crisp(tmp_path: Path) -> None:
     png = save_fan_chart_png([fan("$rack$"), fan()], tmp_path / "fan.png", LEVELS).read_bytes()
     assert png.startswith(b"\x89PNG")
     assert int.from_bytes(png[16:20]) == 1600
+
+
+def test_the_probability_of_passing_a_limit_is_shown_beside_climatology(report: Report, tmp_path: Path) -> None:
+    rows = {"forecast": [0.05, 0.4], "observed": [0.04, 0.5], "count": [900, 20]}
+    scores = {"brier": 0.0123, "climatology": 0.0456, "skill": 0.73}
+    exceedance = pl.DataFrame({"target": "power_w", **rows, **scores})
+    assert "Passing the limit" not in html(report, tmp_path)
+    page = html(replace(report, exceedance=exceedance), tmp_path)
+    for text in ("Passing the limit", "0.0123", "0.0456", "73.0 %", "5.0 % told 4.0 % of 900"):
+        assert text in page
