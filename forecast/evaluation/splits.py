@@ -41,6 +41,11 @@ class EvaluationConfig:
     def __post_init__(self) -> None:
         if self.range not in _SCORED:
             raise ConfigError(f"evaluation.range is {self.range!r}; it must be {' or '.join(_SCORED)}.")
+        for name in ("test_h", "validation_h", "origin_every_h"):
+            if not getattr(self, name) > 0:
+                raise ConfigError(f"evaluation.{name} is {getattr(self, name):g}; it must be above 0.")
+        if not all(lag_h > 0 for lag_h in self.seasons_h):
+            raise ConfigError(f"evaluation.seasons_h is {self.seasons_h}; a lag of 0 h would be the answer itself.")
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,6 +13,7 @@ from omegaconf import MISSING
 
 import forecast.models
 import forecast.traces
+from forecast.contracts.errors import ConfigError
 from forecast.contracts.specs import CALENDAR
 from forecast.evaluation.splits import EvaluationConfig
 from forecast.models.base import ModelConfig
@@ -95,6 +96,10 @@ class JobConfig:
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     registry: RegistryConfig = field(default_factory=RegistryConfig)
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.seed < 2**32:  # NumPy's range
+            raise ConfigError(f"seed is {self.seed}; it must be from 0 to {2**32 - 1}.")
 
 
 def register() -> None:

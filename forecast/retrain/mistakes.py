@@ -11,6 +11,7 @@ from omegaconf.errors import ValidationError
 
 from forecast.contracts.errors import ConfigError
 from forecast.retrain.config import JobConfig
+from forecast.traces.trace import Source
 
 
 def settings_of(composed: DictConfig) -> JobConfig:
@@ -21,7 +22,8 @@ def settings_of(composed: DictConfig) -> JobConfig:
     """
     added = _added(composed)
     if added:
-        raise ConfigError(_meant(added, [*_keys(JobConfig), *_group_keys()]))
+        chosen = OmegaConf.get_type(composed, "source")
+        raise ConfigError(_meant(added, [*_keys(JobConfig), *_group_keys()], chosen and chosen.__name__))
     config: JobConfig = OmegaConf.to_object(composed)  # type: ignore[assignment]
     return config
 
@@ -44,15 +46,23 @@ def explain(error: Exception, configs: Path) -> str:
     wrong, known = _wrong_name(text, configs)
     if wrong is None:
         return f"{first}."
-    return _meant(wrong, known)
+    return _meant(wrong, known, _found(r"object_type=(\w+)", text))
 
 
-def _meant(wrong: str, known: list[str]) -> str:
-    if wrong in known or wrong == "source.source":
+def _meant(wrong: str, known: list[str], kind: str | None = None) -> str:
+    """What to say of a name that the settings class `kind` does not have."""
+    group, _, name = wrong.rpartition(".")
+    if (kind == Source.__name__ and group == "source") or wrong == "source.source":
         opening = "'# @package _global_' and 'defaults: [files_schema@source]'"
         return f"no {wrong!r} yet: a source's YAML starts with {opening}."
+    if kind == "dict":
+        return f"{group} is a table without {name!r}; +{wrong}=... adds a row."
+    if group == "hydra" or group.startswith("hydra."):
+        return f"no {wrong!r}; `python train.py --cfg hydra` shows what Hydra itself can be told."
+    if wrong in known:
+        return f"no {wrong!r} here: another {group} has it, the chosen one does not."
     near = difflib.get_close_matches(wrong, known, n=1, cutoff=0.5)
-    return f"no {wrong!r}; " + (f"did you mean {near[0]!r}?" if near else f"known are {', '.join(sorted(known))}.")
+    return f"no {wrong!r}; " + (f"did you mean {near[0]!r}?" if near else f"known are {', '.join(sorted(set(known)))}.")
 
 
 def _added(node: DictConfig, prefix: str = "") -> str | None:
@@ -69,7 +79,7 @@ def _added(node: DictConfig, prefix: str = "") -> str | None:
 
 def _wrong_name(text: str, configs: Path) -> tuple[str | None, list[str]]:
     """The name nobody knows, and the names it could have been."""
-    option = _found(r"Could not find '([\w/]+)'", text)
+    option = _found(r"Could not (?:find|load) '([\w/]+)'", text)
     if option and "/" in option:
         group, name = option.rsplit("/", 1)
         return name, [path.stem for path in (configs / group).glob("*.yaml")]

@@ -24,6 +24,11 @@ from forecast.windows.gather import Gatherer
 Progress = Callable[[float, str], None]
 
 
+#: Lightning knows more; these are tried.
+_ACCELERATORS = ("cpu", "cuda")
+_PRECISIONS = ("32-true", "bf16-mixed")
+
+
 @dataclass
 class TrainerConfig:
     """Where training runs.
@@ -35,6 +40,11 @@ class TrainerConfig:
 
     accelerator: str = "cpu"
     precision: str = "32-true"
+
+    def __post_init__(self) -> None:
+        for name, known in (("accelerator", _ACCELERATORS), ("precision", _PRECISIONS)):
+            if getattr(self, name) not in known:
+                raise ConfigError(f"trainer.{name} is {getattr(self, name)!r}; it must be one of {', '.join(known)}.")
 
     def device(self) -> torch.device:
         """Where tensors live.

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import json
 import runpy
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from forecast.retrain.options import GROUPS, options
 from forecast.retrain.prepare import spec_of
 from forecast.retrain.trusted import trust_only
 from forecast.traces.trace import Source
+from forecast.training.fit import TrainerConfig
 
 OPTIONS = sorted(
     f"{path.parent.name}={path.stem}"
@@ -87,10 +89,11 @@ def test_every_source_works_with_every_model() -> None:
         ("modle=linear", "model"),
         ("+training.stpes=3", "training.steps"),
         ("metric_file=/x.prom", "metrics_file"),
+        ("metrics@source=[dcmg]", "dcgm"),
     ],
 )
 def test_a_misspelt_key_names_the_nearest_right_one(mistake: str, meant: str) -> None:
-    done = train(mistake)
+    done = train(*(["source=prometheus"] if "metrics@" in mistake else []), mistake)
     assert done.returncode == 2
     assert done.stdout == ""
     assert len(done.stderr.splitlines()) == 1
@@ -102,6 +105,45 @@ def test_a_value_of_the_wrong_type_names_its_key() -> None:
     assert done.returncode == 2
     assert done.stderr.startswith("error: training.steps: Value 'many'")
     assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("mistake", "said"),
+    [
+        (["model=linear", "model.width=3"], "no 'model.width' here: another model has it, the chosen one does not."),
+        (
+            ["source.fleet.faults.spike=0.1"],
+            "source.fleet.faults is a table without 'spike'; +source.fleet.faults.spike=",
+        ),
+        (["+source.fleet.faults.spkie=0.1"], "spkie"),
+        (["hydra.run.dri=x"], "no 'hydra.run.dri'; `python train.py --cfg hydra`"),
+        (["log=jsno"], "log: Invalid value 'jsno', expected one of [text, json, auto]."),
+        (["trainer.accelerator=cdua"], "trainer.accelerator is 'cdua'; it must be one of cpu, cuda."),
+        (["trainer.precision=16bit"], "trainer.precision is '16bit'"),
+        (["seed=-1"], "seed is -1; it must be from 0 to 4294967295."),
+        (["evaluation.origin_every_h=0"], "evaluation.origin_every_h is 0; it must be above 0."),
+        (["evaluation.seasons_h=[0]"], "evaluation.seasons_h is [0]"),
+        (["metrics_file=x.txt"], "metrics_file=x.txt must end in .prom"),
+    ],
+)
+def test_what_cannot_be_is_told_in_one_line(tmp_path: Path, mistake: list[str], said: str) -> None:
+    done = train(f"hydra.run.dir={tmp_path}", f"source.path={tmp_path / 'fleet'}", *mistake)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.count("\n") == 1
+    assert said in done.stderr
+
+
+def test_a_bug_shows_where_and_has_a_code_of_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def broken(config: JobConfig) -> bool:
+        raise ZeroDivisionError("of ours")
+
+    monkeypatch.setattr(TrainerConfig, "device", broken)
+    done = train(f"hydra.run.dir={tmp_path}")
+    assert done.returncode == 70
+    assert done.stderr.startswith("Traceback")
+    run = json.loads((tmp_path / "run.json").read_text())
+    assert (run["exit_code"], run["outcome"], run["error"]) == (70, "bug", "ZeroDivisionError: of ours")
 
 
 def test_a_misspelt_key_in_a_file_is_found_too(tmp_path: Path) -> None:
