@@ -6,7 +6,7 @@ SERVE_BIN := .venv-serve/bin
 BENCH_BIN := .venv-bench/bin
 DEMO := var/demo
 
-.PHONY: help setup demo test test-all lint bench-simulator bench-features bench-accuracy bench-known-ahead bench-robustness bench-zero-shot pretrain clean
+.PHONY: help setup demo test test-all lint bench-simulator bench-features bench-physics bench-accuracy bench-known-ahead bench-robustness bench-zero-shot pretrain clean
 
 help:  ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 18
@@ -53,6 +53,9 @@ bench-simulator: setup  ## Speed and memory of the simulator
 
 bench-features: setup  ## Speed and memory from raw telemetry to a tensor
 	$(BIN)/python -m benchmarks.features
+
+bench-physics: setup  ## Time constants learnt from simulated servers, beside the true ones
+	$(BIN)/python -m benchmarks.physics
 
 # A third environment: the peers bring much that nothing else needs.
 .venv-bench/.done: pyproject.toml constraints.txt

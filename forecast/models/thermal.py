@@ -2,8 +2,9 @@
 
 A chain of thermal resistances and capacitances is a sum of such stages (a Foster chain; DOMAIN.md §5 has their sizes).
 In stage k the rise at the end of a step is x(h) = a·x(h - 1) + (1 - a)·R·P(h) with a = exp(-step / τ), exact while the
-power P is constant within a step. Telemetry is read at some instant of it, or is a mean: c·x(h - 1) + (1 - c)·R·P(h) with
-c = exp(-s·step / τ), where the share s of the step that has passed is learnt too. R falls with the flow of air as r₀ + r₁·flow^-0.8 (convection; DOMAIN.md §5).
+power P is constant within a step. Telemetry is read at some instant of it, or is a mean: c·x(h - 1) + (1 - c)·R·P(h)
+with c = exp(-s·step / τ), where the share s of the step that has passed is learnt too. R falls with the flow of air as
+r₀ + r₁·flow^-0.8 (convection; DOMAIN.md §5).
 """
 
 import torch
@@ -89,7 +90,7 @@ class ThermalResponse(nn.Module):
         rest = drive[:, :, :quarter].mean(2)
         moved = drive - rest[..., None]
         rise = torch.matmul(moved.flatten(1), self._kernel(self.lag_context)) + rest.sum(1, keepdim=True)
-        decay, _ = self._decays()
+        decay, _ = self.decays()
         weights = (1 - decay)[:, None] * decay[:, None] ** self.behind
         return rise, (moved * weights).sum(2) + rest
 
@@ -99,7 +100,7 @@ class ThermalResponse(nn.Module):
 
     def fading(self, state: Tensor) -> Tensor:
         """What is left over the horizon `[B, H]` of stages that were at `state [B, K]`."""
-        decay, read = self._decays()
+        decay, read = self.decays()
         return torch.matmul(state, read[:, None] * decay[:, None] ** self.lead)
 
     def share(self, known: Tensor) -> Tensor:
@@ -125,11 +126,11 @@ class ThermalResponse(nn.Module):
 
         `lag [n, n]` is negative from a step to those before it.
         """
-        decay, read = (part[:, None, None] for part in self._decays())
+        decay, read = (part[:, None, None] for part in self.decays())
         later = read * (1 - decay) * decay ** (lag - 1).clamp(min=0.0)
         return torch.where(lag == 0, 1 - read, later * (lag > 0)).flatten(0, 1)
 
-    def _decays(self) -> tuple[Tensor, Tensor]:
+    def decays(self) -> tuple[Tensor, Tensor]:
         """How much of a stage's state is left at the end of a step, and when it is read; `[K]` both."""
         steps = self.step_s / self.tau_s()
         return torch.exp(-steps), torch.exp(-steps * torch.sigmoid(_FAST * self.reading))

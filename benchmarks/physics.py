@@ -1,0 +1,198 @@
+"""Does the thermal response learn the time constants of machines whose physics is known? On simulated telemetry.
+
+Run as `python -m benchmarks.physics`; writes `benchmarks/results/physics.json`. Servers of one kind are recorded with
+their sensors' noise and digits (whole degrees), the retraining job learns from the record as from any other, and its
+step response is compared with the simulator's own: of air-cooled servers every 10 s, and of liquid-cooled ones, which
+answer in a few seconds, every 5 s.
+
+A sum of stages can be told in many ways, a stage much shorter than a step leaves little trace, and fans make the true
+response bend. So both are given the same step, the power of one server as it goes from idle to busy and back, and what
+is judged is the time that temperature takes to 63 % of its change; for a single stage that is its time constant.
+"""
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import torch
+from numpy.typing import NDArray
+
+from benchmarks.accuracy.tasks import configured
+from benchmarks.machine import cpu, record
+from forecast.models.thermal import ThermalResponse
+from forecast.retrain.learn import Learner
+from forecast.retrain.prepare import prepare
+from forecast.retrain.stages import Stages
+from forecast.simulator.config import DAY_S, RowConfig, SimulatorConfig
+from forecast.simulator.fleet import Fleet
+from forecast.simulator.machines import Machines
+from forecast.simulator.sensors import measure
+from forecast.simulator.simulate import run_day
+from forecast.simulator.skus import SKUS
+from forecast.simulator.tree import topology
+from forecast.simulator.units import draw_units
+from forecast.simulator.weather import draw_weather
+
+Doubles = NDArray[np.float64]
+
+CONTEXT, HORIZON = 80, 60
+GOAL = 0.2
+FOLDER = Path("var/bench/physics")
+
+#: Use of the server whose power steps.
+IDLE, BUSY = 0.1, 0.9
+
+
+@dataclass(frozen=True)
+class Kind:
+    """How a kind of server is recorded: its name here, the sampling, and how often its work changes."""
+
+    name: str
+    step_s: int
+    change_s: float
+
+
+KINDS = {"h100-air": Kind("air", 10, 300.0), "gb200-tray": Kind("liquid", 5, 60.0)}
+
+
+@dataclass(frozen=True)
+class Found:
+    """What was learnt of one kind of server, and what is true; seconds."""
+
+    t63_s: float
+    true_t63_s: float
+    tau_s: list[float]
+    share: list[float]
+
+    @property
+    def error(self) -> float:
+        return abs(self.t63_s / self.true_t63_s - 1)
+
+
+def main() -> None:
+    """Learn, compare, print, and record."""
+    torch.set_num_threads(1)
+    found = {kind.name: learnt(sku) for sku, kind in KINDS.items()}
+    for name, one in found.items():
+        print(f"{name}: 63 % of a step after {one.t63_s:.0f} s, truly {one.true_t63_s:.0f} s ({one.error:.0%} off)")
+    figures = {
+        f"t63_error_{name}": {"value": round(one.error, 3), "goal": GOAL, "better": "lower"}
+        for name, one in found.items()
+    }
+    record("physics", 1, figures, found={name: vars(one) for name, one in found.items()})
+    print(f"on {cpu()}")
+
+
+def learnt(sku: str) -> Found:
+    """Record servers of one kind, train on them, and take the response apart."""
+    folder, kind = FOLDER / sku, KINDS[sku]
+    shutil.rmtree(folder, ignore_errors=True)
+    _write(sku, folder)
+    config = configured(
+        [
+            "source=stepping",
+            f"source.path={folder / 'telemetry.parquet'}",
+            f"source.topology={folder / 'topology.parquet'}",
+            f"cache={folder / 'cache'}",
+            f"window.step_s={kind.step_s}",
+            f"window.context_steps={CONTEXT}",
+            f"window.horizon_steps={HORIZON}",
+            "window.targets=[power_w,temperature_c]",
+            "window.past=[power_w,temperature_c,inlet_c]",
+            "window.future=[day_sin,day_cos,planned_power_w]",
+            "model=linear",
+            "training.steps=200",
+            "evaluation.test_h=2",
+            "evaluation.validation_h=4",
+        ]
+    )
+    learner = Learner.of(config, prepare(config, Stages(2)))
+    learner.train_model(config, lambda *_: None)
+    assert learner.answering is not None
+    answer = learner.answering[0].what_if.temperature
+    assert answer is not None
+    power_w, die_c = stepped(sku)
+    nameplate_w = SKUS[sku].nameplate_w
+    paths = (answered(answer.response, power_w, nameplate_w), die_c)
+    return Found(*(t63_s(path, kind.step_s) for path in paths), *_stages(answer.response))
+
+
+def site(sku: str) -> SimulatorConfig:
+    """Two racks of six servers."""
+    return SimulatorConfig(rows=[RowConfig("hall-a", sku, 2, 6)], step_s=KINDS[sku].step_s)
+
+
+def _write(sku: str, folder: Path) -> None:
+    """A day of servers whose work changes at random times to random levels: queues of jobs would take weeks to tell."""
+    kind = KINDS[sku]
+    config = site(sku)
+    fleet, random = Fleet.of(config), np.random.default_rng(0)
+    units, steps = draw_units(fleet), DAY_S // kind.step_s
+    changes = random.random((steps, len(fleet.server_ids))) < kind.step_s / kind.change_s
+    levels = random.random((steps, len(fleet.server_ids)))
+    newest = np.maximum.accumulate(np.where(changes, np.arange(steps)[:, None], 0), axis=0)
+    work = np.take_along_axis(levels, newest, axis=0)
+    truth = run_day(Machines(fleet, units), work, 0, config, draw_weather(config))
+    folder.mkdir(parents=True)
+    table = measure(fleet, units, 0, truth).table(fleet.entity_ids)
+    table.filter(pl.col("entity_id").is_in(fleet.server_ids)).write_parquet(folder / "telemetry.parquet")
+    servers = topology(fleet).filter(pl.col("entity_id").is_in(fleet.server_ids))
+    servers.with_columns(parent_id=pl.lit(None, pl.String)).write_parquet(folder / "topology.parquet")
+
+
+def _stages(response: ThermalResponse) -> tuple[list[float], list[float]]:
+    """Time constants, and the share of each stage in the end of the response."""
+    gains = _gains(response)
+    shares = (gains / gains.sum()).tolist()
+    return [round(tau, 1) for tau in response.tau_s().tolist()], [round(share, 3) for share in shares]
+
+
+def _gains(response: ThermalResponse) -> torch.Tensor:
+    """°C of each stage per nameplate of power, `[K]`, of the one kind there is."""
+    return response.gains(torch.ones(1, 1), torch.ones(1, dtype=torch.long))[0, :, 0].detach()
+
+
+def stepped(sku: str) -> tuple[Doubles, Doubles]:
+    """Power and hottest die `[2 · hour]` of one server that goes from idle to busy and back, its neighbours at half.
+
+    As sensors without noise would tell it, from the last instant before each change on; an hour of each.
+    """
+    kind = KINDS[sku]
+    config = site(sku)
+    fleet, hour = Fleet.of(config), 3600 // kind.step_s
+    work = np.full((4 * hour, len(fleet.server_ids)), 0.5)
+    work[:, 0] = np.repeat([IDLE, IDLE, BUSY, IDLE], hour)
+    machines, weather = Machines(fleet, draw_units(fleet)), draw_weather(config)
+    outdoor_c, wet_bulb_c = (float(part[0]) for part in weather.at(np.zeros(1)))
+    readings = [machines.advance(now, 1.0, outdoor_c, wet_bulb_c) for now in work]
+    power_w, die_c = (np.array([getattr(one, name)[0] for one in readings]) for name in ("power_w", "temperature_c"))
+    return power_w[2 * hour - 1 :], die_c[2 * hour - 1 :]
+
+
+def answered(response: ThermalResponse, power_w: Doubles, nameplate_w: float) -> Doubles:
+    """What the learnt response makes of the same power, °C, from rest."""
+    decay, read = (part.detach().double().numpy() for part in response.decays())
+    drive = _gains(response).double().numpy() * power_w[:, None] / nameplate_w
+    state, path = drive[0], []
+    for now in drive:
+        path.append((read * state + (1 - read) * now).sum())
+        state = decay * state + (1 - decay) * now
+    return np.array(path)
+
+
+def t63_s(path: Doubles, step_s: int) -> float:
+    """How long a path takes to 1 - 1/e of its change, up and then down, on average; on lines between samples."""
+    hour, target = 3600 // step_s, 1 - np.exp(-1)
+    times = []
+    for first in (0, hour):
+        part = path[first : first + hour + 1]
+        done = (part - part[0]) / (part[-1] - part[0])
+        at = int(np.argmax(done >= target))
+        times.append(step_s * (at - (done[at] - target) / (done[at] - done[at - 1])))
+    return float(np.mean(times))
+
+
+if __name__ == "__main__":
+    main()
