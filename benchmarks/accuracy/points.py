@@ -34,6 +34,9 @@ HORIZONS = (96, 192, 336, 720)
 #: What `--models` takes.
 NAMES = ("fleetcast", "naive", "linear")
 
+#: Every step is decoded up to here, or the hours of a day would be interpolated away; beyond, some of them.
+_DECODED = 336
+
 #: Windows that are scored at once: their forecasts fit the memory.
 _CHUNK = 512
 
@@ -185,6 +188,7 @@ def settings(cut: Cut, folder: Path) -> list[str]:
         f"window.step_s={cut.ett.step_s}",
         f"window.context_steps={cut.look_back}",
         f"window.horizon_steps={cut.horizon}",
+        f"model.points={min(cut.horizon, _DECODED)}",
     ]
 
 
