@@ -47,8 +47,8 @@ _INTRODUCTION = """# Accuracy beside peers
 Made by `make bench-accuracy`. Every method forecasts the same windows from the same panel, knows nothing from a
 window's origin on, and is scored by the code that scores every run. Lower WQL is better. *Beside Fleetcast* is the 95 %
 interval, by block bootstrap over time, of the method's WQL minus ours: above 0, Fleetcast is ahead. Fleetcast is the
-mean of its seeds. Seconds are processor time of this machine, {machine}; *series/s* is on one core, and *cost* is a
-Fleetcast forecast's time over the method's.
+mean of its seeds. Seconds are processor time of this machine, {machine}; *series/s* is on
+one core, and *cost* is a Fleetcast forecast's time over the method's.
 """
 
 
@@ -221,7 +221,8 @@ def _points_table(name: str, rows: Sequence[dict[str, Any]]) -> str:
     lines = [heads, ["---", *["---:"] * (len(heads) - 2), "---"]]
     for (method, look_back, source), found in ordered:
         first = found.get(horizons[0], {})
-        cells = [f"**{method}**" if method == OURS else method, look_back]
+        seeds = f", {first['seeds']} seeds" if first.get("seeds", 1) > 1 else ""
+        cells = [f"**{method}{seeds}**" if method == OURS else method, look_back]
         cells += [_both(found.get(horizon)) for horizon in horizons]
         lines.append([*cells, fixed(first.get("train_s"), 1), fixed(first.get("series_per_s"), 0), source])
     table = "".join(f"| {' | '.join(line)} |\n" for line in lines)

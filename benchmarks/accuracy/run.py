@@ -31,7 +31,7 @@ def main() -> None:
     chosen = _arguments()
     for name in chosen.tasks:
         if name == _POINTS:
-            _run_points(chosen.models, chosen.range)
+            _run_points(chosen.models, chosen.range, chosen.seeds)
             continue
         task = load(name, chosen.range)
         rows = board(task, _results(task, chosen.models, chosen.seeds))
@@ -40,10 +40,10 @@ def main() -> None:
             leaderboard.write(rows)
 
 
-def _run_points(names: list[str], part: Range) -> None:
+def _run_points(names: list[str], part: Range, seeds: int) -> None:
     models = [name for name in points.NAMES if name in names or name not in NAMES]
     for found in ett.SETS.values():
-        points.run(found, points.look_backs(found), points.HORIZONS, models, part)
+        points.run(found, points.look_backs(found), points.HORIZONS, models, part, seeds)
 
 
 def board(task: Task, results: dict[str, list[Result]]) -> dict[str, Any]:
