@@ -6,6 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from forecast.contracts.signals import RESOLUTION
 from forecast.features.gridded import Floats
 
 
@@ -16,7 +17,7 @@ def exceedance(quantiles: Floats, levels: Sequence[float], limit: Floats) -> Flo
     """
     rows = np.moveaxis(np.asarray(quantiles, np.float64), -2, 0)
     bound = np.broadcast_to(np.asarray(limit, np.float64), rows.shape[1:])
-    near = np.abs(bound) * 1e-3
+    near = np.abs(bound) * RESOLUTION
     over = np.zeros(bound.shape)
     for at, (low, high) in enumerate(pairwise(rows)):
         share = np.clip((bound - low) / np.maximum(high - low, near), 0.0, 1.0)

@@ -73,3 +73,6 @@ TARGETS = {
         Target("temperature_c", "temperature_limit_c", "thermal_headroom_c", overshoot=4.0),
     )
 }
+
+#: Two values nearer than this share of a limit are one: no sensor tells them apart.
+RESOLUTION = 2e-3

@@ -68,7 +68,7 @@ STATIC = ("power_limit_w", "temperature_limit_c", "level_code", "sku_code")
 #: The quantiles that adaptation shifts: the outermost, and those at 0.1 and 0.9; what lies between moves with them.
 SIDES = ("bottom", "low", "high", "top")
 
-#: Static inputs after `STATIC` of a graph that can be adapted (`forecast.adaptation`), in normal scores, NaN = not at all.
+#: Static inputs after `STATIC` of a graph that can be adapted (`forecast.adaptation`), in normal scores; NaN = none.
 SHIFTS = tuple(f"{target}_{side}_shift" for target in TARGETS for side in SIDES)
 
 

@@ -6,11 +6,12 @@ distribution about what other days say (`days.py`) is one of their terms, those 
 most of it, which is why it is learnt in a hundred steps.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
+from forecast.contracts.errors import ConfigError
 from forecast.contracts.specs import ForecastSpec
 from forecast.models.ahead import AheadScaler, Drivers, has_drivers
 from forecast.models.base import CdfModel, ModelConfig
@@ -45,6 +46,11 @@ _LEAST = 30.0
 _PRECISION = 0.25
 
 
+#: Parts that can be left out: weights that bend with the window's state, the normal distribution about the median, what
+#: other days say, and the course that recurs every hour.
+PARTS = ("state", "normal", "days", "course")
+
+
 @dataclass
 class AdaptiveCdfConfig(ModelConfig):
     """Settings of `AdaptiveCdf`.
@@ -57,6 +63,7 @@ class AdaptiveCdfConfig(ModelConfig):
         rank: features per cell that the network makes, beside those of the grid.
         points: steps of the horizon that are decoded, dense at first; quantiles between them are interpolated.
         dropout: share of features dropped in training.
+        without: parts left out, of `PARTS`, to see what each is worth (docs/model.md).
     """
 
     width: int = 0
@@ -65,6 +72,12 @@ class AdaptiveCdfConfig(ModelConfig):
     rank: int = 24
     points: int = 20
     dropout: float = 0.5
+    without: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        unknown = [part for part in self.without if part not in PARTS]
+        if unknown:
+            raise ConfigError(f"model.without names {unknown[0]!r}; it can leave out {', '.join(PARTS)}.")
 
     def build(self, spec: ForecastSpec, skus: int) -> "AdaptiveCdf":
         return AdaptiveCdf(self, spec, skus)
@@ -75,6 +88,7 @@ class AdaptiveCdf(CdfModel):
 
     def __init__(self, config: AdaptiveCdfConfig, spec: ForecastSpec, skus: int) -> None:
         super().__init__()
+        self.without = frozenset(config.without)
         self.levels = spec.quantile_levels
         self.targets = len(spec.targets)
         self.steps = _decoded(spec.horizon_steps, config.points)
@@ -111,8 +125,9 @@ class AdaptiveCdf(CdfModel):
         self.at: Tensor
         self.register_buffer("hats", _between(self.steps), persistent=False)
         self.register_buffer("at", torch.tensor(self.steps), persistent=False)
-        self.course = HourlyCourse(spec)
-        self.days = Days(spec, self.at, self.hats)
+        self.course = None if "course" in self.without else HourlyCourse(spec)
+        days = 0 if "days" in self.without else spec.context_steps // spec.day_steps
+        self.days = Days(spec, self.at, self.hats, days)
 
     def forward(self, past: Tensor, future: Tensor, static: Tensor) -> Tensor:
         cdf, ahead = self._told(past, future, static)
@@ -124,7 +139,10 @@ class AdaptiveCdf(CdfModel):
 
     def _told(self, past: Tensor, future: Tensor, static: Tensor) -> tuple[Cdf, Tensor]:
         """The CDF but for what recurs every hour, and that, in typical scales, `[B, T, H]`."""
-        scaled, recurring = self.course(self.scaler(past, static))
+        scaled = self.scaler(past, static)
+        recurring = torch.zeros_like(future[:, None, 0]).expand(-1, self.targets, -1)
+        if self.course is not None:
+            scaled, recurring = self.course(scaled)
         ahead = self.known(future, scaled)
         summary = self.summary(scaled, ahead, static)
         values = self.grid(scaled)
@@ -132,8 +150,11 @@ class AdaptiveCdf(CdfModel):
         centres, told = self.jobs.look(scaled, ahead, summary) if self.jobs is not None else (None, None)
         step, shape = self._steps(scaled, ahead, summary, told)
         features = self.cells(self.grid.cells(values, scaled), shape)
-        weights = (self.start + self.bend(step)).unflatten(2, (self.targets, -1)).permute(0, 2, 3, 1)
-        logits = torch.matmul(features, weights) + self._normal(values, said.median, scaled, ahead, summary, told, step)
+        bend = 0 * self.bend(step) if "state" in self.without else self.bend(step)
+        weights = (self.start + bend).unflatten(2, (self.targets, -1)).permute(0, 2, 3, 1)
+        logits = torch.matmul(features, weights)
+        if "normal" not in self.without:
+            logits = logits + self._normal(values, said.median, scaled, ahead, summary, told, step)
         if self.jobs is not None and centres is not None and told is not None:
             logits = logits + self.jobs(values, scaled, centres, told[..., 0], step)
         if self.days.days:

@@ -62,12 +62,13 @@ class Days(nn.Module):
     Args:
         steps: `[P]` of the horizon; weights are learnt for these.
         hats: `[P, H]`, interpolates between them.
+        days: of the context that are compared.
     """
 
-    def __init__(self, spec: ForecastSpec, steps: Tensor, hats: Tensor) -> None:
+    def __init__(self, spec: ForecastSpec, steps: Tensor, hats: Tensor, days: int) -> None:
         super().__init__()
         self.targets = len(spec.targets)
-        self.days = spec.context_steps // spec.day_steps
+        self.days = days
         self.hour = max(3600 // spec.step_s, 1)
         self.quarter = max(self.hour // 4, 1)
         self.day_hours = spec.day_steps // self.hour

@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from forecast.contracts.signals import SIGNALS, TARGETS
+from forecast.contracts.signals import RESOLUTION, SIGNALS, TARGETS
 from forecast.contracts.specs import ForecastSpec
 from forecast.models.base import QuantileModel
 from forecast.models.quantiles import never_crossing
@@ -75,8 +75,7 @@ class ForecastGraph(nn.Module):
         Between quantiles the distribution is linear; outside the outermost it decays exponentially at the rate that the
         outer two quantiles imply (for an exponential tail, probability falls e-fold every (x₂ - x₁) / ln(p₁ / p₂)).
         """
-        # Two quantiles nearer than a thousandth of the limit are one point: no sensor tells them apart.
-        near = limit * 1e-3
+        near = limit * RESOLUTION
         over = torch.zeros_like(limit + quantiles[:, :, 0])
         for index in range(len(self.levels) - 1):
             low, high = quantiles[:, :, index], quantiles[:, :, index + 1]

@@ -13,8 +13,9 @@ from torch import Tensor
 
 from forecast.bundle.export import export
 from forecast.bundle.golden import TOLERANCE
+from forecast.contracts.errors import ConfigError
 from forecast.contracts.specs import ForecastSpec
-from forecast.models.adaptive_cdf import AdaptiveCdf, AdaptiveCdfConfig
+from forecast.models.adaptive_cdf import PARTS, AdaptiveCdf, AdaptiveCdfConfig
 from forecast.models.base import CdfModel
 from forecast.models.cdf import Cdf, quantiles_of
 from forecast.models.graph import ForecastGraph
@@ -116,3 +117,17 @@ def test_a_context_of_less_than_a_day_knows_no_other_days(spec: ForecastSpec, tm
     short = replace(spec, context_steps=12)
     graph = ForecastGraph(build("adaptive_cdf_small", short), torch.zeros(8, 2, 5, spec.horizon_steps), short).eval()
     assert export(graph, Batch(*random_inputs(short, 4), torch.empty(0)), tmp_path) <= TOLERANCE
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_a_part_that_is_left_out_is_missed(part: str, spec: ForecastSpec) -> None:
+    fine = replace(spec, step_s=900, context_steps=192)
+    inputs = random_inputs(fine, 4, missing=0.1)
+    whole, less = (AdaptiveCdf(AdaptiveCdfConfig(without=without), fine, 1).eval() for without in ([], [part]))
+    less.load_state_dict(whole.state_dict(), strict=False)
+    assert not torch.allclose(whole(*inputs), less(*inputs))
+
+
+def test_only_parts_can_be_left_out() -> None:
+    with pytest.raises(ConfigError, match=r"model\.without names 'head'; it can leave out state, normal, days, course"):
+        AdaptiveCdfConfig(without=["head"])

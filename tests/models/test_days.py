@@ -29,7 +29,7 @@ def scaled_of(spec: ForecastSpec, load: Tensor) -> Scaled:
 
 def days_of(spec: ForecastSpec) -> Days:
     steps = _decoded(spec.horizon_steps, 20)
-    return Days(spec, torch.tensor(steps), _between(steps))
+    return Days(spec, torch.tensor(steps), _between(steps), spec.context_steps // spec.day_steps)
 
 
 def said(spec: ForecastSpec, load: Tensor, origin: datetime = datetime(2026, 3, 11, tzinfo=UTC)) -> tuple[Said, Scaled]:
