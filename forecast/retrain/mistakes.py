@@ -22,8 +22,8 @@ def settings_of(composed: DictConfig) -> JobConfig:
     """
     added = _added(composed)
     if added:
-        chosen = OmegaConf.get_type(composed, "source")
-        raise ConfigError(_meant(added, [*_keys(JobConfig), *_group_keys()], chosen and chosen.__name__))
+        kind = Source.__name__ if OmegaConf.get_type(composed, "source") is Source else None
+        raise ConfigError(_meant(added, [*_keys(JobConfig), *_group_keys()], kind))
     config: JobConfig = OmegaConf.to_object(composed)  # type: ignore[assignment]
     return config
 

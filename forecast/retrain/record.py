@@ -20,6 +20,9 @@ from forecast.retrain.metrics import exposition
 #: Beside the bundle in the folder of a run.
 MANIFEST, LOG, SETTINGS = "run.json", "log.jsonl", "settings.json"
 
+#: What puts a version into service, in a registry's journal.
+_SERVED = ("publish", "rollback")
+
 
 @dataclass
 class Record:
@@ -131,7 +134,8 @@ def _published(config: JobConfig) -> datetime | None:
         journal = Registry(Path(config.registry.root), config.name, config.registry.keep).journal()
     except (FleetcastError, OSError):
         return None
-    return datetime.fromisoformat(journal[-1]["time"]) if journal else None
+    served = [entry["time"] for entry in journal if entry["action"] in _SERVED]
+    return datetime.fromisoformat(served[-1]) if served else None
 
 
 def _write(path: Path, content: dict[str, Any]) -> None:

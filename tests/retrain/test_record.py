@@ -129,6 +129,20 @@ def test_a_run_that_fails_leaves_its_record_and_its_metrics(config: JobConfig, t
     assert samples((tmp_path / "smoke.prom").read_text())["fleetcast_run_exit_code"] == 20
 
 
+def test_the_time_of_publishing_is_when_the_version_in_service_came(config: JobConfig, tmp_path: Path) -> None:
+    folder = tmp_path / "registry" / "smoke"
+    folder.mkdir(parents=True)
+    lines = [
+        {"time": f"2026-03-0{day}T00:00:00+00:00", "action": action, "key": "a"}
+        for day, action in enumerate(("publish", "publish", "rollback", "delete"), 1)
+    ]
+    (folder / "journal.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    with Record(replace(config, metrics_file=str(tmp_path / "smoke.prom")), tmp_path / "run"):
+        pass
+    found = samples((tmp_path / "smoke.prom").read_text())
+    assert found["fleetcast_publish_time_seconds"] == datetime(2026, 3, 3, tzinfo=UTC).timestamp()
+
+
 def test_a_run_that_was_killed_has_no_exit_code(config: JobConfig, tmp_path: Path) -> None:
     Record(config, tmp_path / "run").__enter__()
     found = read(tmp_path / "run" / "run.json")
