@@ -242,7 +242,7 @@ def test_a_graph_that_forecasts_something_else_is_refused(bundle: Path) -> None:
 def test_a_graph_that_keeps_weights_elsewhere_is_refused(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = onnx.load(bundle / MODEL)
     onnx.save(model, bundle / MODEL, save_as_external_data=True, location="weights.bin")
-    assert (bundle / "weights.bin").stat().st_size > 100_000
+    assert (bundle / "weights.bin").stat().st_size > 10_000
     rehash(bundle, MODEL, "weights.bin")
     monkeypatch.chdir(bundle)  # where the runtime would look for them
     refused(bundle, "ONNX Runtime cannot load it.*[Ee]xternal data")
