@@ -16,6 +16,7 @@ from forecast.retrain.config import JobConfig, Log, plain
 from forecast.retrain.gate import judge
 from forecast.retrain.make import STAGES, make_bundle
 from forecast.retrain.prepare import Prepared, prepare
+from forecast.retrain.pretrained import Pretrained
 from forecast.retrain.record import Record
 from forecast.retrain.stages import Stage, Stages
 from forecast.tables import console, print_scores
@@ -59,7 +60,10 @@ def run_key(config: JobConfig, prepared: Prepared) -> str:
     """Identify a run: the same forecast, settings, data and code give the same key."""
     elsewhere = {"registry", "cache", "memory_gb", "log", "metrics_file"}
     settings = {name: value for name, value in plain(config).items() if name not in elsewhere}
-    return key_of(settings, prepared.trace.key, prepared.code)
+    parts = [settings, prepared.trace.key, prepared.code]
+    if config.training.start_from is not None:
+        parts.append(Pretrained.find(config.training.start_from, prepared.spec).facts["sha256"])
+    return key_of(*parts)
 
 
 def _publish(config: JobConfig, registry: Registry, bundle: Bundle, stage: Stage) -> ExitCode:
