@@ -102,7 +102,7 @@ def test_data_too_short_for_the_ranges_is_refused(smoke: Smoke, tmp_path: Path) 
 
 
 def test_a_range_with_nothing_to_train_on_is_refused(smoke: Smoke, tmp_path: Path) -> None:
-    config = replace(smoke.config, evaluation=replace(smoke.config.evaluation, test_h=100.0, validation_h=200.0))
+    config = replace(smoke.config, evaluation=replace(smoke.config.evaluation, test_h=100.0, validation_h=230.0))
     with pytest.raises(DataError, match="no training window"):
         run(config, tmp_path / "run")
 
