@@ -1,4 +1,4 @@
-"""The flagship: a linear forecast, and what a joint-channel patch mixer adds to it.
+"""A linear forecast, and what a joint-channel patch mixer adds to it.
 
 Shaped for export: all channels of a patch form one token, so that every product is a large matrix product; ReLU; a
 quantile-major head over few knots.

@@ -12,7 +12,7 @@ from forecast.models.base import CdfModel
 from forecast.models.cdf import quantiles_of
 
 
-@pytest.fixture(params=["adaptive_cdf_small", "linear"])
+@pytest.fixture(params=["adaptive_cdf", "linear"])
 def model_name(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
@@ -51,7 +51,7 @@ def test_what_the_site_tells_beyond_is_not_looked_at(spec: ForecastSpec, model_n
 @torch.no_grad()
 def test_a_cdf_stays_one(spec: ForecastSpec) -> None:
     site = replace(spec, targets=("temperature_c",), past=("temperature_c",))
-    moved = adapted(build("adaptive_cdf_small", spec, noise=0.05), spec, site)
+    moved = adapted(build("adaptive_cdf", spec, noise=0.05), spec, site)
     assert isinstance(moved, CdfModel)
     past, future, static = random_inputs(site, 4)
     cdf = moved.cdf(past, future, static)

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from every_model import build, random_inputs
+from every_model import SKUS, random_inputs
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
@@ -16,7 +16,6 @@ from forecast.bundle.golden import TOLERANCE
 from forecast.contracts.errors import ConfigError
 from forecast.contracts.specs import ForecastSpec
 from forecast.models.adaptive_cdf import PARTS, AdaptiveCdf, AdaptiveCdfConfig
-from forecast.models.base import CdfModel
 from forecast.models.cdf import Cdf, quantiles_of
 from forecast.models.graph import ForecastGraph
 from forecast.models.grid import Grid
@@ -102,10 +101,12 @@ def test_steps_are_told_from_the_first_to_the_last_and_lines_join_them(
     torch.testing.assert_close(line, torch.arange(float(horizon)), rtol=0, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", ["adaptive_cdf", "adaptive_cdf_small"])
-def test_masses_are_a_distribution_and_no_cell_of_some_width_is_empty(name: str, spec: ForecastSpec) -> None:
-    model, inputs = build(name, spec, noise=0.3), random_inputs(spec, 6, missing=0.5)
-    assert isinstance(model, CdfModel)
+@pytest.mark.parametrize("width", [0, 16])
+def test_masses_are_a_distribution_and_no_cell_of_some_width_is_empty(width: int, spec: ForecastSpec) -> None:
+    model, inputs = AdaptiveCdf(AdaptiveCdfConfig(width=width), spec, SKUS).eval(), random_inputs(spec, 6, missing=0.5)
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.add_(0.3 * torch.randn_like(weight))
     cdf = model.cdf(*inputs)
     torch.testing.assert_close(cdf.masses.sum(2), torch.ones(6, 2, len(model.steps)))
     assert (cdf.masses[(cdf.values.diff(dim=2) > 1e-3)] > 0).all()
@@ -113,9 +114,11 @@ def test_masses_are_a_distribution_and_no_cell_of_some_width_is_empty(name: str,
     torch.testing.assert_close(model(*inputs)[..., model.steps], told, rtol=1e-4, atol=1e-3)
 
 
-def test_a_context_of_less_than_a_day_knows_no_other_days(spec: ForecastSpec, tmp_path: Path) -> None:
+@pytest.mark.parametrize("width", [0, 16])
+def test_a_context_of_less_than_a_day_knows_no_other_days(width: int, spec: ForecastSpec, tmp_path: Path) -> None:
     short = replace(spec, context_steps=12)
-    graph = ForecastGraph(build("adaptive_cdf_small", short), torch.zeros(8, 2, 5, spec.horizon_steps), short).eval()
+    model = AdaptiveCdf(AdaptiveCdfConfig(width=width), short, SKUS)
+    graph = ForecastGraph(model, torch.zeros(8, 2, 5, spec.horizon_steps), short).eval()
     assert export(graph, Batch(*random_inputs(short, 4), torch.empty(0)), tmp_path) <= TOLERANCE
 
 

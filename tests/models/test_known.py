@@ -53,8 +53,8 @@ def test_only_a_forecast_of_power_that_is_told_all_of_it_listens() -> None:
     for future in (CALENDAR, (*CALENDAR, *OUTLOOK_NAMES[:-1])):
         spec = ForecastSpec.from_dict({**SPEC.to_dict(), "future": future})
         assert not has_outlook(spec)
-        assert build("adaptive_cdf_small", spec).jobs is None  # type: ignore[union-attr]
-    assert isinstance(model := build("adaptive_cdf_small", SPEC), AdaptiveCdf)
+        assert build("adaptive_cdf", spec).jobs is None  # type: ignore[union-attr]
+    assert isinstance(model := build("adaptive_cdf", SPEC), AdaptiveCdf)
     assert model.jobs is not None
     assert SKUS
 
@@ -95,6 +95,6 @@ def test_a_schedule_of_nonsense_leaves_a_forecast() -> None:
     past, future, static = inputs(0.0, 0.0)
     for value in (-1e12, 1e12, 0.0):
         future[:, list(AT.values())] = value
-        found = build("adaptive_cdf_small", SPEC, noise=0.1)(past, future, static)
+        found = build("adaptive_cdf", SPEC, noise=0.1)(past, future, static)
         assert torch.isfinite(found).all()
         assert (found.diff(dim=2) >= 0).all()

@@ -135,7 +135,7 @@ def test_spread_keeps_the_ends_and_the_order() -> None:
 
 
 def test_a_model_that_tells_its_cdf_is_judged_by_its_quantiles(windows: Windows) -> None:
-    model = build("adaptive_cdf_small", windows.spec)
+    model = build("adaptive_cdf", windows.spec)
     before = validation_loss(model, windows)
     pairs = pairs_in(windows, 0, CUT), pairs_in(windows, CUT, END, 6)
     fitted = fit(model, windows, *pairs, SHORT, TrainerConfig(), 0, lambda *_: None)
