@@ -120,7 +120,7 @@ def _sites(
 
 def _simulated(base: JobConfig, fleet: SimulatorConfig) -> JobConfig:
     path = f"var/pretraining/{fleet.seed}-{fleet.step_s}s"
-    return replace(base, source=SimulatedSource(fleet=fleet, path=path))
+    return replace(base, source=SimulatedSource(fleet=fleet, path=path), evaluation=_shortest(spec_of(base.window)))
 
 
 def _published(source: str, spec: ForecastSpec) -> JobConfig:
@@ -129,8 +129,13 @@ def _published(source: str, spec: ForecastSpec) -> JobConfig:
     window = replace(
         config.window, step_s=spec.step_s, context_steps=spec.context_steps, horizon_steps=spec.horizon_steps
     )
+    return replace(config, window=window, evaluation=_shortest(spec))
+
+
+def _shortest(spec: ForecastSpec) -> EvaluationConfig:
+    """Ranges that any record holds: `_site` cuts its own."""
     horizon_h = spec.horizon_steps * spec.step_s / 3600
-    return replace(config, window=window, evaluation=EvaluationConfig(test_h=horizon_h, validation_h=horizon_h))
+    return EvaluationConfig(test_h=horizon_h, validation_h=horizon_h)
 
 
 def _site(prepared: Prepared, skus: tuple[str, ...], device: torch.device) -> Site:
