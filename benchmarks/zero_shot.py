@@ -33,7 +33,7 @@ from forecast.retrain.learn import Learner
 from forecast.retrain.pretrain import PUBLIC, pretrain
 from forecast.retrain.pretrained import Pretrained
 from forecast.retrain.stages import Stages
-from forecast.wording import percent, target_title
+from forecast.wording import percent, some_of, target_title
 
 _RESULTS = Path(__file__).parent / "results"
 _WEIGHTS = Path("var/bench/pretrained")
@@ -193,23 +193,12 @@ def markdown(rows: Sequence[dict[str, Any]]) -> str:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.zero_shot", description=__doc__)
-    parser.add_argument("--tasks", type=_listed(TASKS), default=list(TASKS), help=f"of {','.join(TASKS)}")
+    parser.add_argument("--tasks", type=some_of(TASKS), default=list(TASKS), help=f"of {','.join(TASKS)}")
     ways = ("entities", "data sets", "everything")
-    parser.add_argument("--ways", type=_listed(ways), default=list(ways), help=f"of {','.join(ways)}")
+    parser.add_argument("--ways", type=some_of(ways), default=list(ways), help=f"of {','.join(ways)}")
     parser.add_argument("--range", choices=("test", "validation"), default="test")
     parser.add_argument("overrides", nargs="*", help="of the configuration, such as model=adaptive_cdf")
     return parser.parse_args()
-
-
-def _listed(known: Any) -> Any:
-    def parse(text: str) -> list[str]:
-        names = text.split(",")
-        unknown = [name for name in names if name not in known]
-        if unknown:
-            raise argparse.ArgumentTypeError(f"{unknown[0]!r} is none of {', '.join(known)}")
-        return names
-
-    return parse
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
 """Numbers and names as people read them: kW and MW, percent, "Load" for `power_w`."""
 
+import argparse
 import math
+from collections.abc import Callable, Collection
 from datetime import UTC, datetime
 from typing import TypeGuard
 
@@ -86,3 +88,16 @@ def moment(time: datetime | None) -> str:
     if time.tzinfo is None:
         return f"{time:%Y-%m-%d %H:%M}"
     return f"{time.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+
+
+def some_of(known: Collection[str]) -> Callable[[str], list[str]]:
+    """For argparse: a comma-separated list of names that must be `known`."""
+
+    def parse(text: str) -> list[str]:
+        names = [name for name in text.split(",") if name]
+        unknown = [name for name in names if name not in known]
+        if unknown:
+            raise argparse.ArgumentTypeError(f"{unknown[0]!r} is none of {', '.join(known)}")
+        return names
+
+    return parse

@@ -6,7 +6,7 @@ these. On the test range it records what it found, beside what others published;
 """
 
 import argparse
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import process_time
@@ -22,6 +22,7 @@ from benchmarks.accuracy.tasks import Range, configured
 from forecast.features.gridded import Floats
 from forecast.retrain.prepare import prepare
 from forecast.retrain.stages import Stages
+from forecast.wording import some_of
 
 _RAW = Path("../shared/data/ett")
 _BENCH = Path("var/bench")
@@ -121,6 +122,7 @@ def main() -> None:
             chosen.horizons,
             chosen.models,
             chosen.range,
+            chosen.seeds,
         )
 
 
@@ -262,10 +264,10 @@ def _scored(cut: Cut, z: Floats, name: str, answer: Answer) -> dict[str, Any]:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.accuracy.points", description=__doc__)
-    parser.add_argument("--sets", type=_names(ett.SETS), default=list(ett.SETS), help=f"of {','.join(ett.SETS)}")
+    parser.add_argument("--sets", type=some_of(ett.SETS), default=list(ett.SETS), help=f"of {','.join(ett.SETS)}")
     parser.add_argument("--look-backs", type=_steps, default=None, help=f"in steps; {FIXED} and the best by default")
     parser.add_argument("--horizons", type=_steps, default=HORIZONS, help="in steps")
-    parser.add_argument("--models", type=_names(NAMES), default=list(NAMES), help=f"of {','.join(NAMES)}")
+    parser.add_argument("--models", type=some_of(NAMES), default=list(NAMES), help=f"of {','.join(NAMES)}")
     parser.add_argument("--range", choices=("test", "validation"), default="test")
     parser.add_argument("--seeds", type=int, default=3, help="of Fleetcast")
     return parser.parse_args()
@@ -273,17 +275,6 @@ def _arguments() -> argparse.Namespace:
 
 def _steps(text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in text.split(","))
-
-
-def _names(known: Any) -> Callable[[str], list[str]]:
-    def parse(text: str) -> list[str]:
-        names = text.split(",")
-        unknown = [name for name in names if name not in known]
-        if unknown:
-            raise argparse.ArgumentTypeError(f"{unknown[0]!r} is none of {', '.join(known)}")
-        return names
-
-    return parse
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from benchmarks.accuracy.methods import ENSEMBLES, NAMES, OURS, peers
 from benchmarks.accuracy.ours import fleetcast
 from benchmarks.accuracy.scores import interval, losses_of, score, tally_of
 from benchmarks.accuracy.tasks import TASKS, Range, Task, load
+from forecast.wording import some_of
 
 _BENCH = Path("var/bench")
 
@@ -118,19 +119,8 @@ def _mean(results: list[Result]) -> Result:
 def _arguments() -> argparse.Namespace:
     tasks = [*TASKS, _POINTS]
     parser = argparse.ArgumentParser(prog="python -m benchmarks.accuracy", description=__doc__)
-    parser.add_argument("--tasks", type=_listed(tasks), default=tasks, help=f"of {','.join(tasks)}")
-    parser.add_argument("--models", type=_listed(NAMES), default=list(NAMES), help=f"of {','.join(NAMES)}")
+    parser.add_argument("--tasks", type=some_of(tasks), default=tasks, help=f"of {','.join(tasks)}")
+    parser.add_argument("--models", type=some_of(NAMES), default=list(NAMES), help=f"of {','.join(NAMES)}")
     parser.add_argument("--range", choices=("test", "validation"), default="test")
     parser.add_argument("--seeds", type=int, default=3, help="of Fleetcast")
     return parser.parse_args()
-
-
-def _listed(known: Any) -> Any:
-    def parse(text: str) -> list[str]:
-        names = text.split(",")
-        unknown = [name for name in names if name not in known]
-        if unknown:
-            raise argparse.ArgumentTypeError(f"{unknown[0]!r} is none of {', '.join(known)}")
-        return names
-
-    return parse

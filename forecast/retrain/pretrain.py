@@ -5,7 +5,7 @@ Each learns from all simulated sites of `fleets` and from the public telemetry t
 """
 
 import argparse
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ from forecast.training.fit import Fit, fit, spread
 from forecast.windows.gather import Windows
 from forecast.windows.inputs import Constants
 from forecast.windows.pool import Pool
+from forecast.wording import some_of
 
 _CONFIGS = Path(__file__).parents[2] / "configs"
 #: Sources that only benchmarks use.
@@ -189,22 +190,11 @@ def main() -> None:
 def _arguments() -> argparse.Namespace:
     everything = sorted({source for sources in PUBLIC.values() for source in sources})
     parser = argparse.ArgumentParser(prog="python -m forecast.retrain.pretrain", description=__doc__)
-    parser.add_argument("--windows", type=_listed(WINDOWS), default=list(WINDOWS), help=f"of {','.join(WINDOWS)}")
-    parser.add_argument("--public", type=_listed(everything), default=[], help=f"of {','.join(everything)}")
+    parser.add_argument("--windows", type=some_of(WINDOWS), default=list(WINDOWS), help=f"of {','.join(WINDOWS)}")
+    parser.add_argument("--public", type=some_of(everything), default=[], help=f"of {','.join(everything)}")
     parser.add_argument("--out", type=Path, default=_SHIPPED)
     parser.add_argument("overrides", nargs="*", help="of the configuration, such as model=adaptive_cdf")
     return parser.parse_args()
-
-
-def _listed(known: Collection[str]) -> Callable[[str], list[str]]:
-    def parse(text: str) -> list[str]:
-        names = [name for name in text.split(",") if name]
-        unknown = [name for name in names if name not in known]
-        if unknown:
-            raise argparse.ArgumentTypeError(f"{unknown[0]!r} is none of {', '.join(known)}")
-        return names
-
-    return parse
 
 
 if __name__ == "__main__":
