@@ -6,7 +6,7 @@ these. On the test range it records what it found, beside what others published;
 """
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import process_time
