@@ -1,5 +1,6 @@
 """Recent telemetry to forecasts with their provenance: the one predictor of serving and backtest."""
 
+import math
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -30,6 +31,9 @@ _FRESH_STEPS = 2
 #: Less of the context observed than this is sparse.
 _DENSE_SHARE = 0.5
 
+#: An entity of which this much of the context's beginning tells nothing is new.
+_NEW_SHARE = 0.25
+
 
 @dataclass(frozen=True, eq=False)
 class Forecast:
@@ -39,7 +43,8 @@ class Forecast:
         time: `forecast_time`, start of the first step that is forecast, UTC.
         outputs: quantiles, headroom and exceedance, first axis in topology order.
         source: `[N]`, `model`, or `safe_bound` where a target was never observed in the context.
-        status: `[N]`, `ok`, `stale`, `sparse`, `partial` (a target was never observed) or `no_data`.
+        status: `[N]`, `ok`, `stale`, `new` (nothing was observed in the first quarter of the context), `sparse`,
+            `partial` (a target was never observed) or `no_data`.
         data_time: `[N]`, end of the newest step observed; None where there is none.
         bundle_id, spec, topology: what made them.
     """
@@ -203,6 +208,8 @@ def _status(seen: Mask, age: int) -> str:
         return "no_data"
     if age > _FRESH_STEPS:
         return "stale"
+    if not seen[: math.ceil(_NEW_SHARE * len(seen))].any():
+        return "new"
     return "ok" if seen.mean() >= _DENSE_SHARE else "sparse"
 
 

@@ -66,6 +66,16 @@ def status_of(predictor: Predictor, forecast: Forecast, entity: str) -> tuple[st
     return forecast.status[row], forecast.source[row], forecast.data_time[row]
 
 
+def apart_from(predictor: Predictor, entity: str) -> list[int]:
+    """The servers of other racks: a rack without a meter is the sum of its servers."""
+    table = predictor.topology.table
+    rack = table.row(by_predicate=pl.col("entity_id") == entity, named=True)["parent_id"]
+    others = [row for row, (parent, level) in enumerate(table.select("parent_id", "level").iter_rows())
+              if level == "server" and parent != rack]  # fmt: skip
+    assert others
+    return others
+
+
 @settings(max_examples=8, deadline=None)
 @given(seed=st.integers(0, 2**31), hours=st.integers(1, 90))
 def test_no_peeking_at_raw_telemetry(
@@ -194,6 +204,47 @@ def test_a_context_observed_less_than_half_is_sparse(
         hours = (pl.lit(at) - pl.col("time") - timedelta(microseconds=1)).dt.total_hours()
         rows = telemetry.filter((pl.col("entity_id") != entity) | (hours % step_h == 0))
         assert status_of(predictor, predictor.forecast(rows.lazy(), at), entity)[0] == kept[index]
+
+
+@pytest.mark.parametrize(("history_h", "status"), [(1, "new"), (24, "new"), (72, "new"), (73, "ok"), (96, "ok")])
+def test_an_entity_that_appeared_in_the_last_three_quarters_of_the_context_is_new(
+    predictor: Predictor, telemetry: pl.DataFrame, at: datetime, history_h: int, status: str
+) -> None:
+    """It has a forecast of the model from its first hour on, and other racks keep theirs to the bit."""
+    newcomer = predictor.topology.entities[1]
+    elsewhere = apart_from(predictor, newcomer)
+    rows = telemetry.filter((pl.col("entity_id") != newcomer) | (pl.col("time") >= at - history_h * HOUR))
+    whole, forecast = predictor.forecast(telemetry.lazy(), at), predictor.forecast(rows.lazy(), at)
+    assert status_of(predictor, forecast, newcomer) == (status, "model", at)
+    for found, expected in zip(forecast.outputs, whole.outputs, strict=True):
+        assert np.isfinite(found[1]).all()
+        assert np.array_equal(found[elsewhere], expected[elsewhere])
+    assert (np.diff(forecast.outputs.quantiles[1], axis=1) >= 0).all()
+    assert (forecast.outputs.quantiles[1, 0, -1] > forecast.outputs.quantiles[1, 0, 0]).all()
+
+
+def test_what_is_told_of_a_newcomer_sees_nothing_of_the_future(
+    predictor: Predictor, telemetry: pl.DataFrame, at: datetime
+) -> None:
+    newcomer = predictor.topology.entities[1]
+    rows = telemetry.filter((pl.col("entity_id") != newcomer) | (pl.col("time") >= at - 24 * HOUR))
+    before, after = rows.filter(pl.col("time") < at), rows.filter(pl.col("time") >= at)
+    changed = pl.concat([before, noisy(after, 3)])
+    assert identical(predictor.forecast(changed.lazy(), at), predictor.forecast(rows.lazy(), at))
+
+
+def test_an_entity_that_left_is_stale_then_has_its_bound_and_the_other_racks_notice_nothing(
+    predictor: Predictor, telemetry: pl.DataFrame, at: datetime
+) -> None:
+    removed = predictor.topology.entities[0]
+    elsewhere = apart_from(predictor, removed)
+    expected = predictor.forecast(telemetry.lazy(), at).outputs
+    for absent_h, status, source in ((25, "stale", "model"), (96, "no_data", "safe_bound")):
+        rows = telemetry.filter((pl.col("entity_id") != removed) | (pl.col("time") < at - absent_h * HOUR))
+        forecast = predictor.forecast(rows.lazy(), at)
+        assert status_of(predictor, forecast, removed)[:2] == (status, source)
+        for found, other in zip(forecast.outputs, expected, strict=True):
+            assert np.array_equal(found[elsewhere], other[elsewhere])
 
 
 def test_an_entity_that_never_reported_gets_its_safe_bound(

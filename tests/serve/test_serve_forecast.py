@@ -1,7 +1,7 @@
 """`python -m serve forecast` as a person runs it, wrong inputs included."""
 
 import shutil
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import polars as pl
@@ -168,6 +168,27 @@ def test_a_target_that_was_never_a_number_is_labelled(smoke: Smoke, tmp_path: Pa
     rows = pl.read_parquet(tmp_path / "f.parquet").filter(pl.col("entity_id") == one)
     assert rows["status"].unique().to_list() == ["partial"]
     assert rows["source"].unique().to_list() == ["safe_bound"]
+
+
+def test_an_entity_with_an_hour_of_history_has_a_forecast_that_says_it_is_new(
+    smoke: Smoke, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    frame = pl.read_parquet(smoke.fleet / "telemetry", hive_partitioning=False)
+    at = datetime(2026, 1, 25, 12, tzinfo=UTC)
+    one = frame.filter(pl.col("power_w").is_not_null())["entity_id"].min()
+    rows = frame.filter((pl.col("entity_id") != one) | (pl.col("time") >= at - timedelta(hours=1)))
+    rows.write_parquet(tmp_path / "t.parquet")
+    assert serve(smoke.bundle, tmp_path / "t.parquet", tmp_path / "f.parquet", "--at", at.isoformat()) == 0
+    mine = pl.read_parquet(tmp_path / "f.parquet").filter(entity_id=one)
+    assert len(mine) == 12
+    assert mine["status"].unique().to_list() == ["new"]
+    assert mine["source"].unique().to_list() == ["model"]
+    assert mine["data_time"].unique().to_list() == [at]
+    numbers = mine.select(pl.col("^(power_w|temperature_c)_.*$"))
+    assert numbers.null_count().sum_horizontal().item() == 0
+    assert numbers.select(pl.all().is_finite().all()).row(0) == (True,) * numbers.width
+    assert (mine["power_w_p90"] > mine["power_w_p10"]).all()
+    assert "1 new" in capsys.readouterr().out
 
 
 def test_the_sentence_says_what_the_number_means() -> None:
