@@ -48,6 +48,10 @@ class GapsConfig:
                 raise ConfigError(f"training.gaps.{name} is {value}; it is a share, from 0 to 1.")
 
 
+#: Hides nothing.
+NOTHING = GapsConfig(outages=0.0, dead=0.0, short=0.0, unknown_kind=0.0)
+
+
 class Gaps:
     """Hides parts of batches, the same ones for the same seed.
 

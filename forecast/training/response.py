@@ -6,10 +6,12 @@ from torch import Tensor
 
 from forecast.models.what_if import Answering
 from forecast.training.fit import Fit, Progress, TrainerConfig, TrainingConfig, fit
+from forecast.training.gaps import NOTHING
 from forecast.windows.hindsight import Hindsight
 
-#: A response has few weights and is soon computed: twice the steps, of at least so many windows, at twice the rate.
-_STEPS, _BATCH, _RATE = 2, 256, 2.0
+#: A response has few weights and is soon computed: twice the steps, of at least so many windows. Its rate is its own,
+#: for those of its weights that hold logarithms move ten times as fast (`forecast.models.thermal`).
+_STEPS, _BATCH, _RATE = 2, 256, 4e-3
 
 
 def fit_response(
@@ -24,6 +26,8 @@ def fit_response(
 ) -> Fit:
     """Fit the answer in place; `config` is that of the model before it.
 
+    Nothing is hidden from it: what power did before is most of what it answers.
+
     Raises:
         as `fit`.
     """
@@ -31,7 +35,8 @@ def fit_response(
         config,
         steps=_STEPS * config.steps,
         batch=max(config.batch, _BATCH),
-        learning_rate=_RATE * config.learning_rate,
+        learning_rate=_RATE,
         validate_every=_STEPS * config.validate_every,
+        gaps=NOTHING,
     )
     return fit(answering, windows, train, validation, longer, trainer, seed, progress)
