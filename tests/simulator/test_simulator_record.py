@@ -98,10 +98,11 @@ def test_servers_and_halls_report_their_own_signals(record: Path) -> None:
     server = frame.filter(pl.col("entity_id").str.contains("server"))
     hall = frame.filter(~pl.col("entity_id").str.contains("server"))
     assert hall["entity_id"].unique().sort().to_list() == ["site-1.hall-a", "site-1.hall-b"]
-    assert server.null_count().row(0, named=True) == dict.fromkeys(frame.columns, 0) | {
-        "cooling_power_w": server.height
-    }
-    unmeasured = ("power_w", "temperature_c", "utilization_ratio")
+    elsewhere = ("cooling_power_w", "fan_speed_rpm")
+    assert server.null_count().row(0, named=True) == dict.fromkeys(frame.columns, 0) | dict.fromkeys(
+        elsewhere, server.height
+    )
+    unmeasured = ("power_w", "temperature_c", "utilization_ratio", "fan_speed_rpm")
     assert hall.null_count().row(0, named=True) == dict.fromkeys(frame.columns, 0) | dict.fromkeys(
         unmeasured, hall.height
     )
