@@ -6,7 +6,7 @@ SERVE_BIN := .venv-serve/bin
 BENCH_BIN := .venv-bench/bin
 DEMO := var/demo
 
-.PHONY: help setup demo test test-all lint bench-simulator bench-features bench-physics bench-accuracy bench-known-ahead bench-robustness bench-zero-shot pretrain clean
+.PHONY: help setup demo test test-all lint bench-simulator bench-features bench-physics bench-accuracy bench-known-ahead bench-robustness bench-exceedance bench-zero-shot pretrain clean
 
 help:  ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 18
@@ -71,6 +71,9 @@ bench-known-ahead: .venv-bench/.done  ## What the job schedule is worth, on simu
 
 bench-robustness: setup  ## What gaps, dead sensors and new entities cost
 	$(BIN)/python -m benchmarks.robustness
+
+bench-exceedance: setup  ## Whether the probability of passing a limit is kept
+	$(BIN)/python -m benchmarks.exceedance
 
 bench-zero-shot: setup  ## Sites never seen, beside peers trained on them
 	$(BIN)/python -m benchmarks.zero_shot
