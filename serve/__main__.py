@@ -5,10 +5,12 @@ import sys
 from pathlib import Path
 
 from forecast.contracts.errors import FAILURES, DataError, ExitCode, tell
+from forecast.contracts.schedule import LIVE
 from forecast.contracts.specs import FUTURE
 from forecast.traces.trace import parse_utc
 from serve.batch import (
     check_out,
+    imposes_nothing,
     read_adaptation,
     read_known_ahead,
     read_telemetry,
@@ -42,6 +44,9 @@ def _forecast(options: argparse.Namespace) -> int:
         missing = [name for name in bundle.manifest.spec.future if FUTURE[name].source == source and table is None]
         if missing:
             print(f"note: without {option} the forecast knows no {', '.join(missing)}", file=sys.stderr)
+    if jobs is not None and imposes_nothing(jobs):
+        none = f"no plan or cap is {', '.join(LIVE)}"
+        print(f"note: {options.jobs} imposes nothing: {none}", file=sys.stderr)
     state = read_adaptation(options.adaptation, bundle.manifest)
     forecast = Predictor(bundle, adaptation=state).told(jobs, weather).forecast(telemetry, at, options.telemetry)
     if set(forecast.status) == {"no_data"}:

@@ -9,6 +9,7 @@ import polars as pl
 from forecast.adaptation import Adaptation
 from forecast.bundle.manifest import Manifest
 from forecast.contracts.errors import ConfigError
+from forecast.contracts.schedule import CAP, LIVE, PLAN
 from forecast.contracts.signals import SIGNALS
 from forecast.contracts.tables import JOB_SCHEDULE, WEATHER, Table
 from forecast.disk import write_whole
@@ -57,6 +58,12 @@ def read_known_ahead(
         kept = None if _is(weather, WEATHER) else manifest.training.get("weather")
         forecast = read_weather(weather_like(kept, weather))
     return schedule, forecast
+
+
+def imposes_nothing(jobs: pl.LazyFrame) -> bool:
+    """Whether a schedule has plans or caps, and none of them has a status that is in force."""
+    imposed = jobs.filter(pl.col("kind").is_in([PLAN, CAP])).select("status").collect()["status"]
+    return not imposed.is_empty() and not imposed.is_in(LIVE).any()
 
 
 def _is(path: str, table: Table) -> bool:

@@ -90,3 +90,12 @@ def test_without_a_plan_it_says_what_it_does_not_know(
 ) -> None:
     serve(smoke, bundle, tmp_path)
     assert "planned_power_w" in capsys.readouterr().err
+
+
+def test_a_plan_whose_status_means_nothing_is_named(
+    smoke: Smoke, bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    untold = serve(smoke, bundle, tmp_path)
+    plan = planned(untold, untold["entity_id"][0], 2000.0).with_columns(status=pl.lit("planned"))
+    assert serve(smoke, bundle, tmp_path, plan).equals(untold)
+    assert "plan.parquet imposes nothing: no plan or cap is running, queued, reserved" in capsys.readouterr().err
