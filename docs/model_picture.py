@@ -3,7 +3,6 @@
 A server's last days, and the distribution that the model tells of the next two, cell by cell.
 """
 
-import sys
 from pathlib import Path
 
 import matplotlib as mpl
@@ -14,22 +13,18 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "tests"))
-
-from smoke_run import settings  # noqa: E402 - composes the job's settings
-
-from forecast.models.base import CdfModel  # noqa: E402
-from forecast.retrain.learn import Learner  # noqa: E402
-from forecast.retrain.prepare import prepare  # noqa: E402
-from forecast.retrain.stages import Stages  # noqa: E402
+from forecast.models.base import CdfModel
+from forecast.retrain.learn import Learner
+from forecast.retrain.prepare import prepare
+from forecast.retrain.pretrain import composed
+from forecast.retrain.stages import Stages
 
 _BEHIND_H, _EVENLY = 96, 120
 
 
 def main() -> None:
     """Train on the servers, choose a busy window of the validation range, draw."""
-    config = settings("source=biohpc", "registry.publish=false")
+    config = composed("source=biohpc")
     learner = Learner.of(config, prepare(config, Stages(2)))
     learner.train_model(config, lambda *_: None)
     pairs = learner.validation[:: max(len(learner.validation) // 500, 1)]
@@ -61,7 +56,7 @@ def _draw(
     axes.set(xlabel="hours from the forecast time", ylabel="power of a GPU, W")
     axes.legend(loc="center left", frameon=False)
     figure.colorbar(image, label="probability (√)", ticks=[])
-    figure.savefig(ROOT / "docs" / "model.png", dpi=110)
+    figure.savefig(Path(__file__).with_name("model.png"), dpi=110)
 
 
 if __name__ == "__main__":

@@ -12,16 +12,15 @@ from typing import Literal
 
 import numpy as np
 import polars as pl
-from hydra import compose, initialize_config_dir
 from numpy.typing import NDArray
-from omegaconf import OmegaConf
 
 from benchmarks.accuracy import bmc
 from forecast.contracts.specs import CALENDAR, ForecastSpec
 from forecast.evaluation.splits import EvaluationConfig, Split
 from forecast.features.gridded import Floats
-from forecast.retrain.config import JobConfig, register
+from forecast.retrain.config import JobConfig
 from forecast.retrain.prepare import Prepared, prepare
+from forecast.retrain.pretrain import composed
 from forecast.retrain.stages import Stages
 from forecast.windows.panel import Panel
 
@@ -32,8 +31,6 @@ Range = Literal["validation", "test"]
 LEVELS = (0.01, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.99)
 
 _BMC = Path("../shared/data/bmc_thermal/bmc_sensors.parquet")
-_CONFIGS = Path(__file__).parents[2] / "configs"
-_OURS = Path(__file__).parent / "configs"
 
 
 @dataclass(frozen=True)
@@ -246,12 +243,7 @@ def _told(outline: Outline, ours: ForecastSpec) -> ForecastSpec:
 
 def configured(settings: Sequence[str]) -> JobConfig:
     """The configuration of `python train.py SETTINGS`; sources of the benchmark lie beside it."""
-    register()
-    beside = f"hydra.searchpath=[file://{_OURS}]"
-    with initialize_config_dir(str(_CONFIGS), version_base="1.3"):
-        config = OmegaConf.to_object(compose("config", overrides=[beside, *settings, "registry.publish=false"]))
-    assert isinstance(config, JobConfig)
-    return config
+    return composed(*settings, "registry.publish=false")
 
 
 def contexts(values: Floats, entity: Steps, origin: Steps, length: int) -> Floats:
