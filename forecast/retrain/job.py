@@ -7,7 +7,7 @@ from pathlib import Path
 import polars as pl
 from rich.console import Console
 
-from forecast.bundle.load import Bundle
+from forecast.bundle.load import Bundle, load
 from forecast.contracts.errors import BundleError, ExitCode
 from forecast.contracts.version import key_of
 from forecast.registry.publish import publish_bundle
@@ -35,7 +35,7 @@ def run(config: JobConfig, out: Path) -> ExitCode:
     """
     for_machines = config.log == Log.json or (config.log == Log.auto and not sys.stdout.isatty())
     with Record(config, out, (lambda line: print(line, flush=True)) if for_machines else None) as record:
-        stages = Stages(STAGES + 3, Console(quiet=True) if for_machines else console(), record.step)
+        stages = Stages(STAGES + 4, Console(quiet=True) if for_machines else console(), record.step)
         record.code = _run(config, out, stages, record)
     return record.code
 
@@ -49,7 +49,9 @@ def _run(config: JobConfig, out: Path, stages: Stages, record: Record) -> ExitCo
     if config.registry.publish and registry.has(key):
         stages.say(f"Nothing new: {registry.folder} holds {key}, made from the same data, settings and code.")
         return ExitCode.NOTHING_NEW
-    bundle = make_bundle(config, prepared, key, out, stages)
+    with stages("champion") as stage:
+        champion = _champion(registry, stage)
+    bundle = make_bundle(config, prepared, key, out, stages, champion)
     with stages("publish") as stage:
         code = _publish(config, registry, bundle, stage)
     print_scores(bundle.manifest.scores, stages.console)
@@ -64,6 +66,18 @@ def run_key(config: JobConfig, prepared: Prepared) -> str:
     if config.training.start_from is not None:
         parts.append(Pretrained.find(config.training.start_from, prepared.spec).facts["sha256"])
     return key_of(*parts)
+
+
+def _champion(registry: Registry, stage: Stage) -> Bundle | None:
+    """The version in service; None where there is none, or it cannot be opened."""
+    try:
+        current = registry.current()
+        champion = load(current) if current else None
+        stage.result = f"{current.name} is in service" if current else "none in service yet"
+    except BundleError as error:
+        champion, stage.result = None, f"cannot be opened: {error}"
+    stage.facts["champion"] = champion.manifest.bundle_id if champion else None
+    return champion
 
 
 def _publish(config: JobConfig, registry: Registry, bundle: Bundle, stage: Stage) -> ExitCode:

@@ -26,8 +26,18 @@ from forecast.traces.settings import beside
 STAGES = 5
 
 
-def make_bundle(config: JobConfig, prepared: Prepared, key: str, out: Path, stages: Stages) -> Bundle:
+def make_bundle(
+    config: JobConfig, prepared: Prepared, key: str, out: Path, stages: Stages, champion: Bundle | None = None
+) -> Bundle:
     """Train on `prepared` and leave a bundle in `out/bundle`, with `scores.json` and `forecast.png` beside it.
+
+    Args:
+        config: resolved.
+        prepared: what to learn from.
+        key: of the run.
+        out: folder of the run.
+        stages: told of each stage.
+        champion: what is in service; None where nothing is.
 
     Raises:
         DataError: nothing to train or validate on.
@@ -35,7 +45,7 @@ def make_bundle(config: JobConfig, prepared: Prepared, key: str, out: Path, stag
     """
     folder = out / "bundle"
     folder.mkdir(parents=True)  # fails where another run writes: two would mix
-    manifest = _learn(config, prepared, key, folder, stages)
+    manifest = _learn(config, prepared, key, folder, stages, champion)
     predictor = Predictor(Bundle(folder, manifest, Session((folder / MODEL).read_bytes())), prepared.ahead)
     with stages("backtest") as stage:
         tested = backtest(predictor, prepared.panel, prepared.split, config.evaluation, stage.progress)
@@ -49,7 +59,9 @@ def make_bundle(config: JobConfig, prepared: Prepared, key: str, out: Path, stag
     return load(folder)
 
 
-def _learn(config: JobConfig, prepared: Prepared, key: str, folder: Path, stages: Stages) -> Manifest:
+def _learn(
+    config: JobConfig, prepared: Prepared, key: str, folder: Path, stages: Stages, champion: Bundle | None
+) -> Manifest:
     """Train, calibrate and export; the manifest still lacks the scores."""
     learner = Learner.of(config, prepared)
     with stages("train") as stage:
@@ -71,12 +83,12 @@ def _learn(config: JobConfig, prepared: Prepared, key: str, folder: Path, stages
         topology=prepared.trace.topology,
         skus=prepared.trace.topology.skus,
         source=config.source.mapping() if isinstance(config.source, FileSource) else None,
-        training=_facts(config, prepared, learner) | {"parity": apart, "operators": operators(folder)},
+        training=_facts(config, prepared, learner, champion) | {"parity": apart, "operators": operators(folder)},
         scores=[],
     )
 
 
-def _facts(config: JobConfig, prepared: Prepared, learner: Learner) -> dict[str, Any]:
+def _facts(config: JobConfig, prepared: Prepared, learner: Learner, champion: Bundle | None) -> dict[str, Any]:
     panel, split = prepared.panel, prepared.split
     start, settings = learner.start, asdict(learner.start.config if learner.start else config.model)
     return {
@@ -85,6 +97,7 @@ def _facts(config: JobConfig, prepared: Prepared, learner: Learner) -> dict[str,
         "calibrated_until": panel.time(int(split.test.max())).isoformat(),
         "watermark": panel.time(panel.watermark()).isoformat(),
         "code_version": prepared.code,
+        "champion": champion.manifest.bundle_id if champion else None,
         "model": {"name": learner.name, "parameters": learner.parameters, **settings},
         **({"started_from": start.facts} if start else {}),
         **{name: beside(spec) for name in ("jobs", "weather") if (spec := getattr(config.source, name)) is not None},

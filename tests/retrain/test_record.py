@@ -19,7 +19,7 @@ from forecast.retrain.job import run
 from forecast.retrain.metrics import exposition
 from forecast.retrain.record import Record
 
-STEPS = ["read", "features", "train", "calibrate", "export", "backtest", "report", "publish"]
+STEPS = ["read", "features", "champion", "train", "calibrate", "export", "backtest", "report", "publish"]
 
 
 def read(path: Path) -> dict[str, object]:
@@ -49,7 +49,7 @@ def config(tmp_path: Path) -> JobConfig:
 def test_every_step_has_a_log_line_with_its_duration(smoke: Smoke) -> None:
     log = lines(smoke.out)
     assert [line["step"] for line in log] == [*STEPS, "end"]
-    assert [line["number"] for line in log[:-1]] == list(range(1, 9))
+    assert [line["number"] for line in log[:-1]] == list(range(1, len(STEPS) + 1))
     assert all(line["outcome"] == "done" and line["forecast"] == "smoke" and line["said"] for line in log[:-1])
     assert all(isinstance(line["seconds"], float) for line in log)
     times = [datetime.fromisoformat(str(line["time"])) for line in log]
