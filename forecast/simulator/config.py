@@ -22,6 +22,7 @@ class RowConfig:
         hall: name of its hall; rows are numbered within a hall in the order given.
         sku: a key of `skus.SKUS`.
         inference_ratio: share of the racks that hold inference services; the others take scheduled jobs.
+        from_day: day of the record on which it comes into service, empty; 0 has been there all along.
     """
 
     hall: str
@@ -29,6 +30,7 @@ class RowConfig:
     racks: int
     servers_per_rack: int
     inference_ratio: float = 0.5
+    from_day: int = 0
 
 
 @dataclass
@@ -94,6 +96,77 @@ class CapConfig:
     end_hour: float = 20.0
 
 
+@dataclass
+class EventConfig:
+    """Something that happens to a site; `day` is one of the record, UTC, from 0 on."""
+
+    day: int
+
+    def __post_init__(self) -> None:
+        _require(self.day >= 0, f"{self} begins before the record, whose first day is 0.")
+
+
+@dataclass
+class FirmwareConfig(EventConfig):
+    """New firmware, from a day on: what a die of one SKU draws for the same work, over before."""
+
+    sku: str
+    power_ratio: float
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _require(self.power_ratio > 0, f"power_ratio is {self.power_ratio}; it must be above 0.")
+
+
+@dataclass
+class ChillerFailureConfig(EventConfig):
+    """Chillers of one hall fail from `hour` (UTC) on; `capacity_ratio` is the share of its cooling that is left."""
+
+    hall: str
+    hours: float
+    capacity_ratio: float = 0.5
+    hour: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _require(self.hours > 0, f"{self} is over at once; hours must be above 0.")
+        _require(0 < self.capacity_ratio <= 1, f"capacity_ratio is {self.capacity_ratio}; it must lie in (0, 1].")
+
+
+@dataclass
+class SensorLossConfig(EventConfig):
+    """A share of the servers, drawn at random, sends nothing for some days."""
+
+    days: int
+    share: float
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _require(self.days >= 1, f"{self} is over at once; days start at 1.")
+        _require(0 <= self.share <= 1, f"share is {self.share}; it is from 0 to 1.")
+
+
+@dataclass
+class ExporterUpgradeConfig(EventConfig):
+    """The exporter writes other column names (`faults.RENAMED`) for some days, until it is rolled back."""
+
+    days: int
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _require(self.days >= 1, f"{self} is over at once; days start at 1.")
+
+
+@dataclass
+class EventsConfig:
+    """What changes in the world of a site, besides rows that come into service (`RowConfig.from_day`)."""
+
+    firmware: list[FirmwareConfig] = field(default_factory=list)
+    chiller_failures: list[ChillerFailureConfig] = field(default_factory=list)
+    sensor_losses: list[SensorLossConfig] = field(default_factory=list)
+    exporter_upgrades: list[ExporterUpgradeConfig] = field(default_factory=list)
+
+
 def _demo_rows() -> list[RowConfig]:
     return [
         RowConfig(hall="hall-a", sku="h100-air", racks=4, servers_per_rack=4),
@@ -124,6 +197,7 @@ class SimulatorConfig:
     work: WorkConfig = field(default_factory=WorkConfig)
     cooling: CoolingConfig = field(default_factory=CoolingConfig)
     cap: CapConfig = field(default_factory=CapConfig)
+    events: EventsConfig = field(default_factory=EventsConfig)
     faults: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -142,6 +216,10 @@ class SimulatorConfig:
                 row.racks >= 1 and row.servers_per_rack >= 1, f"{row} is empty; racks and servers_per_rack start at 1."
             )
             _require(0 <= row.inference_ratio <= 1, f"inference_ratio is {row.inference_ratio}; it is from 0 to 1.")
+            _require(row.from_day >= 0, f"from_day is {row.from_day}; the first day of the record is 0.")
+        _require(
+            any(row.from_day == 0 for row in self.rows), "no row is there from the first day on; one needs from_day 0."
+        )
         for name in ("training_load", "batch_load"):
             load = getattr(self.work, name)
             _require(0 <= load <= 0.95, f"work.{name} is {load}; queues only stay finite within 0 and 0.95.")

@@ -12,7 +12,7 @@ from forecast.simulator.skus import Sku, sku
 
 @dataclass(frozen=True)
 class Rack:
-    """One rack: its place, its SKU, and whether its servers are reserved for inference."""
+    """One rack: its place, its SKU, whether its servers are reserved for inference, and its first day in service."""
 
     rack_id: str
     row_id: str
@@ -20,6 +20,7 @@ class Rack:
     sku_name: str
     servers: Ints
     inference: bool
+    from_day: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +46,7 @@ class Fleet:
                 servers = np.arange(first, first + row.servers_per_rack)
                 first += row.servers_per_rack
                 rack_id = f"{row_id}.rack-{number + 1:02d}"
-                racks.append(Rack(rack_id, row_id, hall_id, row.sku, servers, number < reserved))
+                racks.append(Rack(rack_id, row_id, hall_id, row.sku, servers, number < reserved, row.from_day))
         return cls(config, tuple(racks))
 
     @cached_property
@@ -76,6 +77,13 @@ class Fleet:
     @cached_property
     def skus(self) -> tuple[Sku, ...]:
         return tuple(sku(rack.sku_name) for rack in self.racks for _ in rack.servers)
+
+    @cached_property
+    def from_day(self) -> Ints:
+        """First day in service, of everything that is measured, `[entities]`: a hall opens with its first server."""
+        servers = np.array([self.racks[rack].from_day for rack in self.rack_of])
+        halls = [servers[self.hall_of == hall].min() for hall in range(len(self.hall_ids))]
+        return np.concatenate([servers, halls])
 
     def column(self, name: str) -> Floats:
         """Return one attribute of each server's SKU, `[N]`."""

@@ -1,6 +1,7 @@
 """When faults strike and whom, and the truth about it.
 
-Rates are probabilities: of one episode per day, in each server (or each hall, where a whole collector goes wrong).
+Rates are probabilities: of one episode per day, in each server (or each hall, where a whole collector goes wrong). What
+events take from the record is taken on their days.
 """
 
 from collections.abc import Iterable, Iterator
@@ -18,6 +19,8 @@ from forecast.simulator.fleet import Fleet
 from forecast.simulator.sensors import Day
 from forecast.simulator.streams import stream
 
+#: What the truth calls sensors that an event silenced.
+SENSORS_LOST = "sensors_lost"
 #: Newly racked servers report from some moment of the first two days [K].
 _JOINS_WITHIN_DAYS = 2
 
@@ -34,8 +37,11 @@ class FaultInjector:
             if not 0 <= rate <= 1:
                 raise ConfigError(f"the rate of fault {name!r} is {rate}; it is a probability per day, from 0 to 1.")
         self._truth: list[tuple[str, str, str, int, int]] = []
+        self._opens_s = fleet.from_day[: len(fleet.server_ids)] * DAY_S
         self._joins_s, self._leaves_s = self._draw_joins(), self._draw_leaves()
         self._drifts_on_day = self._draw_drift()
+        self._losses = self._draw_losses()
+        self._upgraded = self._draw_upgrades()
 
     def inject(self, samples: Day, day: int) -> None:
         """Alter the samples of one day in place."""
@@ -46,7 +52,9 @@ class FaultInjector:
         time_s = day * DAY_S + step_s * np.arange(len(samples.present))[:, None]
         servers = slice(0, len(self._joins_s))
         samples.present[:, servers] &= (time_s >= self._joins_s) & (time_s < self._leaves_s)
-        if day >= self._drifts_on_day:
+        for lost in self._losses.get(day, ()):
+            samples.present[:, lost] = False
+        if day >= self._drifts_on_day or day in self._upgraded:
             samples.renamed.update(RENAMED)
 
     def truth(self) -> pl.DataFrame:
@@ -66,7 +74,10 @@ class FaultInjector:
     def _strike(self, name: str, fault: Fault, samples: Day, day: int) -> None:
         rng = stream(self._fleet.config.seed, "fault", name, day)
         step_s = self._fleet.config.step_s
-        for entities in self._victims(fault, rng, self._rates[name]):
+        for struck in self._victims(fault, rng, self._rates[name]):
+            entities = struck[self._opens_s[struck] <= day * DAY_S]
+            if not len(entities):
+                continue
             first, last = _span(fault, rng, len(samples.present), step_s)
             altered = fault.alter(samples, Episode(first, last, entities, rng))
             start_s = day * DAY_S + first * step_s
@@ -90,9 +101,11 @@ class FaultInjector:
         config, count = self._fleet.config, len(self._fleet.server_ids)
         rng = stream(config.seed, "fault", "new_entity")
         late = rng.random(count) < self._rates.get("new_entity", 0.0)
-        joins_s = np.where(late, _grid(rng.uniform(0, _JOINS_WITHIN_DAYS, count) * DAY_S, config.step_s), 0)
-        for server in np.flatnonzero(joins_s):
-            self._remember("new_entity", [int(server)], ROWS, 0, min(joins_s[server], config.end_s))
+        late_s = np.where(late, _grid(rng.uniform(0, _JOINS_WITHIN_DAYS, count) * DAY_S, config.step_s), 0)
+        joins_s = self._opens_s + late_s
+        for server in np.flatnonzero(late_s * (self._opens_s < config.end_s)):
+            until_s = min(joins_s[server], config.end_s)
+            self._remember("new_entity", [int(server)], ROWS, self._opens_s[server], until_s)
         return joins_s
 
     def _draw_leaves(self) -> Ints:
@@ -101,7 +114,7 @@ class FaultInjector:
         rng = stream(config.seed, "fault", "removed_entity")
         # A draw that never comes true within the record is as good as never.
         stays_days = rng.exponential(1.0, count) / max(self._rates.get("removed_entity", 0.0), 1e-9)
-        leaves_s = _grid(np.minimum(stays_days, config.days) * DAY_S, config.step_s)
+        leaves_s = self._opens_s + _grid(np.minimum(stays_days, config.days) * DAY_S, config.step_s)
         for server in np.flatnonzero(leaves_s < config.end_s):
             self._remember("removed_entity", [int(server)], ROWS, leaves_s[server], config.end_s)
         return leaves_s
@@ -114,6 +127,29 @@ class FaultInjector:
         if day < config.days:
             self._truth += [("schema_drift", config.site, name, int(day) * DAY_S, config.end_s) for name in RENAMED]
         return float(day)
+
+    def _draw_losses(self) -> dict[int, list[Ints]]:
+        """Return the servers that send nothing, by day; each event strikes what is in service when it begins."""
+        config = self._fleet.config
+        lost: dict[int, list[Ints]] = {}
+        for event in config.events.sensor_losses:
+            there = np.flatnonzero(self._opens_s <= event.day * DAY_S)
+            rng = stream(config.seed, "event", SENSORS_LOST, event.day)
+            struck = np.sort(rng.permutation(there)[: round(event.share * len(there))])
+            for day in range(event.day, min(event.day + event.days, config.days)):
+                lost.setdefault(day, []).append(struck)
+                self._remember(SENSORS_LOST, struck, ROWS, day * DAY_S, (day + 1) * DAY_S)
+        return lost
+
+    def _draw_upgrades(self) -> set[int]:
+        """Return the days on which an upgraded exporter writes other column names."""
+        config = self._fleet.config
+        upgrades = config.events.exporter_upgrades
+        days = {day for event in upgrades for day in range(event.day, min(event.day + event.days, config.days))}
+        for day in sorted(days):
+            span_s = (day * DAY_S, (day + 1) * DAY_S)
+            self._truth += [("schema_drift", config.site, name, *span_s) for name in RENAMED]
+        return days
 
 
 def _span(fault: Fault, rng: np.random.Generator, steps: int, step_s: int) -> tuple[int, int]:

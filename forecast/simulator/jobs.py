@@ -55,19 +55,22 @@ TRAINING = Shape("training", median_s=14 * 3600, spread=0.9, low_s=3600, high_s=
 BATCH = Shape("batch", median_s=1.5 * 3600, spread=1.0, low_s=300, high_s=DAY_S)  # [K]
 
 
-def arrivals(config: SimulatorConfig, pool: str, shape: Shape, slots: int, load: float) -> Iterator[Job]:
+def arrivals(
+    config: SimulatorConfig, pool: str, shape: Shape, slots: int, load: float, from_s: float = -SPIN_UP_S
+) -> Iterator[Job]:
     """Yield the jobs submitted to one pool, in order, as a Poisson process that follows local working hours.
 
     Args:
         pool: name of the pool; part of the job ids and of the random stream.
         slots: racks or servers in the pool.
         load: offered slot-seconds over what the pool has.
+        from_s: when the pool opens, in seconds from the origin.
     """
     if load == 0 or slots == 0:
         return
     rng = stream(config.seed, "arrivals", pool)
     peak_per_s = load * slots / _mean_slot_seconds(shape, slots) / _mean_rate(config)
-    now, number = float(-SPIN_UP_S), 0
+    now, number = float(from_s), 0
     while True:
         now += rng.exponential(1 / peak_per_s)
         if now >= config.end_s:

@@ -69,16 +69,20 @@ class Plant:
     def overshoot_k(self) -> Floats:
         return np.asarray(self._state[0])
 
-    def advance(self, heat_w: Floats, outdoor_c: float, wet_bulb_c: float) -> Floats:
+    def advance(self, heat_w: Floats, outdoor_c: float, wet_bulb_c: float, working: Floats | float = 1.0) -> Floats:
         """Move on by one step under constant heat; return the electrical power of cooling in W.
 
         The controller removes just what brings the supply back to its set-point, and no more than it can.
+
+        Args:
+            working: share of the plant that works, in (0, 1]; the rest neither cools nor draws.
         """
         capacity = chiller_capacity_ratio(np.asarray(outdoor_c), RATED_EVAPORATOR_C + self.overshoot_k)
         free = float(np.clip((self._free_below_c - wet_bulb_c) / FREE_COOLING_SPAN_K, 0.0, 1.0))
         heat = heat_w / self.rated_w
         unheated_k = self._keep @ self._state
-        removed = np.clip(heat + unheated_k[0] / self._gain[0], 0.0, capacity)
+        removed = np.clip(heat + unheated_k[0] / self._gain[0], 0.0, capacity * working)
         self._state = unheated_k + self._gain[:, None] * (heat - removed)
-        chiller = np.where(free < 1.0, chiller_power_ratio(capacity, (1 - free) * removed / capacity), 0.0)
+        load = (1 - free) * removed / (capacity * working)
+        chiller = np.where(free < 1.0, chiller_power_ratio(capacity, load) * working, 0.0)
         return np.asarray((chiller + self._mover_ratio * removed) * self.rated_w)

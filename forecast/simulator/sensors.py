@@ -107,7 +107,7 @@ def measure(fleet: Fleet, units: Units, day: int, truth: dict[str, Floats]) -> D
     return Day(
         time_us=np.broadcast_to(_times_us(fleet, day)[:, None], shape).copy(),
         signals={name: _side_by_side(shape, servers.get(name), halls.get(name)) for name in SIGNALS},
-        present=np.ones(shape, dtype=bool),
+        present=np.broadcast_to(fleet.from_day <= max(day, 0), shape).copy(),
         repeated=np.zeros(shape, dtype=bool),
         disagreeing=np.zeros(shape, dtype=bool),
         held_back=np.zeros(shape, dtype=bool),

@@ -59,7 +59,7 @@ def _write(config: SimulatorConfig, folder: Path, progress: Callable[[float], No
     workload = Workload(fleet)
     (folder / "truth").mkdir(parents=True)
     (folder / "config.json").write_text(json.dumps(asdict(config), indent=2, sort_keys=True) + "\n")
-    topology(fleet).write_parquet(folder / "topology.parquet")
+    _write_topology(fleet, folder)
     workload.schedule().write_parquet(folder / "jobs.parquet")
     weather.table().write_parquet(folder / "weather.parquet")
     late = pl.DataFrame()
@@ -71,6 +71,17 @@ def _write(config: SimulatorConfig, folder: Path, progress: Callable[[float], No
             late = samples.late_table(fleet.entity_ids)
         progress((day + 1 + _WARM_UP_DAYS) / (config.days + _WARM_UP_DAYS))
     injector.truth().write_parquet(folder / "truth" / "faults.parquet")
+
+
+def _write_topology(fleet: Fleet, folder: Path) -> None:
+    """Write the tree as it is in the end, and where it grew, a dated one of each day from which another holds."""
+    days = sorted({int(day) for day in fleet.from_day if day < fleet.config.days})
+    topology(fleet).write_parquet(folder / "topology.parquet")
+    if len(days) > 1:
+        (folder / "topologies").mkdir()
+        for day in days:
+            name = (fleet.config.origin + timedelta(days=day)).date().isoformat()
+            topology(fleet, day).write_parquet(folder / "topologies" / f"{name}.parquet")
 
 
 def _days(fleet: Fleet, weather: Weather, workload: Workload) -> Iterator[tuple[int, Day]]:
@@ -107,7 +118,8 @@ def run_day(
     for first in range(0, substeps, each):
         sums: dict[str, Floats] = {}
         for at in range(first, first + each):
-            reading = machines.advance(utilization[at], cap_ratio[at], outdoor_c[at], wet_bulb_c[at])
+            now = machines.events.at(time_s[at])
+            reading = machines.advance(utilization[at], cap_ratio[at], outdoor_c[at], wet_bulb_c[at], now)
             for name in means:
                 sums[name] = sums.get(name, 0.0) + getattr(reading, name)
         for name, total in sums.items():

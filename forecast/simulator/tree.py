@@ -10,9 +10,13 @@ PROVISIONED_RATIO = {"server": 1.0, "rack": 0.95, "row": 0.88, "hall": 0.82, "si
 _ABOVE = {"server": "rack", "rack": "row", "row": "hall", "hall": "site"}
 
 
-def topology(fleet: Fleet) -> pl.DataFrame:
-    """Return the tree, contract TOPOLOGY: a server's own limits, and above them feeds and the least of all limits."""
-    servers = _servers(fleet)
+def topology(fleet: Fleet, day: int | None = None) -> pl.DataFrame:
+    """Return the tree, contract TOPOLOGY: a server's own limits, and above them feeds and the least of all limits.
+
+    Args:
+        day: of the record; what comes into service later is not part of it. None is the last.
+    """
+    servers = _servers(fleet, fleet.config.days - 1 if day is None else day)
     levels = [_level(servers, level, ratio) for level, ratio in PROVISIONED_RATIO.items()]
     return (
         pl.concat(levels)
@@ -21,7 +25,8 @@ def topology(fleet: Fleet) -> pl.DataFrame:
     )
 
 
-def _servers(fleet: Fleet) -> pl.DataFrame:
+def _servers(fleet: Fleet, day: int) -> pl.DataFrame:
+    """Return the servers in service on one day."""
     racks = [fleet.racks[rack] for rack in fleet.rack_of]
     return pl.DataFrame(
         {
@@ -34,7 +39,7 @@ def _servers(fleet: Fleet) -> pl.DataFrame:
             "nameplate_w": fleet.column("nameplate_w"),
             "max_operating_c": fleet.column("max_operating_c"),
         }
-    )
+    ).filter(fleet.from_day[: len(racks)] <= day)
 
 
 def _level(servers: pl.DataFrame, level: str, provisioned_ratio: float) -> pl.DataFrame:

@@ -9,7 +9,7 @@ from forecast.contracts.tables import JOB_SCHEDULE, UTC
 from forecast.simulator.arrays import Floats, Ints
 from forecast.simulator.config import DAY_S
 from forecast.simulator.fleet import Fleet
-from forecast.simulator.jobs import BATCH, TRAINING, Job, arrivals
+from forecast.simulator.jobs import BATCH, SPIN_UP_S, TRAINING, Job, arrivals
 from forecast.simulator.power import nominal_wall_w
 from forecast.simulator.scheduler import Pool, Revision, Segment
 from forecast.simulator.services import Services
@@ -37,8 +37,8 @@ class Workload:
         self.config = fleet.config
         self.segments: list[Segment] = []
         self.revisions: list[Revision] = []
-        for name in dict.fromkeys(rack.sku_name for rack in fleet.racks):
-            self._run_pool(name)
+        for name, from_day in dict.fromkeys((rack.sku_name, rack.from_day) for rack in fleet.racks):
+            self._run_pool(name, from_day)
         self._serving = [rack for rack in fleet.racks if rack.inference]
         self._services = Services(self.config, len(self._serving))
         self.revisions += self._leases()
@@ -93,8 +93,10 @@ class Workload:
             .sort("available_at", "job_id", "entity_id")
         )
 
-    def _run_pool(self, name: str) -> None:
-        racks = [rack for rack in self.fleet.racks if rack.sku_name == name and not rack.inference]
+    def _run_pool(self, name: str, from_day: int) -> None:
+        """Run the jobs of one SKU; racks that come later are a partition of their own, empty when it opens."""
+        of_pool = [rack for rack in self.fleet.racks if (rack.sku_name, rack.from_day) == (name, from_day)]
+        racks = [rack for rack in of_pool if not rack.inference]
         kind, work = sku(name), self.config.work
         if kind.whole_rack:
             slots, shape, load = [rack.servers for rack in racks], TRAINING, work.training_load
@@ -105,19 +107,25 @@ class Workload:
             return
         rate = work.failures_per_gpu_h if kind.whole_rack else 0.0
         pool = Pool(slots, kind.die_count * len(slots[0]), rate, self.config.seed, work.start_delay_s)
-        pool.run(arrivals(self.config, name, shape, len(slots), load), self.config.end_s)
+        partition, opens_s = (f"{name}-{from_day}", from_day * DAY_S) if from_day else (name, -SPIN_UP_S)
+        pool.run(arrivals(self.config, partition, shape, len(slots), load, opens_s), self.config.end_s)
         self.segments += pool.segments
         self.revisions += pool.revisions
 
     def _leases(self) -> Iterator[Revision]:
-        """Yield the lease of every service and its renewals; the first was granted before the record begins."""
+        """Yield the lease of every service and its renewals; the first was granted before the record begins.
+
+        A rack that comes later is leased when it comes.
+        """
         for rack, mean in zip(self._serving, self._services.traffic.mean, strict=True):
             short = rack.rack_id.removeprefix(f"{self.config.site}.")
-            job = Job(f"service-{short}", "inference", -LEASE_S, 1, np.inf, LEASE_S, mean, mean, 0.0)
-            end_s = float(stream(self.config.seed, "lease", short).integers(RENEWED_AHEAD_S, LEASE_S + RENEWED_AHEAD_S))
-            told_s = -float(DAY_S)
+            opens_s = float(rack.from_day * DAY_S)
+            start_s, told_s = (opens_s, opens_s) if rack.from_day else (-float(LEASE_S), -float(DAY_S))
+            job = Job(f"service-{short}", "inference", start_s, 1, np.inf, LEASE_S, mean, mean, 0.0)
+            lasts_s = stream(self.config.seed, "lease", short).integers(RENEWED_AHEAD_S, LEASE_S + RENEWED_AHEAD_S)
+            end_s = opens_s + float(lasts_s)
             while told_s < self.config.end_s:
-                yield Revision(job, rack.servers, "running", -float(LEASE_S), end_s, told_s)
+                yield Revision(job, rack.servers, "running", start_s, end_s, told_s)
                 told_s, end_s = end_s - RENEWED_AHEAD_S, end_s + LEASE_S
 
     def _worth_telling(self) -> Iterator[Revision]:

@@ -11,7 +11,7 @@ from forecast.contracts.version import code_version, key_of
 from forecast.simulator.config import SimulatorConfig
 from forecast.simulator.simulate import simulate
 from forecast.traces.files import FileSource
-from forecast.traces.trace import Progress, Source, Trace, silent
+from forecast.traces.trace import Progress, Source, Trace, parse_utc, silent
 
 #: Beside the record: the key of the settings and code that made it.
 _KEY = "key"
@@ -43,9 +43,16 @@ class SimulatedSource(Source):
         if not _holds(out, key):
             simulate(self.fleet, out, progress)
             (out / _KEY).write_text(key)
-        files = FileSource(path=str(out / "telemetry"), topology=str(out / "topology.parquet"), until=self.until)
+        files = FileSource(path=str(out / "telemetry"), topology=str(_tree(out, self.until)), until=self.until)
         jobs, weather = (pl.scan_parquet(out / f"{name}.parquet") for name in ("jobs", "weather"))
         return replace(files.read(), jobs=jobs, weather=weather, now=None)
+
+
+def _tree(out: Path, until: str | None) -> Path:
+    """The fleet tree as it was known at `until`: what comes into service later is not in it."""
+    dated = sorted((out / "topologies").glob("*.parquet"))
+    known = [path for path in dated if until is None or parse_utc(path.stem) < parse_utc(until)]
+    return known[-1] if known else out / "topology.parquet"
 
 
 def _holds(out: Path, key: str) -> bool:
