@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 
@@ -76,21 +76,32 @@ class Panel:
             list(pool.map(copy, (slice(first, first + step) for first in range(0, len(self.entities), step))))
         return window
 
+    def before(self, end: int) -> "Panel":
+        """The panel without steps from `end` on."""
+        pairs = zip(self.chunks, self._offsets, strict=False)
+        return replace(self, chunks=tuple(chunk[:, :, : end - offset] for chunk, offset in pairs if offset < end))
+
     def watermark(self) -> int:
         """The last step at which at least 95 % of the expected entities reported: nothing after it is complete.
 
-        Expected are those that reported at all in the newest day; one that left before is not waited for.
+        Expected are as many as at the fullest step of the newest day: who left before is not waited for, nor is the
+        last of those who report only now and then.
 
         Raises:
             DataError: nothing was observed at all.
         """
-        seen = np.concatenate([~np.isnan(chunk).all(axis=0) for chunk in self.chunks], axis=1)
-        if not seen.any():
-            raise DataError("nothing was observed; check the columns and units of the telemetry.")
-        newest = int(np.flatnonzero(seen.any(axis=0))[-1])
-        expected = seen[:, max(newest + 1 - 86_400 // self.step_s, 0) : newest + 1].any(axis=1).sum()
-        complete = np.flatnonzero(seen.sum(axis=0) >= 0.95 * expected)
-        return int(complete[-1]) if complete.size else newest
+        newest = self._newest()
+        first = max(newest + 1 - 86_400 // self.step_s, 0)
+        reported = (~np.isnan(self.read(first, newest + 1)).all(axis=0)).sum(axis=0)
+        return first + int(np.flatnonzero(reported >= 0.95 * reported.max())[-1])
+
+    def _newest(self) -> int:
+        """The last step at which anything was observed."""
+        for chunk, offset in zip(reversed(self.chunks), reversed(self._offsets[:-1]), strict=True):
+            came = np.flatnonzero(~np.isnan(chunk).all(axis=(0, 1)))
+            if came.size:
+                return offset + int(came[-1])
+        raise DataError("nothing was observed; check the columns and units of the telemetry.")
 
 
 def panel_of(telemetry: pl.LazyFrame, topology: Topology, spec: ForecastSpec, where: str = "telemetry") -> Panel:

@@ -10,6 +10,7 @@ that is interrupted leaves what the next one takes up or sweeps, and what comes 
 """
 
 import fcntl
+import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -42,6 +43,7 @@ class Day:
     Attributes:
         day: ISO date, UTC.
         key: of all that went into it.
+        content: hash of its values, whatever files they came in.
         first, last: steps between which anything came, inclusive; None where nothing did.
         marks: fault to the number of cells that bear its mark.
         unknown_rows: rows of entities that the topology lacks, told at the first of the days built together.
@@ -51,6 +53,7 @@ class Day:
 
     day: str
     key: str
+    content: str
     first: int | None
     last: int | None
     marks: Mapping[str, int]
@@ -81,6 +84,13 @@ class Updated:
     days: list[Day]
     built: int
     set_aside: Mapping[str, int]
+
+    def content(self, end: int) -> str:
+        """Hash of the panel's values before step `end`; what comes after, and their files, change nothing."""
+        last = midnight(self.panel.time(end - 1))
+        values = self.panel.read(max(self.panel.step(last), 0), end)
+        earlier = [day.content for day in self.days if day.start < last]
+        return key_of(earlier, _hash(values), self.panel.time(end).isoformat())
 
 
 class Store:
@@ -131,8 +141,9 @@ class Store:
         for index, (day, key) in enumerate(keys.items()):
             first, end = index * spec.day_steps, (index + 1) * spec.day_steps
             unknown = 0 if index else built.unknown_rows
-            record.append(_day(day, key, built.measured.between(first, end), topology, unknown))
-            self._write(record[-1], built.values[:, :, first:end])
+            values = built.values[:, :, first:end]
+            record.append(_day(day, key, values, built.measured.between(first, end), topology, unknown))
+            self._write(record[-1], values)
         return record
 
     def _write(self, day: Day, values: Floats) -> None:
@@ -233,12 +244,13 @@ def _whole(trace: Trace, where: str) -> Part:
     return Part(where, trace.key, *span(trace.telemetry, trace.topology, where))
 
 
-def _day(day: str, key: str, measured: Gridded, topology: Topology, unknown_rows: int) -> Day:
+def _day(day: str, key: str, values: Floats, measured: Gridded, topology: Topology, unknown_rows: int) -> Day:
     """What a day's record says of its samples."""
     steps = np.flatnonzero(measured.came.any(axis=(0, 1)))
     return Day(
         day=day,
         key=key,
+        content=_hash(values),
         first=int(steps[0]) if steps.size else None,
         last=int(steps[-1]) if steps.size else None,
         marks=measured.counts,
@@ -246,6 +258,10 @@ def _day(day: str, key: str, measured: Gridded, topology: Topology, unknown_rows
         came=measured.channels,
         medians=typical(measured, topology),
     )
+
+
+def _hash(values: Floats) -> str:
+    return hashlib.sha256(values.tobytes()).hexdigest()
 
 
 def _middle(values: list[float | None]) -> float | None:

@@ -174,7 +174,9 @@ def test_chunks_are_invisible(lengths: list[int], begin: int, length: int) -> No
         (("####", "####"), 3),
         (("####", "##.."), 1),
         (("####", "....", "...."), 3),  # entities that never report are not waited for
-        (("#...", ".##."), 2),  # nowhere complete: the last step observed at all
+        (("#...", ".##."), 2),  # never together: the last at which as many came as ever
+        (tuple("####" if entity % 10 else "#.#." for entity in range(40)), 2),
+        (tuple("." * (entity % 4) + "#" + "." * (3 - entity % 4) for entity in range(40)), 3),  # each now and then
         (("..#.", "..#."), 2),
         (("####",) * 19 + ("###.",), 3),  # 19 of 20 is 95 %
         (("####",) * 18 + ("###.",), 2),  # 18 of 19 is not
@@ -192,6 +194,14 @@ def test_an_entity_that_left_more_than_a_day_ago_is_not_waited_for() -> None:
 def test_one_channel_is_enough_to_have_reported() -> None:
     nan = np.nan
     assert made_of([[[1, nan]], [[nan, 2]]]).watermark() == 1
+
+
+def test_a_panel_cut_short_ends_there_in_any_chunks() -> None:
+    panel = seen("#" * 40, "#" * 30 + "." * 10)
+    chunked = replace(panel, chunks=tuple(np.split(panel.chunks[0], [10, 24], axis=2)))
+    for end in (5, 10, 24, 30, 40):
+        assert chunked.before(end).steps == end
+        assert_array_equal(chunked.before(end).read(0, end), panel.read(0, end))
 
 
 def test_the_watermark_of_nothing_is_refused() -> None:

@@ -27,7 +27,7 @@ from trees import MONDAY, node, tree_of
 
 from forecast.contracts.errors import ConfigError, DataError
 from forecast.traces.files import FileSource
-from forecast.traces.trace import Trace
+from forecast.traces.trace import Part, Trace
 from forecast.windows import stretches
 from forecast.windows.panel import Panel, panel_of
 from forecast.windows.store import Store, Updated
@@ -157,6 +157,23 @@ def test_only_days_whose_input_changed_are_built(
     assert (updated.built, len(updated.days)) == (built, days)
     check_whole(tmp_path, updated, trace)
     assert Store(tmp_path).update(trace, SPEC, "lake").built == 0
+
+
+def test_the_content_before_a_step_is_known_by_its_values_alone(tmp_path: Path) -> None:
+    """Neither later rows nor another cut into files change it, any earlier value does."""
+
+    def content_before_hour_40(name: str, trace: Trace) -> str:
+        return Store(tmp_path / name).update(trace, SPEC, "lake").content(40)
+
+    lake = trace_of(by_day(2))
+    one_file = replace(lake, parts=(Part("all", "all", lake.parts[0].first, lake.parts[-1].last),))
+    known = content_before_hour_40("lake", lake)
+    assert content_before_hour_40("one file", one_file) == known
+    assert content_before_hour_40("longer", trace_of({**by_day(2), "late": Stretch(40, 12, "a", 1)})) == known
+    assert content_before_hour_40("shorter", trace_of(by_day(2), (MONDAY + timedelta(hours=40)).isoformat())) == known
+    assert content_before_hour_40("late", trace_of({**by_day(2), "late": Stretch(39, 1, "a", 1)})) != known
+    assert content_before_hour_40("first day", trace_of({**by_day(2), "late": Stretch(3, 1, "a", 1)})) != known
+    assert Store(tmp_path / "lake").update(lake, SPEC, "lake").content(39) != known
 
 
 def test_files_of_days_that_did_not_change_are_not_touched(tmp_path: Path) -> None:
