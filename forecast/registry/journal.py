@@ -11,7 +11,7 @@ _FIELDS = ("time", "action", "key")
 
 
 class Journal:
-    """Lines of `{"time", "action", "key"}`, oldest first.
+    """Lines of `{"time", "action", "key"}` and what else an action tells, oldest first.
 
     Args:
         path: the file; made by the first `append`.
@@ -20,13 +20,17 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    def append(self, action: str, key: str) -> None:
+    def append(self, action: str, key: str, **told: str) -> None:
         """Write one line and wait until the disk has it.
+
+        Args:
+            told: more fields.
 
         Raises:
             OSError: the disk refused; the line may be torn, which `entries` overlooks.
         """
-        line = json.dumps({"time": datetime.now(UTC).isoformat(timespec="seconds"), "action": action, "key": key})
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        line = json.dumps({"time": now, "action": action, "key": key, **told})
         new = not self._path.exists()
         with self._path.open("a", encoding="utf-8") as file:
             file.write(self._line_break() + line + "\n")

@@ -5,6 +5,7 @@
     <root>/<name>/previous          relative symlink to the one before it
     <root>/<name>/journal.jsonl     what was done, one JSON object a line
     <root>/<name>/.lock             held while something is written
+    <root>/<name>/.run              held by a run of the job, from its first moment to its last
     <root>/<name>/.staging-…/       unfinished work, swept by the next holder of the lock
 
 Readers need no lock: `current` changes in one step, and a version never changes once it has its name.
@@ -19,6 +20,8 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from time import monotonic, sleep
+from typing import TextIO
 from uuid import uuid4
 
 from forecast.contracts.errors import BundleError, ConfigError, FleetcastError, RegistryLockedError
@@ -29,6 +32,9 @@ _NAME = re.compile(r"[a-z0-9_.-]{1,64}")
 
 #: Actions of the journal that put their version into service.
 _SERVING = ("publish", "rollback")
+
+#: Of a wait for the lock: seconds between two tries.
+_TRY_EVERY_S = 0.1
 
 
 class Registry:
@@ -55,21 +61,19 @@ class Registry:
         self._locked = False
 
     @contextmanager
-    def lock(self) -> Iterator[None]:
+    def lock(self, patience_s: float = 0.0) -> Iterator[None]:
         """Hold the right to write; sweep what a dead writer left behind, and finish what it began.
 
         The kernel frees the lock when its holder dies, together with any process it forked.
 
+        Args:
+            patience_s: how long to wait for somebody who writes; writing takes seconds.
+
         Raises:
-            RegistryLockedError: another run holds it. There is no waiting.
+            RegistryLockedError: another run holds it.
             OSError: the disk refused, or the folder is not ours to write.
         """
-        make_folder(self._versions)
-        with (self.folder / ".lock").open("a") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise RegistryLockedError(f"{self.folder} is locked by another run; try again when it ends.") from error
+        with self._held(".lock", patience_s):
             self._locked = True
             try:
                 self._sweep()
@@ -78,6 +82,17 @@ class Registry:
             finally:
                 self._sweep(ignore_errors=True)  # what failed is told by whoever failed
                 self._locked = False
+
+    @contextmanager
+    def run_lock(self) -> Iterator[None]:
+        """Be the one run of this forecast that may publish; it takes `lock` too, but only to write.
+
+        Raises:
+            RegistryLockedError: another run is at work. There is no waiting.
+            OSError: the disk refused, or the folder is not ours to write.
+        """
+        with self._held(".run"):
+            yield
 
     def staging(self) -> Path:
         """Make a fresh folder for a bundle in the making, on the registry's filesystem."""
@@ -188,12 +203,33 @@ class Registry:
         return version.is_dir() and self._last_action(key) in _SERVING
 
     def journal(self) -> list[dict[str, str]]:
-        """Return what was done, oldest first: `time` (UTC, ISO 8601), `action` (publish, rollback or delete), `key`."""
+        """Return what was done, oldest first: `time` (UTC, ISO 8601), `action`, `key`.
+
+        The action is publish, rollback, delete or reject; a rejection also has `champion` ("" for none) and `reason`.
+        """
         return self._journal.entries()
 
     def served(self) -> list[str]:
         """Return the key of the version put into service by each publish and rollback, oldest first."""
         return [entry["key"] for entry in self.journal() if entry["action"] in _SERVING]
+
+    def reject(self, key: str, champion: str | None, reason: str) -> None:
+        """Note that the challenger `key` was judged not good enough to follow `champion`; nothing else changes.
+
+        Args:
+            champion: the version in service it was judged against; None where there was none.
+            reason: in a line.
+
+        Raises:
+            OSError: the disk refused.
+        """
+        self._require_lock()
+        self._journal.append("reject", _checked(key, "version key"), champion=champion or "", reason=reason)
+
+    def rejection(self, key: str, champion: str | None) -> str | None:
+        """Return why `key` was rejected when last judged against `champion`; None where it never was."""
+        judged = (entry for entry in reversed(self.journal()) if entry["action"] == "reject" and entry["key"] == key)
+        return next((entry.get("reason", "") for entry in judged if entry.get("champion") == (champion or "")), None)
 
     def _serve(self, version: Path, action: str) -> None:
         before = self.current()
@@ -240,7 +276,28 @@ class Registry:
             (self.folder / "previous").unlink()
 
     def _last_action(self, key: str) -> str | None:
-        return next((entry["action"] for entry in reversed(self.journal()) if entry["key"] == key), None)
+        """What was last done with a version; a rejection is of a bundle that became none."""
+        done = (entry for entry in reversed(self.journal()) if entry["action"] != "reject")
+        return next((entry["action"] for entry in done if entry["key"] == key), None)
+
+    @contextmanager
+    def _held(self, name: str, patience_s: float = 0.0) -> Iterator[None]:
+        make_folder(self._versions)
+        with (self.folder / name).open("a") as file:
+            self._take(file, patience_s)
+            yield
+
+    def _take(self, file: TextIO, patience_s: float) -> None:
+        until = monotonic() + patience_s
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            except BlockingIOError as error:
+                if monotonic() >= until:
+                    message = f"{self.folder} is locked by another run; try again when it ends."
+                    raise RegistryLockedError(message) from error
+            sleep(_TRY_EVERY_S)
 
     def _sweep(self, ignore_errors: bool = False) -> None:
         # Staging is only made under the lock, which is ours now: whoever made these is gone.

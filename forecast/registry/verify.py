@@ -24,7 +24,7 @@ def version_problems(version: Path) -> Iterator[str]:
     The graph runs in a process of its own (`trial`), and only where every file is what was hashed.
     """
     damaged = False
-    for problem in _file_problems(version):
+    for problem in file_problems(version):
         damaged = True
         yield one_line(problem)
     if not damaged:
@@ -34,7 +34,8 @@ def version_problems(version: Path) -> Iterator[str]:
             yield str(error)
 
 
-def _file_problems(version: Path) -> Iterator[str]:
+def file_problems(version: Path) -> Iterator[str]:
+    """Say what is wrong with the files of a published bundle, running nothing of it; nothing where they are whole."""
     try:
         manifest = Manifest.read(version)
     except BundleError as error:

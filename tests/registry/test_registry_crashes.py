@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import dying_publisher
@@ -21,7 +22,7 @@ HOLD = """
 import sys
 from pathlib import Path
 from forecast.registry.store import Registry
-with Registry(Path(sys.argv[1]), "day-ahead").lock():
+with getattr(Registry(Path(sys.argv[1]), "day-ahead"), sys.argv[2])():
     print("held", flush=True)
     sys.stdin.read()
 """
@@ -162,19 +163,59 @@ def test_a_full_disk_at_any_step_leaves_a_complete_current(tmp_path: Path) -> No
     assert failures > 10, "hardly a step failed"
 
 
-def test_a_lock_held_elsewhere_is_refused_until_its_holder_dies(tmp_path: Path) -> None:
-    registry = Registry(tmp_path, "day-ahead")
-    command = [sys.executable, "-c", HOLD, tmp_path]
+@contextmanager
+def held(root: Path, lock: str) -> Iterator["subprocess.Popen[str]"]:
+    """A process that holds `lock` of the forecast until it is killed or told to go on."""
+    command = [sys.executable, "-c", HOLD, str(root), lock]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "held\n"
-        with pytest.raises(RegistryLockedError, match="locked by another run") as refusal, registry.lock():
+        yield holder
+
+
+@pytest.mark.parametrize("lock", ["lock", "run_lock"])
+def test_a_lock_held_elsewhere_is_refused_until_its_holder_dies(tmp_path: Path, lock: str) -> None:
+    registry = Registry(tmp_path, "day-ahead")
+    with held(tmp_path, lock) as holder:
+        with pytest.raises(RegistryLockedError, match="locked by another run") as refusal, getattr(registry, lock)():
             pass
         holder.kill()
     assert refusal.value.exit_code == ExitCode.LOCKED
     assert "\n" not in str(refusal.value)
-    with registry.lock():
+    with getattr(registry, lock)():
         pass
+
+
+def test_a_run_at_work_keeps_nobody_from_rolling_back_nor_other_forecasts_from_running(tmp_path: Path) -> None:
+    registry = Registry(tmp_path, "day-ahead")
+    publish(tmp_path, "k1")
+    publish(tmp_path, "k2")
+    with held(tmp_path, "run_lock") as holder:
+        with registry.lock():
+            assert registry.rollback().name == "k1"
+        with Registry(tmp_path, "hour-ahead").run_lock():
+            pass
+        holder.kill()
+
+
+def test_a_child_that_outlives_its_run_does_not_hold_its_lock(tmp_path: Path) -> None:
+    registry = Registry(tmp_path, "day-ahead")
+    with registry.run_lock():
+        child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, close_fds=False)
+    with child, registry.run_lock():
+        assert child.poll() is None
+        child.kill()
+
+
+def test_who_is_patient_gets_the_lock_of_somebody_who_writes(tmp_path: Path) -> None:
+    registry = Registry(tmp_path, "day-ahead")
+    with held(tmp_path, "lock") as holder:
+        with pytest.raises(RegistryLockedError), registry.lock(patience_s=0.3):
+            pass
+        assert holder.stdin is not None
+        holder.stdin.close()
+        with registry.lock(patience_s=60):
+            registry.staging()
 
 
 def test_staging_is_swept_when_stale_and_never_when_live(tmp_path: Path) -> None:

@@ -133,6 +133,23 @@ def test_writing_needs_the_lock(registry: Registry, tmp_path: Path) -> None:
             write()
 
 
+def test_a_rejection_is_noted_and_changes_nothing_else(registry: Registry) -> None:
+    publish(registry, "k1", "k2")
+    before = (names(registry), registry.served(), registry.current(), registry.previous())
+    with registry.lock():
+        registry.reject("k2", "k1", "k2 was made anew and is worse")
+        registry.reject("k3", "k2", "3.0 % worse")
+    assert (names(registry), registry.served(), registry.current(), registry.previous()) == before
+    assert registry.has("k2")
+    assert not registry.has("k3")
+    assert registry.rejection("k3", "k2") == "3.0 % worse"
+    assert registry.rejection("k3", "k1") is None, "against another champion it may be better"
+    assert registry.rejection("k3", None) is None
+    with registry.lock():
+        registry.reject("k3", None, "worse than the best baselines")
+    assert registry.rejection("k3", None) == "worse than the best baselines"
+
+
 def test_a_torn_journal_line_is_overlooked(registry: Registry) -> None:
     publish(registry, "k1")
     with (registry.folder / "journal.jsonl").open("a") as file:
