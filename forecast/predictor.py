@@ -100,18 +100,27 @@ class Predictor:
         bundle: verified and open.
         ahead: schedule and weather for `at`; without them their covariates are unknown.
         adaptation: what is learnt from forecast to forecast; without it the same inputs always give the same forecast.
+        topology: the fleet of today, where it is no longer the bundle's. An SKU that the bundle never met is told as
+            an unknown one.
     """
 
-    def __init__(self, bundle: Bundle, ahead: Ahead | None = None, adaptation: Adaptation | None = None) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        ahead: Ahead | None = None,
+        adaptation: Adaptation | None = None,
+        topology: Topology | None = None,
+    ) -> None:
         self.bundle = bundle
         self.adaptation = adaptation
         self.spec = bundle.manifest.spec
-        self.topology = bundle.manifest.topology
+        self.topology = topology or bundle.manifest.topology
         self._constants = Constants.of(self.topology, bundle.manifest.skus, ahead)
 
     def told(self, jobs: pl.LazyFrame | None = None, weather: pl.LazyFrame | None = None) -> "Predictor":
         """The same predictor, told a schedule (contract JOB_SCHEDULE) and weather (contract WEATHER)."""
-        return Predictor(self.bundle, Ahead.of(self.topology, self.spec, jobs, weather), self.adaptation)
+        ahead = Ahead.of(self.topology, self.spec, jobs, weather)
+        return Predictor(self.bundle, ahead, self.adaptation, self.topology)
 
     def forecast(self, telemetry: pl.LazyFrame, at: datetime | None = None, where: str = "telemetry") -> Forecast:
         """Forecast every entity from telemetry as it arrives.
@@ -136,7 +145,7 @@ class Predictor:
         return self.at(panel, panel.watermark() + 1 if at is None else panel.step(at))
 
     def at(self, panel: Panel, origin: int) -> Forecast:
-        """Forecast every entity of a panel (channels and entities as the bundle's) from its step `origin`.
+        """Forecast every entity of a panel (entities as the topology's, channels the bundle's or more) from a step.
 
         With `adaptation`, what came of earlier forecasts is learnt first and this one is remembered. A forecast for a
         time before the newest is made without: what was learnt since was not known then.

@@ -1,7 +1,7 @@
 """The predictor that serves, replayed at rolling origins beside the baselines."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
@@ -10,6 +10,7 @@ from forecast.contracts.signals import TARGETS
 from forecast.evaluation.baselines import baselines, seasonal_mae
 from forecast.evaluation.brier import BrierTally
 from forecast.evaluation.metrics import Tally
+from forecast.evaluation.paired import Paired
 from forecast.evaluation.splits import EvaluationConfig, Split
 from forecast.predictor import Predictor
 from forecast.windows.panel import Panel
@@ -30,24 +31,33 @@ class Backtest:
         horizon: `target, method, lead_h, wql`.
         exceedance: of ours, a row per target and bin of probability that its limit is passed: `target, forecast,
             observed, count`, and the scores of the target: `brier, climatology, skill`.
+        paired: of the champion and ours, on the same windows; None without a champion.
     """
 
     scores: pl.DataFrame
     calibration: pl.DataFrame
     horizon: pl.DataFrame
     exceedance: pl.DataFrame
+    paired: Paired | None = None
 
 
 def backtest(
-    predictor: Predictor, panel: Panel, split: Split, config: EvaluationConfig, progress: Callable[[float, str], None]
+    predictor: Predictor,
+    panel: Panel,
+    split: Split,
+    config: EvaluationConfig,
+    progress: Callable[[float, str], None],
+    champion: Predictor | None = None,
 ) -> Backtest:
     """Forecast at every origin of `split` with what was known then, and score what came.
 
-    A target that its context never saw has no forecast, only a safe bound: that window scores for no method.
+    A target that its context (the champion's too) never saw has no forecast, only a safe bound: that window scores for
+    no method.
 
     Args:
         panel: channels and entities as the predictor's.
         progress: told the share done and the origin.
+        champion: of the same targets, steps and levels, to be compared with; its channels are among the panel's.
     """
     spec = predictor.spec
     naives = [naive.fit(panel, split) for naive in baselines(spec, config.seasons_h)]
@@ -57,20 +67,25 @@ def backtest(
         for name in (OURS, *(naive.name for naive in naives))
     }
     passed = Passed(predictor, panel, split)
+    paired = Paired(spec, predictor.topology, list(split.origins)) if champion else None
+    seen = min(spec.context_steps, champion.spec.context_steps if champion else spec.context_steps)
     for done, (origin, tested) in enumerate(split.origins.items(), start=1):
         begin, end = origin - spec.context_steps, origin + spec.horizon_steps
         context, actual = (
             panel.read(*steps)[: len(spec.targets)].transpose(1, 0, 2)[tested]
             for steps in ((begin, origin), (origin, end))
         )
-        actual[np.isnan(context).all(-1)] = np.nan
+        actual[np.isnan(context[..., -seen:]).all(-1)] = np.nan
         outputs = predictor.at(panel, origin).outputs
         tallies[OURS].add(tested, actual, outputs.quantiles[tested])
         passed.add(tested, actual, outputs.exceedance[tested])
+        if champion and paired:
+            paired.add(origin, tested, actual, (champion.at(panel, origin).outputs, outputs))
         for naive in naives:
             tallies[naive.name].add(tested, actual, naive.predict(panel, origin)[tested])
         progress(done / len(split.origins), f"origin {done} of {len(split.origins)}")
-    return _tables(predictor, tallies, seasonal_mae(panel, spec, split.validation), parts, passed.table())
+    tables = _tables(predictor, tallies, seasonal_mae(panel, spec, split.validation), parts, passed.table())
+    return replace(tables, paired=paired)
 
 
 class Passed:

@@ -62,6 +62,26 @@ class RegistryConfig:
     keep: int = 10
 
 
+@dataclass
+class GateConfig:
+    """What a bundle must hold to go into service, beyond being better.
+
+    Attributes:
+        champion_max_age_days: once the data of the version in service is older than this, being as good will do.
+        max_bundle_mb: of what a server loads, MB.
+        max_ms_per_1000: of one processor core for 1,000 forecasts, ms.
+    """
+
+    champion_max_age_days: float = 14.0
+    max_bundle_mb: float = 64.0
+    max_ms_per_1000: float = 5000.0
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if not value > 0:
+                raise ConfigError(f"gate.{name} is {value:g}; it must be above 0.")
+
+
 class Log(StrEnum):
     """What a run prints: lines for people, JSON lines, or JSON lines where nobody watches."""
 
@@ -95,6 +115,7 @@ class JobConfig:
     training: TrainingConfig = field(default_factory=TrainingConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    gate: GateConfig = field(default_factory=GateConfig)
     registry: RegistryConfig = field(default_factory=RegistryConfig)
 
     def __post_init__(self) -> None:

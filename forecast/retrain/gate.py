@@ -1,45 +1,278 @@
-"""May this bundle go into service? A verdict as data, against what anyone could do without it."""
+"""May this bundle go into service? A verdict as data: against the champion, or against what anyone could do without us.
 
-from typing import Any
+A test range has few days and a fleet has dozens of segments, so chance has a say in every figure. Each rule says how
+much:
+
+- On the whole the challenger must be better beyond chance: the upper bound of the relative WQL is at most 1.00. It is
+  the geometric mean over targets and levels of the fleet tree: a sum of watts would ask about the site alone, a mean
+  over entities about the servers alone.
+- A segment rejects when it is more than 5 % worse, and worse beyond chance. If the figure alone decided, one of fifty
+  sound segments would be above 1.05 by luck in many a week, and a better model be refused for it.
+- Coverage and Brier score reject likewise. A coverage that is off but no farther than the champion's passes: refusing
+  it would keep the worse one in service.
+"""
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from math import isfinite
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
-from forecast.wording import OURS, percent
+from forecast.bundle.load import Bundle
+from forecast.contracts.topology import Topology
+from forecast.evaluation.backtest import Backtest
+from forecast.evaluation.bootstrap import Array, Bounds, Resamples
+from forecast.evaluation.paired import CHALLENGER, CHAMPION, INTERVAL, Paired
+from forecast.retrain.config import GateConfig
+from forecast.retrain.cost import Cost
+from forecast.retrain.rival import Rival
+from forecast.wording import OURS, fixed, percent, target_title
 
-#: No target at any level may be worse than the best baseline by more than this.
+#: What the relative WQL on the whole must not pass, beyond chance: by rule, and when the champion is too old.
+BETTER, AS_GOOD = 1.0, 1.02
+
+#: No segment may be worse by more than this.
 WORST_SEGMENT = 1.05
 
+#: The interval's coverage may be off by this.
+COVERAGE = 0.03
 
-def judge(scores: pl.DataFrame) -> dict[str, Any]:
-    """Compare ours with the best baseline of each target and level.
+#: With which a challenger that is no better passes the first rule, and with which a sound one fails any of the others.
+CHANCE = 0.05
+
+Verdict = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One rule on one segment.
+
+    Attributes:
+        rule: `overall`, `segment`, `coverage`, `brier`, `size` or `speed`.
+        segment: `all`, or kind and name, say `level rack`.
+        target: a signal, or `all`.
+        metric: what is compared, with its unit.
+        champion, challenger: its values, of the best baseline where there is no champion.
+        value: what `limit` is for: the challenger's relative to the champion's for WQL, less the champion's for the
+            Brier score, less what is nominal for coverage, else as it is.
+        lower, upper: bounds of `value`; None where chance has no say, or too few days tell.
+        limit: of `value`, or of its upper bound for the rule `overall`.
+        passed: whether the rule holds.
+    """
+
+    rule: str
+    segment: str
+    target: str
+    metric: str
+    champion: float | None
+    challenger: float | None
+    value: float | None
+    lower: float | None
+    upper: float | None
+    limit: float
+    passed: bool
+
+
+class Segment(NamedTuple):
+    """Some entities: kind and name, say `sku h100-air`, and which, `[N]`."""
+
+    name: str
+    entities: NDArray[np.bool_]
+
+
+def judge(tested: Backtest, challenger: Bundle, rival: Rival, settings: GateConfig) -> Verdict:
+    """Judge a challenger by its backtest.
 
     Returns:
-        `passed`, `reason`, `overall` (geometric mean of the WQL ratios), `coverage_80` (mean over segments), and
-        `segments`, a row per target and level with `ours`, `baseline`, `best_baseline`, `ratio`. It passes when the
-        overall ratio is below 1 and no segment is above `WORST_SEGMENT`.
+        Plain data: `passed`, `reason` (one line), `champion` (its key, or None) and `rows`, a `Row` each.
     """
-    ours = scores.filter(pl.col("method") == OURS).select("target", "level", ours="wql")
-    rivals = scores.filter(pl.col("method") != OURS).sort("wql").group_by("target", "level", maintain_order=True)
-    best = rivals.agg(pl.col("method").first().alias("best_baseline"), pl.col("wql").first().alias("baseline"))
-    segments = ours.join(best, on=["target", "level"]).with_columns(ratio=pl.col("ours") / pl.col("baseline"))
-    overall = float(np.exp(np.log(segments["ratio"].to_numpy()).mean()))
-    worst = segments.sort("ratio", descending=True).row(0, named=True)
-    if not overall < 1:
-        reason = f"on the whole {overall - 1:.1%} worse than the best baselines"
-    elif not worst["ratio"] <= WORST_SEGMENT:
-        reason = (
-            f"{worst['target']} of {worst['level']} is {worst['ratio'] - 1:.1%} worse than {worst['best_baseline']}"
-        )
+    if tested.paired is None:
+        rows = against_baselines(tested.scores)
     else:
-        reason = f"{1 - overall:.1%} lower WQL than the best baselines"
-    passed = overall < 1 and worst["ratio"] <= WORST_SEGMENT
-    covered = float(scores.filter(pl.col("method") == OURS)["coverage_80"].mean())  # type: ignore[arg-type]
-    reason += f"; its 80 % intervals cover {percent(covered, 0)}"
+        old = rival.age_days > settings.champion_max_age_days
+        rows = compare(tested.paired, AS_GOOD if old else BETTER)
+    rows += _budgets(Cost.of(challenger), rival.cost, settings)
     return {
-        "passed": passed,
-        "reason": reason,
-        "overall": overall,
-        "coverage_80": covered,
-        "segments": segments.to_dicts(),
+        "passed": all(row.passed for row in rows),
+        "reason": _reason(rows, rival),
+        "champion": rival.key,
+        "rows": [_finite(asdict(row)) for row in rows],
     }
+
+
+def compare(paired: Paired, limit: float, seed: int = 0) -> list[Row]:
+    """The rules that ask the paired windows.
+
+    Args:
+        paired: of champion and challenger.
+        limit: of the upper bound of the relative WQL on the whole.
+        seed: of the draws.
+    """
+    days = paired.days
+    resamples = Resamples(len(days), seed=seed)
+    parts = segments(paired.topology)
+    targets = range(len(paired.spec.targets))
+    everyone = parts[0]
+    asked = [(part, [target]) for part in parts for target in targets]
+    harm = CHANCE / max(len(asked) + 2 * len(targets), 1)
+    rows = [_relative("overall", everyone, list(targets), paired, resamples, CHANCE, limit)]
+    rows += [_relative("segment", *each, paired, resamples, harm, WORST_SEGMENT) for each in asked]
+    rows += [_coverage(target, paired, resamples, harm) for target in targets]
+    rows += [_brier(target, paired, resamples, harm) for target in targets]
+    return [row for row in rows if row is not None]
+
+
+def segments(topology: Topology) -> list[Segment]:
+    """Everyone, and each level, SKU and site; one that holds the same entities as another before it is left out."""
+    table = topology.table
+    found = {np.ones(len(table), bool).tobytes(): Segment("all", np.ones(len(table), bool))}
+    for kind in ("level", "sku", "site"):
+        for name in table[kind].unique(maintain_order=True):
+            entities = (table[kind] == name).to_numpy()
+            found.setdefault(entities.tobytes(), Segment(f"{kind} {name}", entities))
+    return list(found.values())
+
+
+def _relative(
+    rule: str, part: Segment, targets: list[int], paired: Paired, resamples: Resamples, chance: float, limit: float
+) -> Row | None:
+    """The challenger's WQL relative to the champion's; None where nothing came."""
+    cells = list(_cells(part, targets, paired))
+    if not cells:
+        return None
+    losses = np.stack([_by_day(paired.loss, paired, *cell) for cell in cells], axis=-1)
+    sizes = np.array([paired.magnitude[:, entities, target].sum() for entities, target in cells])
+    log = resamples.bounds(losses, _log_ratio, chance)
+    ratio = Bounds(*np.exp(log))
+    champion, challenger = (_typical(losses[:, which].sum(axis=0) / sizes) for which in (CHAMPION, CHALLENGER))
+    # Without bounds the figure of a segment decides alone, and what is not a number fails.
+    passed = ratio.upper <= limit if rule == "overall" else ratio.value <= limit or ratio.lower <= 1
+    name = paired.spec.targets[targets[0]] if len(targets) == 1 else "all"
+    return Row(rule, part.name, name, "WQL", champion, challenger, *ratio, limit, passed)
+
+
+def _cells(part: Segment, targets: list[int], paired: Paired) -> Iterator[tuple[NDArray[np.bool_], int]]:
+    """What a mean counts once each: the entities of a level, and a target, if anything of them came."""
+    level = paired.topology.table["level"].to_numpy()
+    for target in targets:
+        for name in paired.topology.levels:
+            entities = part.entities & (level == name)
+            if paired.count[:, entities, target].any():
+                yield entities, target
+
+
+def _by_day(sums: Array, paired: Paired, entities: NDArray[np.bool_], target: int) -> Array:
+    """Sums over entities by day and forecast, `[D, 2]`."""
+    summed: Array = sums[:, paired.days][:, :, entities, target].sum(axis=-1).T
+    return summed
+
+
+def _log_ratio(losses: Array) -> Array:
+    """Mean over cells of the log of challenger over champion, of `[..., 2, cells]`; two that never err are equal."""
+    champion, challenger = losses[..., CHAMPION, :], losses[..., CHALLENGER, :]
+    both_perfect = (champion == 0) & (challenger == 0)
+    logs: Array = np.log(np.where(both_perfect, 1.0, challenger / champion)).mean(axis=-1)
+    return logs
+
+
+def _typical(values: Array) -> float:
+    """Geometric mean."""
+    with np.errstate(divide="ignore"):
+        return float(np.exp(np.log(values).mean()))
+
+
+def _coverage(target: int, paired: Paired, resamples: Resamples, chance: float) -> Row | None:
+    """How far the coverage of the interval is from nominal."""
+    count = paired.count[paired.days][:, :, target].sum(axis=-1)
+    if not count.any() or np.isnan(paired.inside).any():
+        return None
+    nominal = INTERVAL[1] - INTERVAL[0]
+    everyone = np.ones(len(paired.topology.entities), bool)
+    inside = _by_day(paired.inside, paired, everyone, target)
+    champion, challenger = (inside.sum(axis=0) / count.sum()).tolist()
+    sums = np.stack([inside[:, CHALLENGER], count], axis=-1)
+    off = resamples.bounds(sums, lambda drawn: drawn[..., 0] / drawn[..., 1] - nominal, chance)
+    by_chance = off.lower <= COVERAGE and off.upper >= -COVERAGE
+    nearer = abs(challenger - nominal) <= abs(champion - nominal)
+    passed = abs(off.value) <= COVERAGE or by_chance or nearer
+    name = paired.spec.targets[target]
+    return Row("coverage", "all", name, "coverage of 90 %", champion, challenger, *off, COVERAGE, passed)
+
+
+def _brier(target: int, paired: Paired, resamples: Resamples, chance: float) -> Row | None:
+    """The challenger's Brier score less the champion's."""
+    count = paired.limited[paired.days][:, :, target].sum(axis=-1)
+    if not count.any():
+        return None
+    everyone = np.ones(len(paired.topology.entities), bool)
+    squares = _by_day(paired.squares, paired, everyone, target)
+    champion, challenger = (squares.sum(axis=0) / count.sum()).tolist()
+    sums = np.stack([squares[:, CHALLENGER] - squares[:, CHAMPION], count], axis=-1)
+    worse = resamples.bounds(sums, lambda drawn: drawn[..., 0] / drawn[..., 1], chance)
+    passed = worse.value <= 0 or worse.lower <= 0
+    return Row("brier", "all", paired.spec.targets[target], "Brier score", champion, challenger, *worse, 0.0, passed)
+
+
+def _budgets(cost: Cost, champion: Cost | None, settings: GateConfig) -> list[Row]:
+    def row(rule: str, metric: str, name: str, limit: float) -> Row:
+        value, was = getattr(cost, name), getattr(champion, name, None)
+        return Row(rule, "all", "all", metric, was, value, value, None, None, limit, value <= limit)
+
+    return [
+        row("size", "MB", "size_mb", settings.max_bundle_mb),
+        row("speed", "ms per 1,000 forecasts", "ms_per_1000", settings.max_ms_per_1000),
+    ]
+
+
+def against_baselines(scores: pl.DataFrame) -> list[Row]:
+    """Ours beside the best baseline of each target and level: better on the whole, and nowhere much worse."""
+    ours = scores.filter(pl.col("method") == OURS).select("target", "level", ours="wql")
+    rivals = scores.filter(pl.col("method") != OURS).group_by("target", "level", maintain_order=True)
+    table = ours.join(rivals.agg(best=pl.col("wql").min()), on=["target", "level"], maintain_order="left")
+    ratios = table["ours"].to_numpy() / table["best"].to_numpy()
+    best, own, overall = (_typical(np.asarray(each)) for each in (table["best"], table["ours"], ratios))
+    rows = [Row("overall", "all", "all", "WQL", best, own, overall, None, None, BETTER, overall < BETTER)]
+    for (target, level, mine, theirs), ratio in zip(table.iter_rows(), ratios.tolist(), strict=True):
+        passed = ratio <= WORST_SEGMENT
+        rows.append(
+            Row("segment", f"level {level}", target, "WQL", theirs, mine, ratio, None, None, WORST_SEGMENT, passed)
+        )
+    return rows
+
+
+def _reason(rows: list[Row], rival: Rival) -> str:
+    name = rival.key or "the best baselines"
+    failed = [row for row in rows if not row.passed]
+    if failed:
+        more = f"; and {len(failed) - 1} more" if len(failed) > 1 else ""
+        reason = f"{_sentence(failed[0], name)}{more}"
+    else:
+        surely = f", {_change(rows[0].upper)} at most beyond chance" if rows[0].upper else ""
+        reason = f"WQL {_change(rows[0].value)} that of {name}{surely}"
+    return reason if rival.key else f"{reason} ({rival.why})"
+
+
+def _change(ratio: float | None) -> str:
+    if ratio is None or not isfinite(ratio):
+        return "not comparable with"
+    return f"{percent(abs(ratio - 1))} {'below' if ratio < 1 else 'above'}"
+
+
+def _sentence(row: Row, rival: str) -> str:
+    """What a row failed by."""
+    where = f"{target_title(row.target)} of {row.segment}" if row.target != "all" else "on the whole"
+    if row.rule in {"size", "speed"}:
+        return f"{fixed(row.value, 1)} {row.metric}, over the budget of {fixed(row.limit, 0)}"
+    if row.rule == "overall" and row.upper is not None:
+        return f"WQL {_change(row.value)} that of {rival}, and by chance {_change(row.upper)} it"
+    if row.metric == "WQL":
+        return f"{where}: WQL {_change(row.value)} that of {rival}"
+    return f"{where}: {row.metric} {fixed(row.challenger, 3)}, that of {rival} {fixed(row.champion, 3)}"
+
+
+def _finite(row: dict[str, Any]) -> dict[str, Any]:
+    """JSON has no NaN."""
+    return {name: None if isinstance(value, float) and not isfinite(value) else value for name, value in row.items()}

@@ -1,10 +1,8 @@
 """One run: read, build features, make a bundle, judge it, publish it."""
 
-import json
 import sys
 from pathlib import Path
 
-import polars as pl
 from rich.console import Console
 
 from forecast.bundle.load import Bundle, load
@@ -13,11 +11,12 @@ from forecast.contracts.version import key_of
 from forecast.registry.publish import publish_bundle
 from forecast.registry.store import Registry
 from forecast.retrain.config import JobConfig, Log, plain
-from forecast.retrain.gate import judge
+from forecast.retrain.gate import Verdict
 from forecast.retrain.make import STAGES, make_bundle
 from forecast.retrain.prepare import Prepared, prepare
 from forecast.retrain.pretrained import Pretrained
 from forecast.retrain.record import Record
+from forecast.retrain.rival import NO_CHAMPION
 from forecast.retrain.stages import Stage, Stages
 from forecast.tables import console, print_scores
 
@@ -50,10 +49,10 @@ def _run(config: JobConfig, out: Path, stages: Stages, record: Record) -> ExitCo
         stages.say(f"Nothing new: {registry.folder} holds {key}, made from the same data, settings and code.")
         return ExitCode.NOTHING_NEW
     with stages("champion") as stage:
-        champion = _champion(registry, stage)
-    bundle = make_bundle(config, prepared, key, out, stages, champion)
+        champion, why = _champion(registry, stage)
+    bundle, verdict = make_bundle(config, prepared, key, out, stages, champion, why)
     with stages("publish") as stage:
-        code = _publish(config, registry, bundle, stage)
+        code = _publish(config, registry, bundle, verdict, stage)
     print_scores(bundle.manifest.scores, stages.console)
     return code
 
@@ -68,22 +67,20 @@ def run_key(config: JobConfig, prepared: Prepared) -> str:
     return key_of(*parts)
 
 
-def _champion(registry: Registry, stage: Stage) -> Bundle | None:
-    """The version in service; None where there is none, or it cannot be opened."""
+def _champion(registry: Registry, stage: Stage) -> tuple[Bundle | None, str]:
+    """The version in service, and what to say of it; None where there is none, or it cannot be opened."""
     try:
         current = registry.current()
         champion = load(current) if current else None
-        stage.result = f"{current.name} is in service" if current else "none in service yet"
+        stage.result = f"{current.name} is in service" if current else NO_CHAMPION
     except BundleError as error:
-        champion, stage.result = None, f"cannot be opened: {error}"
+        champion, stage.result = None, f"the version in service cannot be opened: {error}"
     stage.facts["champion"] = champion.manifest.bundle_id if champion else None
-    return champion
+    return champion, stage.result
 
 
-def _publish(config: JobConfig, registry: Registry, bundle: Bundle, stage: Stage) -> ExitCode:
-    """Judge a bundle and put it into service if it passes."""
-    verdict = judge(pl.DataFrame(bundle.manifest.scores))
-    (bundle.folder.parent / "gate.json").write_text(json.dumps(verdict, indent=1))
+def _publish(config: JobConfig, registry: Registry, bundle: Bundle, verdict: Verdict, stage: Stage) -> ExitCode:
+    """Put a bundle into service if it passed its gate."""
     stage.facts["gate"] = {name: verdict[name] for name in ("passed", "reason")}
     if not config.registry.publish:
         stage.result = f"not asked to; {verdict['reason']}"

@@ -14,10 +14,13 @@ from forecast.evaluation.plots import save_fan_chart_png
 from forecast.evaluation.report import FanChart, Report, write_report
 from forecast.headroom import tightest
 from forecast.predictor import Predictor
+from forecast.registry.contents import VERDICT
 from forecast.retrain.charts import fan_charts
 from forecast.retrain.config import JobConfig
+from forecast.retrain.gate import Verdict, judge
 from forecast.retrain.learn import Learner
 from forecast.retrain.prepare import Prepared
+from forecast.retrain.rival import NO_CHAMPION, Rival
 from forecast.retrain.stages import Stages
 from forecast.traces.files import FileSource
 from forecast.traces.settings import beside
@@ -27,9 +30,15 @@ STAGES = 5
 
 
 def make_bundle(
-    config: JobConfig, prepared: Prepared, key: str, out: Path, stages: Stages, champion: Bundle | None = None
-) -> Bundle:
-    """Train on `prepared` and leave a bundle in `out/bundle`, with `scores.json` and `forecast.png` beside it.
+    config: JobConfig,
+    prepared: Prepared,
+    key: str,
+    out: Path,
+    stages: Stages,
+    champion: Bundle | None = None,
+    why: str = NO_CHAMPION,
+) -> tuple[Bundle, Verdict]:
+    """Train on `prepared` and leave a bundle in `out/bundle`; `scores.json`, `gate.json`, `forecast.png` lie beside it.
 
     Args:
         config: resolved.
@@ -38,6 +47,10 @@ def make_bundle(
         out: folder of the run.
         stages: told of each stage.
         champion: what is in service; None where nothing is.
+        why: there is no champion.
+
+    Returns:
+        The bundle, and the gate's verdict on it.
 
     Raises:
         DataError: nothing to train or validate on.
@@ -47,16 +60,20 @@ def make_bundle(
     folder.mkdir(parents=True)  # fails where another run writes: two would mix
     manifest = _learn(config, prepared, key, folder, stages, champion)
     predictor = Predictor(Bundle(folder, manifest, Session((folder / MODEL).read_bytes())), prepared.ahead)
+    rival = Rival.of(champion, prepared, why)
     with stages("backtest") as stage:
-        tested = backtest(predictor, prepared.panel, prepared.split, config.evaluation, stage.progress)
-        stage.result = f"{len(prepared.split.origins)} origins"
+        ranges = (prepared.panel, prepared.split, config.evaluation)
+        tested = backtest(predictor, *ranges, stage.progress, rival.predictor)
+        verdict = judge(tested, predictor.bundle, rival, config.gate)
+        stage.result = f"{len(prepared.split.origins)} origins{', beside the champion' if rival.predictor else ''}"
     with stages("report") as stage:
         charts = _report(predictor, prepared, tested, folder)
         _picture(charts, manifest, out / "forecast.png")
         stage.result = str(folder / "report.html")
     replace(manifest, scores=tested.scores.to_dicts()).write(folder)
     (out / "scores.json").write_text(json.dumps(tested.scores.to_dicts(), indent=1))
-    return load(folder)
+    (out / VERDICT).write_text(json.dumps(verdict, indent=1))
+    return load(folder), verdict
 
 
 def _learn(

@@ -72,8 +72,13 @@ def _told_by_clock(start: datetime, steps: int, spec: ForecastSpec, time_zone: s
 
 
 def inputs_at(panel: Panel, constants: Constants, spec: ForecastSpec, origin: int) -> Inputs:
-    """Inputs of every entity for the forecast whose first step is `origin`; nothing from `origin` on is read."""
+    """Inputs of every entity for the forecast whose first step is `origin`; nothing from `origin` on is read.
+
+    The panel may have channels that `spec` does not look at.
+    """
     past = panel.read(origin - spec.context_steps, origin).transpose(1, 0, 2)
+    if panel.channels != spec.past:
+        past = past[:, [panel.channels.index(name) for name in spec.past]]
     return Inputs(np.ascontiguousarray(past), _future(panel.time(origin), constants, spec), constants.static_of(spec))
 
 
