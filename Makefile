@@ -6,7 +6,7 @@ SERVE_BIN := .venv-serve/bin
 BENCH_BIN := .venv-bench/bin
 DEMO := var/demo
 
-.PHONY: help setup demo test test-all lint bench-simulator bench-features bench-physics bench-accuracy bench-known-ahead bench-robustness bench-exceedance bench-zero-shot pretrain clean
+.PHONY: help setup demo test test-all lint bench-simulator bench-features bench-physics bench-accuracy bench-known-ahead bench-robustness bench-exceedance bench-zero-shot pretrain examples clean
 
 help:  ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 18
@@ -81,5 +81,8 @@ bench-zero-shot: setup  ## Sites never seen, beside peers trained on them
 pretrain: setup  ## Make the weights that ship with the package anew
 	$(BIN)/python -m forecast.retrain.pretrain
 
+examples:  ## Build the programs of examples/ in other languages, as far as their tools are here
+	bash examples/build.sh
+
 clean:  ## Remove environments and everything made
-	rm -rf $(VENV) .venv-serve .venv-bench .venv-dagster var
+	rm -rf $(VENV) .venv-serve .venv-bench .venv-dagster .examples examples/node/node_modules var
