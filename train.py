@@ -1,5 +1,10 @@
 """The training command: `python train.py --help`."""
 
+from forecast.retrain.signals import heed
+
+if __name__ == "__main__":
+    heed()  # before what takes seconds to import
+
 import os
 import sys
 import traceback
@@ -13,7 +18,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from forecast.contracts.errors import FAILURES, ConfigError, ExitCode, tell
+from forecast.contracts.errors import FAILURES, ConfigError, ExitCode, StoppedError, tell
 from forecast.retrain.config import register
 from forecast.retrain.job import run
 from forecast.retrain.mistakes import explain, settings_of
@@ -34,8 +39,8 @@ def _job(composed: DictConfig) -> None:
         _codes.append(run(config, Path(HydraConfig.get().runtime.output_dir)))
     except FAILURES as error:
         _codes.append(tell(error, "the telemetry"))
-        if isinstance(error, KeyboardInterrupt):  # ends a sweep
-            raise
+        if isinstance(error, KeyboardInterrupt | StoppedError):  # ends a sweep
+            raise KeyboardInterrupt from None
     except Exception:  # a bug of ours: shows where, and ends no sweep
         traceback.print_exc()
         _codes.append(ExitCode.BUG)

@@ -21,6 +21,7 @@ class ExitCode(IntEnum):
     TRANSIENT = 40
     DISK = 50
     BUG = 70
+    RESUMABLE = 75
     INTERRUPTED = 130
 
 
@@ -66,6 +67,12 @@ class RegistryLockedError(FleetcastError):
     """Another run is publishing to the same registry."""
 
     exit_code = ExitCode.LOCKED
+
+
+class StoppedError(FleetcastError):
+    """Asked to stop by a signal: the same command goes on where this one ended."""
+
+    exit_code = ExitCode.RESUMABLE
 
 
 #: What a command answers with one line and a code; anything else is a bug, and shows where.

@@ -15,7 +15,9 @@ from forecast.models.what_if import Answering, WhatIf
 from forecast.retrain.config import JobConfig
 from forecast.retrain.prepare import Prepared
 from forecast.retrain.pretrained import Pretrained
-from forecast.training.fit import Fit, Progress, fit, spread
+from forecast.training.checkpoints import Checkpoints
+from forecast.training.course import Progress
+from forecast.training.fit import Fit, fit, spread
 from forecast.training.response import fit_response
 from forecast.windows.gather import Batch, Windows
 from forecast.windows.hindsight import Hindsight
@@ -70,7 +72,8 @@ class Learner:
             start=start or None,
         )
 
-    def train_model(self, config: JobConfig, progress: Progress) -> Fit:
+    def train_model(self, config: JobConfig, progress: Progress, checkpoints: Checkpoints | None = None) -> Fit:
+        """Fit the model, then its answer to plans; what `checkpoints` has of it is not done again."""
         fitted = fit(
             self.model,
             self.windows,
@@ -80,10 +83,19 @@ class Learner:
             config.trainer,
             config.seed,
             progress,
+            checkpoints,
         )
         if self.answering is not None and self.answering[0].learns and config.training.steps:
-            ranges = (self.train, self.validation)
-            fit_response(*self.answering, *ranges, config.training, config.trainer, config.seed, progress)
+            fit_response(
+                *self.answering,
+                self.train,
+                self.validation,
+                config.training,
+                config.trainer,
+                config.seed,
+                progress,
+                checkpoints,
+            )
         return fitted
 
     def calibrate(self) -> ForecastGraph:

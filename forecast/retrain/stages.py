@@ -9,7 +9,8 @@ from typing import Any
 from rich.console import Console
 from rich.status import Status
 
-from forecast.contracts.errors import ending
+from forecast.contracts.errors import StoppedError, ending
+from forecast.retrain.signals import caught
 from forecast.tables import console
 
 #: Told of a step that ended: what every step tells, and what this one found out.
@@ -31,6 +32,12 @@ class Stage:
     facts: dict[str, Any] = field(default_factory=dict)
 
     def progress(self, share: float, note: str = "") -> None:
+        """Show how far it is.
+
+        Raises:
+            StoppedError: a signal asked for it.
+        """
+        _stop_if_asked()
         if self.status is not None:
             self.status.update(f"{self.name}  {share:4.0%}  {note}")
 
@@ -55,6 +62,8 @@ class Stages:
 
     @contextmanager
     def __call__(self, name: str) -> Iterator[Stage]:
+        """The next stage, unless a signal asked to stop."""
+        _stop_if_asked()
         self._done += 1
         label = f"[{self._done}/{self.total}] {name:<10}"
         begin = monotonic()
@@ -76,3 +85,8 @@ class Stages:
         if self.told is not None:
             told = {"step": name, "number": self._done, "of": self.total, "seconds": round(seconds, 3)}
             self.told(told | {"outcome": outcome, "said": said}, stage.facts)
+
+
+def _stop_if_asked() -> None:
+    if name := caught():
+        raise StoppedError(f"stopped by {name}; the same command goes on from here.")

@@ -1,12 +1,10 @@
 """The training loop: fixed steps, the best weights on validation kept."""
 
-import copy
 import logging
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import asdict, dataclass, field
 
 import lightning
 import torch
@@ -14,15 +12,14 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from forecast.contracts.errors import ConfigError, DataError, FleetcastError
+from forecast.contracts.version import key_of
 from forecast.models.base import QuantileModel
+from forecast.training.checkpoints import Checkpoints
+from forecast.training.course import Course, Progress
 from forecast.training.gaps import Gaps, GapsConfig
 from forecast.training.module import Fitting
 from forecast.training.sampling import LevelSampler
 from forecast.windows.gather import Gatherer
-
-#: Told the share done, 0 to 1, and what there is to say.
-Progress = Callable[[float, str], None]
-
 
 #: Lightning knows more; these are tried.
 _ACCELERATORS = ("cpu", "cuda")
@@ -109,6 +106,7 @@ def fit(
     trainer: TrainerConfig,
     seed: int,
     progress: Progress,
+    checkpoints: Checkpoints | None = None,
 ) -> Fit:
     """Fit `model` in place and leave it with the weights that were best on validation.
 
@@ -116,8 +114,11 @@ def fit(
         windows: gathers batches on the training device.
         train, validation: `[M, 2]` pairs of (entity, origin).
         seed: of the order of windows and of dropout.
+        progress: told of each step.
+        checkpoints: where it is kept how far the fit is: the same call goes on from there.
 
     Raises:
+        StoppedError: `progress` did.
         DataError: no window to train or validate on.
         FleetcastError: no validation loss was ever a number.
     """
@@ -131,22 +132,23 @@ def fit(
                 f"shorten window.context_steps or evaluation's ranges, or bring more data."
             )
     lightning.seed_everything(seed, verbose=False)
-    sampler = LevelSampler(train, windows.group[train[:, 0]], config.batch, seed)
     judged = spread(validation, config.validation_windows).split(2 * config.batch)
-    best = _Best(model, config.steps, progress)
     gaps = Gaps(config.gaps, windows.spec, seed, train.device)
     module = Fitting(model, windows, gaps, config.steps, config.learning_rate, config.weight_decay)
+    course = Course(module, progress, checkpoints, _key(model, config, trainer, seed))
+    sampler = LevelSampler(train, windows.group[train[:, 0]], config.batch, seed, course.done)
     with _quiet(), _interruptible():
-        loop = _loop(config, trainer, best)
-        if config.start_from is not None:  # what it began with is kept where training does harm
+        loop = _loop(config, trainer, course)
+        if config.start_from is not None and not course.done:  # what it began with is kept where training does harm
             loop.validate(module, DataLoader(judged, batch_size=None), verbose=False)
-        if config.steps:
+        if course.done < config.steps:
             loop.fit(module, DataLoader(sampler, batch_size=None), DataLoader(judged, batch_size=None))
-    if not best.weights:
+    if not course.weights:
         raise FleetcastError("training diverged: no validation loss was a number; lower training.learning_rate.")
-    model.load_state_dict(best.weights)
+    model.load_state_dict(course.weights)
     model.eval()
-    return Fit(best.step, best.loss)
+    progress(1.0, f"step {config.steps} of {config.steps}")
+    return Fit(course.step, course.loss)
 
 
 def spread(pairs: Tensor, most: int) -> Tensor:
@@ -156,8 +158,13 @@ def spread(pairs: Tensor, most: int) -> Tensor:
     return pairs[torch.linspace(0, len(pairs) - 1, most, device=pairs.device).long()]
 
 
-def _loop(config: TrainingConfig, trainer: TrainerConfig, best: "_Best") -> lightning.Trainer:
-    return lightning.Trainer(
+def _key(model: QuantileModel, config: TrainingConfig, trainer: TrainerConfig, seed: int) -> str:
+    """Of a fit among the checkpoints of a run: what else it follows from is the same in all of the run."""
+    return key_of(type(model).__name__, asdict(config), asdict(trainer), seed, torch.__version__)
+
+
+def _loop(config: TrainingConfig, trainer: TrainerConfig, course: Course) -> lightning.Trainer:
+    loop = lightning.Trainer(
         accelerator=trainer.accelerator,
         devices=1,
         precision=trainer.precision,  # type: ignore[arg-type]
@@ -166,30 +173,15 @@ def _loop(config: TrainingConfig, trainer: TrainerConfig, best: "_Best") -> ligh
         check_val_every_n_epoch=None,
         num_sanity_val_steps=0,
         gradient_clip_val=1.0,
-        callbacks=[best],
+        callbacks=[course],
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
     )
-
-
-class _Best(lightning.Callback):
-    """Keeps the best validated weights in memory, and tells how far the fit is."""
-
-    def __init__(self, model: QuantileModel, steps: int, progress: Progress) -> None:
-        self.loss, self.step = float("inf"), 0
-        self.weights: dict[str, Tensor] = {}
-        self._model, self._steps, self._progress = model, steps, progress
-
-    def on_train_batch_end(self, trainer: lightning.Trainer, *_: Any) -> None:
-        self._progress(trainer.global_step / self._steps, f"step {trainer.global_step} of {self._steps}")
-
-    def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        loss = float(trainer.callback_metrics["validation_loss"])
-        if loss < self.loss:
-            self.loss, self.step = loss, trainer.global_step
-            self.weights = copy.deepcopy(self._model.state_dict())
+    # It would answer SIGTERM, and on Slurm SIGUSR1, in ways of its own; whoever called decides what they mean.
+    loop._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
+    return loop
 
 
 @contextmanager

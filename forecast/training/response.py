@@ -5,7 +5,9 @@ from dataclasses import replace
 from torch import Tensor
 
 from forecast.models.what_if import Answering
-from forecast.training.fit import Fit, Progress, TrainerConfig, TrainingConfig, fit
+from forecast.training.checkpoints import Checkpoints
+from forecast.training.course import Progress
+from forecast.training.fit import Fit, TrainerConfig, TrainingConfig, fit
 from forecast.training.gaps import NOTHING
 from forecast.windows.hindsight import Hindsight
 
@@ -23,6 +25,7 @@ def fit_response(
     trainer: TrainerConfig,
     seed: int,
     progress: Progress,
+    checkpoints: Checkpoints | None = None,
 ) -> Fit:
     """Fit the answer in place; `config` is that of the model before it.
 
@@ -39,4 +42,4 @@ def fit_response(
         validate_every=_STEPS * config.validate_every,
         gaps=NOTHING,
     )
-    return fit(answering, windows, train, validation, longer, trainer, seed, progress)
+    return fit(answering, windows, train, validation, longer, trainer, seed, progress, checkpoints)

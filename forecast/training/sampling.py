@@ -1,6 +1,7 @@
 """Which windows a training step sees: drawn on the device, as indices."""
 
 from collections.abc import Iterator
+from itertools import islice
 
 import torch
 from torch import Tensor
@@ -17,17 +18,22 @@ class LevelSampler(IterableDataset[Tensor]):
         level: `[M]`, the level code of each pair.
         size: pairs per batch.
         seed: the same seed draws the same batches.
+        skipped: so many batches were drawn before.
     """
 
-    def __init__(self, pairs: Tensor, level: Tensor, size: int, seed: int) -> None:
+    def __init__(self, pairs: Tensor, level: Tensor, size: int, seed: int, skipped: int = 0) -> None:
         order = level.argsort(stable=True)
         self.pairs = pairs[order]
         self.counts = torch.unique_consecutive(level[order], return_counts=True)[1]
         self.first = self.counts.cumsum(0) - self.counts
         self.size = size
         self.seed = seed
+        self.skipped = skipped
 
     def __iter__(self) -> Iterator[Tensor]:
+        return islice(self._drawn(), self.skipped, None)
+
+    def _drawn(self) -> Iterator[Tensor]:
         generator = torch.Generator(self.pairs.device).manual_seed(self.seed)
         chance = self.counts.to(torch.float32).sqrt()
         while True:

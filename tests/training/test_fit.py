@@ -113,7 +113,7 @@ def test_progress_reaches_the_end(windows: Windows) -> None:
         0,
         lambda share, _: shares.append(share),
     )
-    assert shares == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
+    assert shares == pytest.approx([0.0, 0.2, 0.4, 0.6, 0.8, 1.0])
 
 
 @pytest.mark.parametrize("lacking", ["training", "validation"])

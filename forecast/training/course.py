@@ -1,0 +1,108 @@
+"""The course of a fit: its best weights so far, how far it is, and going on where it was stopped."""
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import lightning
+import torch
+from torch import Tensor
+
+from forecast.contracts.errors import StoppedError
+from forecast.training.checkpoints import Checkpoints
+from forecast.training.module import Fitting
+
+#: Told the share done, 0 to 1, and what there is to say; may raise `StoppedError`.
+Progress = Callable[[float, str], None]
+
+
+class Course(lightning.Callback):
+    """Keeps the best validated weights in memory, and the whole state of the fit in a checkpoint.
+
+    A checkpoint is written between two steps, when everything random is known: after each validation, when `progress`
+    raises `StoppedError`, and at the end. Which windows a step sees follows from its number (`LevelSampler`).
+
+    Args:
+        module: what is fitted.
+        progress: told of each step.
+        checkpoints: None keeps nothing.
+        key: of this fit among the checkpoints.
+
+    Attributes:
+        done: steps that were done before.
+        loss, step, weights: of the best validation.
+    """
+
+    def __init__(self, module: Fitting, progress: Progress, checkpoints: Checkpoints | None, key: str) -> None:
+        self.loss, self.step = float("inf"), 0
+        self.weights: dict[str, Tensor] = {}
+        self._module, self._progress = module, progress
+        self._checkpoints, self._key = checkpoints, key
+        self._kept = checkpoints.read(key) if checkpoints else None
+        self._validated = False
+        self.done = 0
+        if self._kept:
+            self.done = self._kept["done"]
+            self.loss, self.step, self.weights = (self._kept[name] for name in ("loss", "step", "weights"))
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        if self._kept is None:
+            return
+        self._module.model.load_state_dict(self._kept["model"])
+        trainer.optimizers[0].load_state_dict(self._kept["optimiser"])
+        trainer.lr_scheduler_configs[0].scheduler.load_state_dict(self._kept["schedule"])
+        # Lightning counts batches, for when to validate, and steps, for when to end.
+        loop = trainer.fit_loop.epoch_loop
+        loop.batch_progress.increment_by(self.done)
+        loop.automatic_optimization.optim_progress.optimizer.step.increment_by(self.done)
+
+    def on_train_batch_start(self, trainer: lightning.Trainer, *_: Any) -> None:
+        if self._kept is not None:
+            self._restore_random(self._kept["random"])
+            self._kept = None
+        try:
+            done, steps = trainer.global_step, self._module.steps
+            self._progress(done / steps, f"step {done} of {steps}")
+        except StoppedError:
+            self._keep(trainer)
+            raise
+        if self._validated:
+            self._keep(trainer)
+
+    def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        self._validated = True
+        loss = float(trainer.callback_metrics["validation_loss"])
+        if loss < self.loss:
+            self.loss, self.step = loss, trainer.global_step
+            self.weights = copy.deepcopy(self._module.model.state_dict())
+
+    def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        self._keep(trainer)
+
+    def _keep(self, trainer: lightning.Trainer) -> None:
+        self._validated = False
+        if self._checkpoints is None:
+            return
+        state = {
+            "done": trainer.global_step,
+            "loss": self.loss,
+            "step": self.step,
+            "weights": self.weights,
+            "model": self._module.model.state_dict(),
+            "optimiser": trainer.optimizers[0].state_dict(),
+            "schedule": trainer.lr_scheduler_configs[0].scheduler.state_dict(),
+            "random": self._random(),
+        }
+        self._checkpoints.write(self._key, state)
+
+    def _random(self) -> dict[str, Tensor]:
+        """What dropout and gaps are drawn from."""
+        device = self._module.device
+        on_device = {"cuda": torch.cuda.get_rng_state(device)} if device.type == "cuda" else {}
+        return {"cpu": torch.get_rng_state(), "gaps": self._module.gaps.random.get_state(), **on_device}
+
+    def _restore_random(self, state: dict[str, Tensor]) -> None:
+        torch.set_rng_state(state["cpu"])
+        self._module.gaps.random.set_state(state["gaps"])
+        if "cuda" in state:
+            torch.cuda.set_rng_state(state["cuda"], self._module.device)
