@@ -10,7 +10,7 @@ from forecast.contracts.signals import TARGETS
 from forecast.evaluation.baselines import baselines, seasonal_mae
 from forecast.evaluation.brier import BrierTally
 from forecast.evaluation.metrics import Tally
-from forecast.evaluation.paired import Paired
+from forecast.evaluation.paired import Paired, PairedTally
 from forecast.evaluation.splits import EvaluationConfig, Split
 from forecast.predictor import Predictor
 from forecast.windows.panel import Panel
@@ -67,7 +67,7 @@ def backtest(
         for name in (OURS, *(naive.name for naive in naives))
     }
     passed = Passed(predictor, panel, split)
-    paired = Paired(spec, predictor.topology, list(split.origins)) if champion else None
+    paired = PairedTally(spec, predictor.topology, list(split.origins)) if champion else None
     seen = min(spec.context_steps, champion.spec.context_steps if champion else spec.context_steps)
     for done, (origin, tested) in enumerate(split.origins.items(), start=1):
         begin, end = origin - spec.context_steps, origin + spec.horizon_steps
@@ -85,7 +85,7 @@ def backtest(
             tallies[naive.name].add(tested, actual, naive.predict(panel, origin)[tested])
         progress(done / len(split.origins), f"origin {done} of {len(split.origins)}")
     tables = _tables(predictor, tallies, seasonal_mae(panel, spec, split.validation), parts, passed.table())
-    return replace(tables, paired=paired)
+    return replace(tables, paired=paired.result() if paired else None)
 
 
 class Passed:

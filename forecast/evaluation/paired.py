@@ -1,6 +1,7 @@
 """Champion and challenger on the same windows, tallied side by side by day: what tells a better one from luck."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,31 +13,52 @@ from forecast.contracts.topology import Topology
 from forecast.evaluation.metrics import WQL_LEVELS
 
 Array = NDArray[np.float64]
+Mask = NDArray[np.bool_]
 
 #: The axis of the two.
 CHAMPION, CHALLENGER = 0, 1
 
-#: The interval whose coverage is compared: the lower and the upper of its quantiles.
+#: The quantile levels that bound the interval whose coverage is compared.
 INTERVAL = (0.05, 0.95)
 
 
+@dataclass(frozen=True, eq=False)
 class Paired:
-    """Sums of two forecasts by day of `valid_time`, entity and target.
+    """Sums of two forecasts by day of `valid_time`, entity and target; days on which nothing came are left out.
 
     An outcome belongs to one day, whenever it was forecast; by day of `forecast_time`, neighbours would share half of
     their outcomes. Days begin with the test range.
 
-    Args:
-        spec: of both.
-        topology: of the panel.
-        origins: first forecast step of every window.
-
     Attributes:
+        targets, topology: what the last two axes are.
         loss: `[2, D, N, T]`, twice the pinball loss, mean over `WQL_LEVELS`: over `magnitude` it is the WQL.
         magnitude, count: `[D, N, T]`, of what came: sum of |y|, and steps.
-        inside: `[2, D, N, T]`, steps inside `INTERVAL`; NaN where a quantile of it is not forecast.
+        inside: `[2, D, N, T]`, steps inside `INTERVAL`; NaN where its quantiles are not forecast.
         squares: `[2, D, N, T]`, squared error of the probability that the limit is passed, summed.
         limited: `[D, N, T]`, steps that have such a probability.
+    """
+
+    targets: tuple[str, ...]
+    topology: Topology
+    loss: Array
+    magnitude: Array
+    count: Array
+    inside: Array
+    squares: Array
+    limited: Array
+
+    @property
+    def days(self) -> int:
+        return len(self.count)
+
+
+class PairedTally:
+    """Running sums of the windows of a backtest.
+
+    Args:
+        spec: of both forecasts.
+        topology: of the panel.
+        origins: first forecast step of every window.
     """
 
     def __init__(self, spec: ForecastSpec, topology: Topology, origins: Sequence[int]) -> None:
@@ -44,48 +66,56 @@ class Paired:
         self._first = min(origins)
         days = (max(origins) + spec.horizon_steps - 1 - self._first) // spec.day_steps + 1
         shape = (days, len(topology.entities), len(spec.targets))
-        self.magnitude, self.count, self.limited = (np.zeros(shape) for _ in range(3))
-        self.loss, self.inside, self.squares = (np.zeros((2, *shape)) for _ in range(3))
+        self._magnitude, self._count, self._limited = (np.zeros(shape) for _ in range(3))
+        self._loss, self._inside, self._squares = (np.zeros((2, *shape)) for _ in range(3))
         limits = [topology.table[TARGETS[name].limit].to_numpy().astype(np.float64) for name in spec.targets]
         self._limits = np.stack(limits, axis=1)[..., None]
 
     def add(
         self, origin: int, tested: NDArray[np.int64], actual: NDArray[np.floating], forecasts: Sequence[Outputs]
     ) -> None:
-        """Add the two forecasts of the entities `tested [M]` from `origin`; `actual [M, T, H]` is NaN where unknown."""
+        """Add the forecasts of champion and challenger from `origin`.
+
+        Args:
+            origin: first step.
+            tested: `[M]`, distinct entities that are scored.
+            actual: `[M, T, H]`, NaN where unknown.
+            forecasts: of every entity.
+        """
         day = (origin - self._first + np.arange(self.spec.horizon_steps)) // self.spec.day_steps
         starts = np.flatnonzero(np.diff(day, prepend=-1))
         into = np.ix_(day[starts], tested)
 
-        def summed(values: NDArray[np.generic]) -> Array:
+        def by_day(values: NDArray[np.generic]) -> Array:
             return np.moveaxis(np.add.reduceat(values.astype(np.float64), starts, axis=-1), -1, 0)
 
         known = ~np.isnan(actual)
-        limits = self._limits[tested]
-        limited = known & ~np.isnan(limits) & ~np.isnan(sum(each.exceedance[tested] for each in forecasts))
-        self.magnitude[into] += summed(np.where(known, np.abs(actual), 0.0))
-        self.count[into] += summed(known)
-        self.limited[into] += summed(limited)
-        for which, each in enumerate(forecasts):
-            quantiles = each.quantiles[tested]
-            missed = np.where(limited, each.exceedance[tested] - (actual > limits), 0.0)
-            self.loss[which][into] += summed(np.where(known, self._loss(actual, quantiles), 0.0))
-            self.inside[which][into] += summed(np.where(known, self._inside(actual, quantiles), 0.0))
-            self.squares[which][into] += summed(missed**2)
+        passed, chances = actual > self._limits[tested], [each.exceedance[tested] for each in forecasts]
+        limited = known & ~np.isnan(self._limits[tested]) & ~np.isnan(sum(chances))
+        self._magnitude[into] += by_day(np.where(known, np.abs(actual), 0.0))
+        self._count[into] += by_day(known)
+        self._limited[into] += by_day(limited)
+        for which, (outputs, chance) in enumerate(zip(forecasts, chances, strict=True)):
+            quantiles = outputs.quantiles[tested]
+            self._loss[which][into] += by_day(np.where(known, self._losses(actual, quantiles), 0.0))
+            self._inside[which][into] += by_day(np.where(known, self._held(actual, quantiles), 0.0))
+            self._squares[which][into] += by_day(np.where(limited, (chance - passed) ** 2, 0.0))
 
-    @property
-    def days(self) -> NDArray[np.int64]:
-        """The days on which something came."""
-        return np.flatnonzero(self.count.any(axis=(1, 2)))
+    def result(self) -> Paired:
+        """The sums of what was added."""
+        days = self._count.any(axis=(1, 2))
+        loss, inside, squares = (sums[:, days] for sums in (self._loss, self._inside, self._squares))
+        magnitude, count, limited = (sums[days] for sums in (self._magnitude, self._count, self._limited))
+        return Paired(self.spec.targets, self.topology, loss, magnitude, count, inside, squares, limited)
 
-    def _loss(self, actual: NDArray[np.floating], quantiles: NDArray[np.floating]) -> Array:
+    def _losses(self, actual: NDArray[np.floating], quantiles: NDArray[np.floating]) -> Array:
         chosen = [level for level in WQL_LEVELS if level in self.spec.quantile_levels]
         level = np.array(chosen)[:, None]
         error = actual[:, :, None] - quantiles[:, :, [self.spec.quantile_levels.index(each) for each in chosen]]
-        loss: Array = 2 * np.maximum(level * error, (level - 1) * error).mean(axis=2)
-        return loss
+        losses: Array = 2 * np.maximum(level * error, (level - 1) * error).mean(axis=2)
+        return losses
 
-    def _inside(self, actual: NDArray[np.floating], quantiles: NDArray[np.floating]) -> Array:
+    def _held(self, actual: NDArray[np.floating], quantiles: NDArray[np.floating]) -> Array:
         levels = self.spec.quantile_levels
         if not set(INTERVAL) <= set(levels):
             return np.full(actual.shape, np.nan)

@@ -19,13 +19,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from forecast.bundle.load import Bundle
 from forecast.contracts.topology import Topology
 from forecast.evaluation.backtest import Backtest
 from forecast.evaluation.bootstrap import Array, Bounds, Resamples
-from forecast.evaluation.paired import CHALLENGER, CHAMPION, INTERVAL, Paired
+from forecast.evaluation.paired import CHALLENGER, CHAMPION, INTERVAL, Mask, Paired
 from forecast.retrain.config import GateConfig
 from forecast.retrain.cost import Cost
 from forecast.retrain.rival import Rival
@@ -80,7 +79,7 @@ class Segment(NamedTuple):
     """Some entities: kind and name, say `sku h100-air`, and which, `[N]`."""
 
     name: str
-    entities: NDArray[np.bool_]
+    entities: Mask
 
 
 def judge(tested: Backtest, challenger: Bundle, rival: Rival, settings: GateConfig) -> Verdict:
@@ -111,10 +110,9 @@ def compare(paired: Paired, limit: float, seed: int = 0) -> list[Row]:
         limit: of the upper bound of the relative WQL on the whole.
         seed: of the draws.
     """
-    days = paired.days
-    resamples = Resamples(len(days), seed=seed)
+    resamples = Resamples(paired.days, seed=seed)
     parts = segments(paired.topology)
-    targets = range(len(paired.spec.targets))
+    targets = range(len(paired.targets))
     everyone = parts[0]
     asked = [(part, [target]) for part in parts for target in targets]
     harm = CHANCE / max(len(asked) + 2 * len(targets), 1)
@@ -143,18 +141,19 @@ def _relative(
     cells = list(_cells(part, targets, paired))
     if not cells:
         return None
-    losses = np.stack([_by_day(paired.loss, paired, *cell) for cell in cells], axis=-1)
+    losses = np.stack([_by_day(paired.loss, *cell) for cell in cells], axis=-1)
     sizes = np.array([paired.magnitude[:, entities, target].sum() for entities, target in cells])
     log = resamples.bounds(losses, _log_ratio, chance)
     ratio = Bounds(*np.exp(log))
-    champion, challenger = (_typical(losses[:, which].sum(axis=0) / sizes) for which in (CHAMPION, CHALLENGER))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        champion, challenger = (_typical(losses[:, which].sum(axis=0) / sizes) for which in (CHAMPION, CHALLENGER))
     # Without bounds the figure of a segment decides alone, and what is not a number fails.
     passed = ratio.upper <= limit if rule == "overall" else ratio.value <= limit or ratio.lower <= 1
-    name = paired.spec.targets[targets[0]] if len(targets) == 1 else "all"
+    name = paired.targets[targets[0]] if len(targets) == 1 else "all"
     return Row(rule, part.name, name, "WQL", champion, challenger, *ratio, limit, passed)
 
 
-def _cells(part: Segment, targets: list[int], paired: Paired) -> Iterator[tuple[NDArray[np.bool_], int]]:
+def _cells(part: Segment, targets: list[int], paired: Paired) -> Iterator[tuple[Mask, int]]:
     """What a mean counts once each: the entities of a level, and a target, if anything of them came."""
     level = paired.topology.table["level"].to_numpy()
     for target in targets:
@@ -164,9 +163,9 @@ def _cells(part: Segment, targets: list[int], paired: Paired) -> Iterator[tuple[
                 yield entities, target
 
 
-def _by_day(sums: Array, paired: Paired, entities: NDArray[np.bool_], target: int) -> Array:
+def _by_day(sums: Array, entities: Mask, target: int) -> Array:
     """Sums over entities by day and forecast, `[D, 2]`."""
-    summed: Array = sums[:, paired.days][:, :, entities, target].sum(axis=-1).T
+    summed: Array = sums[:, :, entities, target].sum(axis=-1).T
     return summed
 
 
@@ -180,40 +179,39 @@ def _log_ratio(losses: Array) -> Array:
 
 def _typical(values: Array) -> float:
     """Geometric mean."""
-    with np.errstate(divide="ignore"):
-        return float(np.exp(np.log(values).mean()))
+    return float(np.exp(np.log(values).mean()))
 
 
 def _coverage(target: int, paired: Paired, resamples: Resamples, chance: float) -> Row | None:
     """How far the coverage of the interval is from nominal."""
-    count = paired.count[paired.days][:, :, target].sum(axis=-1)
+    count = paired.count[:, :, target].sum(axis=-1)
     if not count.any() or np.isnan(paired.inside).any():
         return None
     nominal = INTERVAL[1] - INTERVAL[0]
     everyone = np.ones(len(paired.topology.entities), bool)
-    inside = _by_day(paired.inside, paired, everyone, target)
+    inside = _by_day(paired.inside, everyone, target)
     champion, challenger = (inside.sum(axis=0) / count.sum()).tolist()
     sums = np.stack([inside[:, CHALLENGER], count], axis=-1)
     off = resamples.bounds(sums, lambda drawn: drawn[..., 0] / drawn[..., 1] - nominal, chance)
     by_chance = off.lower <= COVERAGE and off.upper >= -COVERAGE
     nearer = abs(challenger - nominal) <= abs(champion - nominal)
     passed = abs(off.value) <= COVERAGE or by_chance or nearer
-    name = paired.spec.targets[target]
+    name = paired.targets[target]
     return Row("coverage", "all", name, "coverage of 90 %", champion, challenger, *off, COVERAGE, passed)
 
 
 def _brier(target: int, paired: Paired, resamples: Resamples, chance: float) -> Row | None:
     """The challenger's Brier score less the champion's."""
-    count = paired.limited[paired.days][:, :, target].sum(axis=-1)
+    count = paired.limited[:, :, target].sum(axis=-1)
     if not count.any():
         return None
     everyone = np.ones(len(paired.topology.entities), bool)
-    squares = _by_day(paired.squares, paired, everyone, target)
+    squares = _by_day(paired.squares, everyone, target)
     champion, challenger = (squares.sum(axis=0) / count.sum()).tolist()
     sums = np.stack([squares[:, CHALLENGER] - squares[:, CHAMPION], count], axis=-1)
     worse = resamples.bounds(sums, lambda drawn: drawn[..., 0] / drawn[..., 1], chance)
     passed = worse.value <= 0 or worse.lower <= 0
-    return Row("brier", "all", paired.spec.targets[target], "Brier score", champion, challenger, *worse, 0.0, passed)
+    return Row("brier", "all", paired.targets[target], "Brier score", champion, challenger, *worse, 0.0, passed)
 
 
 def _budgets(cost: Cost, champion: Cost | None, settings: GateConfig) -> list[Row]:
@@ -232,8 +230,9 @@ def against_baselines(scores: pl.DataFrame) -> list[Row]:
     ours = scores.filter(pl.col("method") == OURS).select("target", "level", ours="wql")
     rivals = scores.filter(pl.col("method") != OURS).group_by("target", "level", maintain_order=True)
     table = ours.join(rivals.agg(best=pl.col("wql").min()), on=["target", "level"], maintain_order="left")
-    ratios = table["ours"].to_numpy() / table["best"].to_numpy()
-    best, own, overall = (_typical(np.asarray(each)) for each in (table["best"], table["ours"], ratios))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratios = table["ours"].to_numpy() / table["best"].to_numpy()
+        best, own, overall = (_typical(np.asarray(each)) for each in (table["best"], table["ours"], ratios))
     rows = [Row("overall", "all", "all", "WQL", best, own, overall, None, None, BETTER, overall < BETTER)]
     for (target, level, mine, theirs), ratio in zip(table.iter_rows(), ratios.tolist(), strict=True):
         passed = ratio <= WORST_SEGMENT
