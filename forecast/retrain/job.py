@@ -17,8 +17,10 @@ from forecast.retrain.prepare import Prepared, prepare
 from forecast.retrain.pretrained import Pretrained
 from forecast.retrain.record import Record
 from forecast.retrain.rival import NO_CHAMPION
+from forecast.retrain.signals import held
 from forecast.retrain.stages import Stage, Stages
 from forecast.tables import console, print_scores
+from forecast.training.checkpoints import Checkpoints
 
 
 def run(config: JobConfig, out: Path) -> ExitCode:
@@ -50,9 +52,13 @@ def _run(config: JobConfig, out: Path, stages: Stages, record: Record) -> ExitCo
         return ExitCode.NOTHING_NEW
     with stages("champion") as stage:
         champion, why = _champion(registry, stage)
-    bundle, verdict = make_bundle(config, prepared, key, out, stages, champion, why)
+    checkpoints = Checkpoints(Path(config.cache) / "checkpoints" / config.name / key, stages.say)
+    if config.registry.publish:  # runs that do not may be at work beside each other
+        checkpoints.remove_others()
+    bundle, verdict = make_bundle(config, prepared, key, out, stages, champion, why, checkpoints)
     with stages("publish") as stage:
         code = _publish(config, registry, bundle, verdict, stage)
+    checkpoints.remove()
     print_scores(bundle.manifest.scores, stages.console)
     return code
 
@@ -89,7 +95,7 @@ def _publish(config: JobConfig, registry: Registry, bundle: Bundle, verdict: Ver
         stage.result = f"rejected: {verdict['reason']}"
         return ExitCode.REJECTED
     try:
-        with registry.lock():
+        with registry.lock(), held():
             published = publish_bundle(registry, bundle, verdict)
     except BundleError as error:
         stage.facts["gate"] = {"passed": False, "reason": str(error)}

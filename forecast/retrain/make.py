@@ -24,6 +24,7 @@ from forecast.retrain.rival import NO_CHAMPION, Rival
 from forecast.retrain.stages import Stages
 from forecast.traces.files import FileSource
 from forecast.traces.settings import beside
+from forecast.training.checkpoints import Checkpoints
 
 #: Stages that `make_bundle` goes through.
 STAGES = 5
@@ -37,6 +38,7 @@ def make_bundle(
     stages: Stages,
     champion: Bundle | None = None,
     why: str = NO_CHAMPION,
+    checkpoints: Checkpoints | None = None,
 ) -> tuple[Bundle, Verdict]:
     """Train on `prepared` and leave a bundle in `out/bundle`; `scores.json`, `gate.json`, `forecast.png` lie beside it.
 
@@ -48,6 +50,7 @@ def make_bundle(
         stages: told of each stage.
         champion: what is in service; None where nothing is.
         why: there is no champion.
+        checkpoints: where it is kept how far training is.
 
     Returns:
         The bundle, and the gate's verdict on it.
@@ -58,7 +61,7 @@ def make_bundle(
     """
     folder = out / "bundle"
     folder.mkdir(parents=True)  # fails where another run writes: two would mix
-    manifest = _learn(config, prepared, key, folder, stages, champion)
+    manifest = _learn(config, prepared, key, folder, stages, champion, checkpoints)
     predictor = Predictor(Bundle(folder, manifest, Session((folder / MODEL).read_bytes())), prepared.ahead)
     rival = Rival.of(champion, prepared, why)
     with stages("backtest") as stage:
@@ -77,15 +80,23 @@ def make_bundle(
 
 
 def _learn(
-    config: JobConfig, prepared: Prepared, key: str, folder: Path, stages: Stages, champion: Bundle | None
+    config: JobConfig,
+    prepared: Prepared,
+    key: str,
+    folder: Path,
+    stages: Stages,
+    champion: Bundle | None,
+    checkpoints: Checkpoints | None,
 ) -> Manifest:
     """Train, calibrate and export; the manifest still lacks the scores."""
     learner = Learner.of(config, prepared)
     with stages("train") as stage:
-        fitted = learner.train_model(config, stage.progress)
+        fitted = learner.train_model(config, stage.progress, checkpoints)
+        stage.facts["resumed_at_step"] = fitted.begun
         stage.result = (
             f"{learner.parameters:,} parameters, validation loss {fitted.validation_loss:.4f}, "
             f"best at step {fitted.step} of {config.training.steps}"
+            f"{f', resumed at step {fitted.begun}' if fitted.begun else ''}"
         )
     with stages("calibrate") as stage:
         graph = learner.calibrate()

@@ -29,7 +29,7 @@ class Course(lightning.Callback):
         key: of this fit among the checkpoints.
 
     Attributes:
-        done: steps that were done before.
+        begun: the step it goes on from.
         loss, step, weights: of the best validation.
     """
 
@@ -40,9 +40,9 @@ class Course(lightning.Callback):
         self._checkpoints, self._key = checkpoints, key
         self._kept = checkpoints.read(key) if checkpoints else None
         self._validated = False
-        self.done = 0
+        self.begun = 0
         if self._kept:
-            self.done = self._kept["done"]
+            self.begun = self._kept["done"]
             self.loss, self.step, self.weights = (self._kept[name] for name in ("loss", "step", "weights"))
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
@@ -53,8 +53,8 @@ class Course(lightning.Callback):
         trainer.lr_scheduler_configs[0].scheduler.load_state_dict(self._kept["schedule"])
         # Lightning counts batches, for when to validate, and steps, for when to end.
         loop = trainer.fit_loop.epoch_loop
-        loop.batch_progress.increment_by(self.done)
-        loop.automatic_optimization.optim_progress.optimizer.step.increment_by(self.done)
+        loop.batch_progress.increment_by(self.begun)
+        loop.automatic_optimization.optim_progress.optimizer.step.increment_by(self.begun)
 
     def on_train_batch_start(self, trainer: lightning.Trainer, *_: Any) -> None:
         if self._kept is not None:

@@ -1,5 +1,6 @@
 """The training loop: fixed steps, the best weights on validation kept."""
 
+import hashlib
 import logging
 import warnings
 from collections.abc import Iterator
@@ -91,10 +92,16 @@ class TrainingConfig:
 
 @dataclass(frozen=True)
 class Fit:
-    """How a fit went: the step and validation loss of the weights that were kept."""
+    """How a fit went.
+
+    Attributes:
+        step, validation_loss: of the weights that were kept.
+        begun: the step it went on from; 0 where no checkpoint was.
+    """
 
     step: int
     validation_loss: float
+    begun: int = 0
 
 
 def fit(
@@ -136,19 +143,19 @@ def fit(
     gaps = Gaps(config.gaps, windows.spec, seed, train.device)
     module = Fitting(model, windows, gaps, config.steps, config.learning_rate, config.weight_decay)
     course = Course(module, progress, checkpoints, _key(model, config, trainer, seed))
-    sampler = LevelSampler(train, windows.group[train[:, 0]], config.batch, seed, course.done)
+    sampler = LevelSampler(train, windows.group[train[:, 0]], config.batch, seed, course.begun)
     with _quiet(), _interruptible():
         loop = _loop(config, trainer, course)
-        if config.start_from is not None and not course.done:  # what it began with is kept where training does harm
+        if config.start_from is not None and not course.begun:  # what it began with is kept where training does harm
             loop.validate(module, DataLoader(judged, batch_size=None), verbose=False)
-        if course.done < config.steps:
+        if course.begun < config.steps:
             loop.fit(module, DataLoader(sampler, batch_size=None), DataLoader(judged, batch_size=None))
     if not course.weights:
         raise FleetcastError("training diverged: no validation loss was a number; lower training.learning_rate.")
     model.load_state_dict(course.weights)
     model.eval()
     progress(1.0, f"step {config.steps} of {config.steps}")
-    return Fit(course.step, course.loss)
+    return Fit(course.step, course.loss, course.begun)
 
 
 def spread(pairs: Tensor, most: int) -> Tensor:
@@ -159,8 +166,11 @@ def spread(pairs: Tensor, most: int) -> Tensor:
 
 
 def _key(model: QuantileModel, config: TrainingConfig, trainer: TrainerConfig, seed: int) -> str:
-    """Of a fit among the checkpoints of a run: what else it follows from is the same in all of the run."""
-    return key_of(type(model).__name__, asdict(config), asdict(trainer), seed, torch.__version__)
+    """Of a fit among the checkpoints of a run: its settings and the weights it begins with; a run has the same data."""
+    began = hashlib.sha256()
+    for weight in model.state_dict().values():
+        began.update(weight.cpu().numpy().tobytes())
+    return key_of(began.hexdigest(), asdict(config), asdict(trainer), seed, torch.__version__)
 
 
 def _loop(config: TrainingConfig, trainer: TrainerConfig, course: Course) -> lightning.Trainer:
