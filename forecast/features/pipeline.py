@@ -59,8 +59,13 @@ def build(
 def build_after(telemetry: pl.LazyFrame, topology: Topology, whole: Gridded, lead: int) -> Built:
     """The same where the first `lead` steps of `whole` hold the day before, and the others nothing, in place."""
     unknown = grid(telemetry, whole, lead)
+    return repaired(whole, topology, lead, unknown)
+
+
+def repaired(whole: Gridded, topology: Topology, lead: int, unknown_rows: int = 0) -> Built:
+    """Repair and roll up the steps of `whole` from `lead` on, which are gridded; it begins at a midnight, UTC."""
     mark_glitches(whole, topology, lead)
     measured = whole.between(lead, whole.steps)
     values = cleaned(measured)
     roll_up(values, whole, topology)
-    return Built(values, measured, unknown)
+    return Built(values, measured, unknown_rows)

@@ -1,0 +1,80 @@
+"""The newest forecast of a fleet, each row with the rung of the ladder that it stands on."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import TypeVar
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from forecast.bundle.session import Outputs
+from forecast.contracts.topology import Topology
+from forecast.predictor import Forecast
+
+#: The fallback ladder from its top: what `source` says of a row.
+RUNGS = ("model", "last_good", "seasonal", "training", "safe_bound")
+
+Value = TypeVar("Value")
+Rungs = NDArray[np.uint8]
+Places = NDArray[np.intp]
+
+
+@dataclass(frozen=True, eq=False)
+class Issued:
+    """A forecast of every entity, as it is served: the same schema on every rung.
+
+    Attributes:
+        name: of the forecast, say "day-ahead".
+        forecast: outputs, status and provenance, first axis in topology order; `source` is the lowest rung of each
+            entity's rows.
+        rung: `[N, H]`, index into `RUNGS` of each row.
+        issued_at: when it was made, by the engine's clock, UTC.
+        made_by: `[N]`, the bundle of each entity's last good forecast, whose rows say so.
+    """
+
+    name: str
+    forecast: Forecast
+    rung: Rungs
+    issued_at: datetime
+    made_by: NDArray[np.str_]
+
+    @property
+    def time(self) -> datetime:
+        """`forecast_time`, the start of the first step that is forecast, UTC."""
+        return self.forecast.time
+
+    @property
+    def topology(self) -> Topology:
+        return self.forecast.topology
+
+    def falls_back(self, entities: Places | None = None) -> bool:
+        """Whether anything but the model on fresh data speaks for these entities (for any, if None)."""
+        return bool((self.rung if entities is None else self.rung[entities]).any())
+
+    def table(self, entities: Places | None = None) -> pl.DataFrame:
+        """One row per entity (all, if None) and valid time, in the forecast's contract (`forecast_table`)."""
+        chosen = self.forecast if entities is None else _of(self.forecast, entities)
+        rung, made_by = (of if entities is None else of[entities] for of in (self.rung, self.made_by))
+        bundle = np.where(rung == RUNGS.index("last_good"), made_by[:, None], chosen.bundle_id)
+        return chosen.table().with_columns(
+            pl.Series("bundle_id", bundle.ravel(), dtype=pl.String),
+            pl.Series("source", np.array(RUNGS)[rung.ravel()], dtype=pl.String),
+        )
+
+
+def _of(forecast: Forecast, entities: Places) -> Forecast:
+    """The forecast of the entities at these places."""
+
+    def picked(values: Sequence[Value]) -> list[Value]:
+        return [values[place] for place in entities.tolist()]
+
+    return replace(
+        forecast,
+        outputs=Outputs(*(array[entities] for array in forecast.outputs)),
+        source=picked(forecast.source),
+        status=picked(forecast.status),
+        data_time=picked(forecast.data_time),
+        topology=Topology(forecast.topology.table[entities]),
+    )
