@@ -1,5 +1,10 @@
-"""The tiny training run that tests share, and how a test composes settings."""
+"""The tiny training run that tests share, and how a test composes settings or calls the command."""
 
+import contextlib
+import io
+import runpy
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +24,21 @@ def settings(*overrides: str) -> JobConfig:
         config = OmegaConf.to_object(compose("config", overrides=list(overrides)))
     assert isinstance(config, JobConfig)
     return config
+
+
+def train(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """`python train.py *arguments` in this process, where everything is imported already."""
+    module = runpy.run_path(str(ROOT / "train.py"))
+    out, err, before = io.StringIO(), io.StringIO(), sys.argv
+    sys.argv = ["train.py", *arguments]
+    try:
+        with contextlib.chdir(ROOT), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            code = module["main"]()
+    except SystemExit as ended:  # --help
+        code = ended.code
+    finally:
+        sys.argv = before
+    return subprocess.CompletedProcess(sys.argv, code, out.getvalue(), err.getvalue())
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,8 @@ from forecast.evaluation.splits import Split
 from forecast.features.gridded import Floats
 from forecast.predictor import Predictor
 from forecast.retrain.config import JobConfig
-from forecast.retrain.job import run_key
 from forecast.retrain.make import STAGES, make_bundle
+from forecast.retrain.novelty import run_key
 from forecast.retrain.prepare import Prepared
 from forecast.retrain.stages import Stage, Stages
 from forecast.windows.inputs import Constants, Inputs, inputs_at

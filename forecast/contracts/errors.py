@@ -3,6 +3,7 @@
 The codes are those a scheduler acts on: retry, alert, or leave alone.
 """
 
+import re
 import sys
 from enum import IntEnum
 
@@ -52,7 +53,7 @@ class DataError(FleetcastError):
 
 
 class TransientError(DataError):
-    """A source that is away for the moment: the same command may well succeed later."""
+    """Something stands in the way for the moment, say a source that is away: the same command may succeed later."""
 
     exit_code = ExitCode.TRANSIENT
 
@@ -76,7 +77,10 @@ class StoppedError(FleetcastError):
 
 
 #: What a command answers with one line and a code; anything else is a bug, and shows where.
-FAILURES = (FleetcastError, PolarsError, OSError, KeyboardInterrupt)
+FAILURES = (FleetcastError, PolarsError, OSError, MemoryError, KeyboardInterrupt)
+
+#: What Polars says in place of an `OSError` when a disk is full (28) or fails (5).
+_DISK_FAILED = re.compile(r"([^:]+) \(os error (?:28|5)\)")
 
 
 def tell(error: BaseException, reading: str) -> ExitCode:
@@ -95,8 +99,12 @@ def ending(error: BaseException, reading: str) -> tuple[str, ExitCode]:
     """What went wrong in one line, and the exit code of a command that ends so; anything unforeseen is a bug."""
     if isinstance(error, FleetcastError):
         return str(error), error.exit_code
+    if isinstance(error, MemoryError):
+        return "out of memory; free some, or give the machine more", ExitCode.TRANSIENT
     if isinstance(error, PolarsError):
-        return one_line(f"{reading}: cannot be read: {str(error).splitlines()[0]}"), ExitCode.DATA_REFUSED
+        failed = _DISK_FAILED.search(str(error))
+        said = f"disk: {failed[1]}" if failed else f"{reading}: cannot be read: {str(error).splitlines()[0]}"
+        return one_line(said), ExitCode.DISK if failed else ExitCode.DATA_REFUSED
     if isinstance(error, OSError):
         return one_line(f"{error.filename or 'disk'}: {error.strerror or error}"), ExitCode.DISK
     if isinstance(error, KeyboardInterrupt):

@@ -99,6 +99,9 @@ class JobConfig:
         seed: of everything random.
         cache: folder of what is expensive to make and cheap to lose.
         memory_gb: what building the panel may hold, whatever the size of the telemetry.
+        free_gb: what the disks of the registry, the cache and the run must have left for a run to begin.
+        allowed_lateness_h: how much older than the newest complete step the newest one used is: rows that come so late
+            still count.
         log: what is printed: text, json, or auto, which is json unless a terminal listens; `log.jsonl` comes anyway.
         metrics_file: a .prom file to write for the textfile collector of node_exporter.
     """
@@ -107,6 +110,8 @@ class JobConfig:
     seed: int = 0
     cache: str = "var/cache"
     memory_gb: float = 4.0
+    free_gb: float = 0.5
+    allowed_lateness_h: float = 0.0
     log: Log = Log.text
     metrics_file: str | None = None
     source: Source = MISSING
@@ -121,6 +126,9 @@ class JobConfig:
     def __post_init__(self) -> None:
         if not 0 <= self.seed < 2**32:  # NumPy's range
             raise ConfigError(f"seed is {self.seed}; it must be from 0 to {2**32 - 1}.")
+        for name in ("free_gb", "allowed_lateness_h"):
+            if not getattr(self, name) >= 0:
+                raise ConfigError(f"{name} is {getattr(self, name):g}; it must not be below 0.")
 
 
 def register() -> None:

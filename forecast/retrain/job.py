@@ -6,21 +6,24 @@ from pathlib import Path
 from rich.console import Console
 
 from forecast.bundle.load import Bundle, load
-from forecast.contracts.errors import BundleError, ExitCode
-from forecast.contracts.version import key_of
+from forecast.contracts.errors import BundleError, ExitCode, TransientError
 from forecast.registry.publish import publish_bundle
 from forecast.registry.store import Registry
-from forecast.retrain.config import JobConfig, Log, plain
+from forecast.retrain.config import JobConfig, Log
 from forecast.retrain.gate import Verdict
 from forecast.retrain.make import STAGES, make_bundle
-from forecast.retrain.prepare import Prepared, prepare
-from forecast.retrain.pretrained import Pretrained
+from forecast.retrain.novelty import nothing_new, run_key
+from forecast.retrain.prepare import prepare
 from forecast.retrain.record import Record
+from forecast.retrain.resources import check_space
 from forecast.retrain.rival import NO_CHAMPION
 from forecast.retrain.signals import held
 from forecast.retrain.stages import Stage, Stages
 from forecast.tables import console, print_scores
 from forecast.training.checkpoints import Checkpoints
+
+#: How long to wait for somebody who writes to the registry: a rollback is no reason to throw away what was trained.
+_PATIENCE_S = 60.0
 
 
 def run(config: JobConfig, out: Path) -> ExitCode:
@@ -44,39 +47,40 @@ def run(config: JobConfig, out: Path) -> ExitCode:
 def _run(config: JobConfig, out: Path, stages: Stages, record: Record) -> ExitCode:
     config.trainer.device()  # a GPU that is missing is missed before the work
     registry = Registry(Path(config.registry.root), config.name, config.registry.keep)
+    if not config.registry.publish:
+        check_space((Path(config.cache), out), config.free_gb)
+        return _locked(config, registry, out, stages, record)
+    check_space((registry.folder, Path(config.cache), out), config.free_gb)
+    with registry.run_lock():
+        return _locked(config, registry, out, stages, record)
+
+
+def _locked(config: JobConfig, registry: Registry, out: Path, stages: Stages, record: Record) -> ExitCode:
+    """The run, while no other of this forecast may publish."""
+    before = registry.current()
     prepared = prepare(config, stages)
     key = run_key(config, prepared)
     record.facts |= {"run_key": key, "code_version": prepared.code}
-    if config.registry.publish and registry.has(key):
-        stages.say(f"Nothing new: {registry.folder} holds {key}, made from the same data, settings and code.")
+    if config.registry.publish and (reason := nothing_new(registry, key, before, stages.say)):
+        stages.say(f"Nothing new: {reason}.")
+        record.facts["nothing_new"] = reason
         return ExitCode.NOTHING_NEW
     with stages("champion") as stage:
-        champion, why = _champion(registry, stage)
+        champion, why = _champion(before, stage)
     checkpoints = Checkpoints(Path(config.cache) / "checkpoints" / config.name / key, stages.say)
     if config.registry.publish:  # runs that do not may be at work beside each other
         checkpoints.remove_others()
     bundle, verdict = make_bundle(config, prepared, key, out, stages, champion, why, checkpoints)
     with stages("publish") as stage:
-        code = _publish(config, registry, bundle, verdict, stage)
+        code = _publish(config, registry, bundle, verdict, before, stage)
     checkpoints.remove()
     print_scores(bundle.manifest.scores, stages.console)
     return code
 
 
-def run_key(config: JobConfig, prepared: Prepared) -> str:
-    """Identify a run: the same forecast, settings, data and code give the same key."""
-    elsewhere = {"registry", "cache", "memory_gb", "log", "metrics_file"}
-    settings = {name: value for name, value in plain(config).items() if name not in elsewhere}
-    parts = [settings, prepared.trace.key, prepared.code]
-    if config.training.start_from is not None:
-        parts.append(Pretrained.find(config.training.start_from, prepared.spec).facts["sha256"])
-    return key_of(*parts)
-
-
-def _champion(registry: Registry, stage: Stage) -> tuple[Bundle | None, str]:
+def _champion(current: Path | None, stage: Stage) -> tuple[Bundle | None, str]:
     """The version in service, and what to say of it; None where there is none, or it cannot be opened."""
     try:
-        current = registry.current()
         champion = load(current) if current else None
         stage.result = f"{current.name} is in service" if current else NO_CHAMPION
     except BundleError as error:
@@ -85,22 +89,42 @@ def _champion(registry: Registry, stage: Stage) -> tuple[Bundle | None, str]:
     return champion, stage.result
 
 
-def _publish(config: JobConfig, registry: Registry, bundle: Bundle, verdict: Verdict, stage: Stage) -> ExitCode:
-    """Put a bundle into service if it passed its gate."""
+def _publish(
+    config: JobConfig, registry: Registry, bundle: Bundle, verdict: Verdict, before: Path | None, stage: Stage
+) -> ExitCode:
+    """Put a bundle into service if it passed its gate, unless another than `before` is in service now."""
     stage.facts["gate"] = {name: verdict[name] for name in ("passed", "reason")}
     if not config.registry.publish:
         stage.result = f"not asked to; {verdict['reason']}"
         return ExitCode.PUBLISHED
     if not verdict["passed"]:
+        with registry.lock(_PATIENCE_S):
+            registry.reject(bundle.manifest.bundle_id, before.name if before else None, verdict["reason"])
         stage.result = f"rejected: {verdict['reason']}"
         return ExitCode.REJECTED
     try:
-        with registry.lock(), held():
+        with registry.lock(_PATIENCE_S), held():
+            _check_unchanged(registry, before)
             published = publish_bundle(registry, bundle, verdict)
-    except BundleError as error:
+    except BundleError as error:  # not noted as a rejection: it may be the machine's fault, and pass another time
         stage.facts["gate"] = {"passed": False, "reason": str(error)}
         stage.result = f"rejected: {error}"
         return ExitCode.REJECTED
     stage.facts["published"] = published.name
     stage.result = f"{published} ({verdict['reason']})"
     return ExitCode.PUBLISHED
+
+
+def _check_unchanged(registry: Registry, before: Path | None) -> None:
+    """See that the version in service is the one that the bundle was judged against.
+
+    Raises:
+        TransientError: somebody published or rolled back meanwhile.
+    """
+    now = registry.current()
+    if now != before:
+        names = [version.name if version else "nothing" for version in (before, now)]
+        raise TransientError(
+            f"{registry.folder}: {names[1]} came into service instead of {names[0]} while this run was at work; its "
+            f"bundle was judged against {names[0]}, and is not published. Run again."
+        )

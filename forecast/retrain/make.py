@@ -20,6 +20,7 @@ from forecast.retrain.config import JobConfig
 from forecast.retrain.gate import Verdict, judge
 from forecast.retrain.learn import Learner
 from forecast.retrain.prepare import Prepared
+from forecast.retrain.resources import with_less
 from forecast.retrain.rival import NO_CHAMPION, Rival
 from forecast.retrain.stages import Stages
 from forecast.traces.files import FileSource
@@ -61,7 +62,9 @@ def make_bundle(
     """
     folder = out / "bundle"
     folder.mkdir(parents=True)  # fails where another run writes: two would mix
-    manifest = _learn(config, prepared, key, folder, stages, champion, checkpoints)
+    manifest = with_less(
+        config, lambda less: _learn(less, prepared, key, folder, stages, champion, checkpoints), stages
+    )
     predictor = Predictor(Bundle(folder, manifest, Session((folder / MODEL).read_bytes())), prepared.ahead)
     rival = Rival.of(champion, prepared, why)
     with stages("backtest") as stage:
@@ -123,7 +126,7 @@ def _facts(config: JobConfig, prepared: Prepared, learner: Learner, champion: Bu
         "data_from": panel.time(0).isoformat(),
         "train_until": panel.time(int(split.validation.max())).isoformat(),
         "calibrated_until": panel.time(int(split.test.max())).isoformat(),
-        "watermark": panel.time(panel.watermark()).isoformat(),
+        "watermark": prepared.watermark.isoformat(),
         "code_version": prepared.code,
         "champion": champion.manifest.bundle_id if champion else None,
         "model": {"name": learner.name, "parameters": learner.parameters, **settings},

@@ -1,12 +1,16 @@
 """Source to panel and ranges: what a run learns from, cached under a key of its content."""
 
+import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 
+from forecast.contracts.errors import ConfigError
 from forecast.contracts.specs import SHIFTS, STATIC, ForecastSpec
 from forecast.contracts.version import code_version, key_of
 from forecast.evaluation.splits import Split, split
@@ -16,19 +20,31 @@ from forecast.traces.read import read_trace
 from forecast.traces.trace import Trace
 from forecast.windows.ahead import Ahead
 from forecast.windows.panel import Panel
-from forecast.windows.store import Store
+from forecast.windows.store import Store, Updated
 
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """What training, calibration and backtest work on, and the version of the code that does."""
+    """What training, calibration and backtest work on.
+
+    Attributes:
+        panel: ends at the watermark; what came of later steps is not complete.
+        content: hash of all that was known up to the watermark.
+        code: version of the code that works on it.
+    """
 
     trace: Trace
     spec: ForecastSpec
     panel: Panel
     split: Split
+    content: str
     code: str
     ahead: Ahead
+
+    @property
+    def watermark(self) -> datetime:
+        """The newest step that is complete, less the allowed lateness."""
+        return self.panel.time(self.panel.steps - 1)
 
 
 def prepare(config: JobConfig, stages: Stages) -> Prepared:
@@ -43,11 +59,17 @@ def prepare(config: JobConfig, stages: Stages) -> Prepared:
         trace = read_trace(config.source, stage.progress)
         stage.result = f"{len(trace.topology.entities)} entities"
     with stages("features") as stage:
-        panel, stage.result = _panel(trace, spec, config, stage)
+        updated, stage.result = _updated(trace, spec, config, stage)
+        panel = _complete(updated.panel, config.allowed_lateness_h)
+        watermark = panel.time(panel.steps - 1)
+        content = key_of(updated.content(panel.steps), trace.topology.table.write_json(), _told(trace, watermark))
+        stage.facts["watermark"] = watermark.isoformat()
+        if later := updated.panel.steps - panel.steps:
+            stage.result += f"; {later:,} steps after the watermark {watermark:%Y-%m-%d %H:%M} left out"
         ranges = split(panel, spec.horizon_steps, config.evaluation)
         ahead = Ahead.of(trace.topology, spec, trace.jobs, trace.weather)
         stage.result += "".join(f"; {count:,} {reason}" for reason, count, _ in ahead.set_aside.iter_rows())
-    return Prepared(trace, spec, panel, ranges, code_version(), ahead)
+    return Prepared(trace, spec, panel, ranges, content, code_version(), ahead)
 
 
 def spec_of(window: WindowConfig) -> ForecastSpec:
@@ -59,7 +81,27 @@ def spec_of(window: WindowConfig) -> ForecastSpec:
     return ForecastSpec.from_dict({**asdict(window), "static": [*STATIC, *SHIFTS]})
 
 
-def _panel(trace: Trace, spec: ForecastSpec, config: JobConfig, stage: Stage) -> tuple[Panel, str]:
+def _complete(panel: Panel, lateness_h: float) -> Panel:
+    """The panel up to the watermark.
+
+    Raises:
+        ConfigError: the allowed lateness leaves nothing.
+    """
+    end = panel.watermark() + 1 - math.ceil(lateness_h * 3600 / panel.step_s)
+    if end < 1:
+        raise ConfigError(f"allowed_lateness_h={lateness_h:g} leaves nothing of {_describe(panel)}; lower it.")
+    return panel.before(end)
+
+
+def _told(trace: Trace, until: datetime) -> list[int]:
+    """Hash of what was known of the schedule and the weather at a time, whatever the order of rows."""
+    tables = [
+        table.filter(pl.col("available_at") <= until) for table in (trace.jobs, trace.weather) if table is not None
+    ]
+    return [int(table.collect().hash_rows().sum()) for table in tables]
+
+
+def _updated(trace: Trace, spec: ForecastSpec, config: JobConfig, stage: Stage) -> tuple[Updated, str]:
     """The panel of a trace, and a line on what it holds."""
     settings = {
         name: value for name, value in asdict(config.source).items() if name not in {"until", "jobs", "weather"}
@@ -81,13 +123,12 @@ def _panel(trace: Trace, spec: ForecastSpec, config: JobConfig, stage: Stage) ->
         _silent(updated.panel),
     ]
     stage.facts |= {
-        "watermark": updated.panel.time(updated.panel.watermark()).isoformat(),
         "days": len(updated.days),
         "days_built": updated.built,
         "faults": dict(marks),
         "rows_set_aside": aside,
     }
-    return updated.panel, "; ".join(fact for fact in facts if fact)
+    return updated, "; ".join(fact for fact in facts if fact)
 
 
 def _listed(title: str, counts: Mapping[str, int]) -> str:

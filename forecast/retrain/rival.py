@@ -36,12 +36,12 @@ class Rival:
         """Bring the champion before the windows of a run."""
         if champion is None:
             return cls(why=why)
-        key, trace, panel = champion.manifest.bundle_id, prepared.trace, prepared.panel
+        key, trace = champion.manifest.bundle_id, prepared.trace
         if (reason := incomparable(champion.manifest.spec, prepared.spec)) is not None:
             return cls(why=f"{key} is in service, but {reason}")
         told = Predictor(champion, topology=trace.topology).told(trace.jobs, trace.weather)
         watermark = datetime.fromisoformat(champion.manifest.training["watermark"])
-        age_s = (panel.time(panel.watermark()) - watermark).total_seconds()
+        age_s = (prepared.watermark - watermark).total_seconds()
         return cls(told, age_days=age_s / _DAY_S, cost=Cost.of(champion))
 
     @property

@@ -60,6 +60,15 @@ class Stages:
         """Print a line."""
         self.console.print(line, markup=False, soft_wrap=True)
 
+    @property
+    def done(self) -> int:
+        """How many stages were begun."""
+        return self._done
+
+    def back_to(self, done: int) -> None:
+        """Count on from `done`: what follows is done once more."""
+        self._done = done
+
     @contextmanager
     def __call__(self, name: str) -> Iterator[Stage]:
         """The next stage, unless a signal asked to stop."""

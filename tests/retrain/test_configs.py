@@ -1,9 +1,6 @@
 """Every YAML composes, and a mistake in one names what was meant."""
 
-import contextlib
-import io
 import json
-import runpy
 import subprocess
 import sys
 import textwrap
@@ -14,7 +11,7 @@ import pytest
 import torch
 import yaml
 from hydra._internal.sources_registry import SourcesRegistry
-from smoke_run import ROOT, settings
+from smoke_run import ROOT, settings, train
 
 from forecast.contracts.errors import ConfigError
 from forecast.models.base import ModelConfig
@@ -30,21 +27,6 @@ OPTIONS = sorted(
     for path in (ROOT / "configs").glob("*/*.yaml")
     if path.parent.name not in {"hydra", "metrics"}
 )
-
-
-def train(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """`python train.py *arguments` in this process, where everything is imported already."""
-    module = runpy.run_path(str(ROOT / "train.py"))
-    out, err, before = io.StringIO(), io.StringIO(), sys.argv
-    sys.argv = ["train.py", *arguments]
-    try:
-        with contextlib.chdir(ROOT), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            code = module["main"]()
-    except SystemExit as ended:  # --help
-        code = ended.code
-    finally:
-        sys.argv = before
-    return subprocess.CompletedProcess(sys.argv, code, out.getvalue(), err.getvalue())
 
 
 def test_the_command_ends_with_the_code_of_its_run() -> None:

@@ -13,8 +13,9 @@ from smoke_run import Smoke, settings
 from forecast.bundle.load import load
 from forecast.contracts.errors import ConfigError, DataError, ExitCode
 from forecast.registry.store import Registry
-from forecast.retrain.job import run, run_key
+from forecast.retrain.job import run
 from forecast.retrain.leaderboard import leaderboard, markdown
+from forecast.retrain.novelty import run_key
 from forecast.retrain.prepare import prepare
 from forecast.retrain.stages import Stages
 
@@ -59,7 +60,7 @@ def passing(smoke: Smoke, tmp_path: Path) -> Smoke:
     return Smoke(config, tmp_path / "run", smoke.fleet)
 
 
-def test_a_run_either_publishes_or_says_why_not(passing: Smoke) -> None:
+def test_a_run_publishes_or_says_why_not_and_neither_is_done_twice(passing: Smoke, tmp_path: Path) -> None:
     code = run(passing.config, passing.out)
     verdict = json.loads((passing.out / "gate.json").read_text())
     registry = Registry(Path(passing.config.registry.root), "smoke")
@@ -71,19 +72,10 @@ def test_a_run_either_publishes_or_says_why_not(passing: Smoke) -> None:
     else:
         assert code == ExitCode.REJECTED
         assert current is None
-
-
-def test_a_published_bundle_is_not_made_twice(smoke: Smoke, passing: Smoke) -> None:
-    config = passing.config
-    key = run_key(config, prepare(config, Stages(2)))
-    registry = Registry(Path(config.registry.root), "smoke")
-    with registry.lock():
-        staged = registry.staging()
-        for file in smoke.bundle.iterdir():
-            (staged / file.name).write_bytes(file.read_bytes())
-        registry.publish(staged, key)
-    assert run(config, passing.out) == ExitCode.NOTHING_NEW
-    assert not (passing.out / "bundle").exists()
+    journal = registry.journal()
+    assert run(passing.config, tmp_path / "again") == ExitCode.NOTHING_NEW
+    assert not (tmp_path / "again" / "bundle").exists()
+    assert registry.journal() == journal
 
 
 def test_the_key_follows_settings_and_data_and_not_places(smoke: Smoke, tmp_path: Path) -> None:
@@ -91,8 +83,13 @@ def test_the_key_follows_settings_and_data_and_not_places(smoke: Smoke, tmp_path
     prepared = prepare(config, Stages(2))
     key = run_key(config, prepared)
     assert run_key(replace(config, registry=replace(config.registry, root=str(tmp_path))), prepared) == key
+    later = replace(config, source=replace(config.source, until="2026-01-26T00:00"))
+    assert run_key(later, prepared) == key, "what is read says more than how far it was asked for"
     assert run_key(replace(config, seed=1), prepared) != key
-    assert run_key(config, replace(prepared, trace=prepared.trace.before("2026-01-21"))) != key
+    assert run_key(replace(config, name="other"), prepared) != key
+    assert run_key(config, replace(prepared, code="edited")) != key
+    shorter = replace(config, source=replace(config.source, until="2026-01-25T23:00"))
+    assert run_key(config, prepare(shorter, Stages(2))) != key
 
 
 def test_data_too_short_for_the_ranges_is_refused(smoke: Smoke, tmp_path: Path) -> None:
