@@ -90,6 +90,13 @@ class Log(StrEnum):
     auto = "auto"
 
 
+class When(StrEnum):
+    """What makes a run train: data that came, or data unlike what the version in service knows."""
+
+    new = "new"
+    drifted = "drifted"
+
+
 @dataclass
 class JobConfig:
     """One run of the job.
@@ -102,6 +109,8 @@ class JobConfig:
         free_gb: what the disks of the registry, the cache and the run must have left for a run to begin.
         allowed_lateness_h: how much older than the newest complete step the newest one used is: rows that come so late
             still count.
+        when: to train: new, on data that came; drifted, only when it is unlike what the version in service knows, or
+            when nothing is in service.
         log: what is printed: text, json, or auto, which is json unless a terminal listens; `log.jsonl` comes anyway.
         metrics_file: a .prom file to write for the textfile collector of node_exporter.
     """
@@ -112,6 +121,7 @@ class JobConfig:
     memory_gb: float = 4.0
     free_gb: float = 0.5
     allowed_lateness_h: float = 0.0
+    when: When = When.new
     log: Log = Log.text
     metrics_file: str | None = None
     source: Source = MISSING

@@ -9,7 +9,8 @@ from forecast.bundle.load import Bundle, load
 from forecast.contracts.errors import BundleError, ExitCode, TransientError
 from forecast.registry.publish import publish_bundle
 from forecast.registry.store import Registry
-from forecast.retrain.config import JobConfig, Log
+from forecast.retrain.config import JobConfig, Log, When
+from forecast.retrain.drift import drift_of, waits
 from forecast.retrain.gate import Verdict
 from forecast.retrain.make import STAGES, make_bundle
 from forecast.retrain.novelty import nothing_new, run_key
@@ -39,7 +40,7 @@ def run(config: JobConfig, out: Path) -> ExitCode:
     """
     for_machines = config.log == Log.json or (config.log == Log.auto and not sys.stdout.isatty())
     with Record(config, out, (lambda line: print(line, flush=True)) if for_machines else None) as record:
-        stages = Stages(STAGES + 4, Console(quiet=True) if for_machines else console(), record.step)
+        stages = Stages(STAGES + 5, Console(quiet=True) if for_machines else console(), record.step)
         record.code = _run(config, out, stages, record)
     return record.code
 
@@ -67,6 +68,11 @@ def _locked(config: JobConfig, registry: Registry, out: Path, stages: Stages, re
         return ExitCode.NOTHING_NEW
     with stages("champion") as stage:
         champion, why = _champion(before, stage)
+    with stages("drift") as stage:
+        drift = drift_of(champion, prepared, out, stage)
+    if config.when == When.drifted and (reason := waits(drift, champion, registry)) is not None:
+        stages.say(reason)
+        return ExitCode.NOTHING_NEW
     checkpoints = Checkpoints(Path(config.cache) / "checkpoints" / config.name / key, stages.say)
     if config.registry.publish:  # runs that do not may be at work beside each other
         checkpoints.remove_others()

@@ -19,7 +19,7 @@ from forecast.retrain.job import run
 from forecast.retrain.metrics import exposition
 from forecast.retrain.record import Record
 
-STEPS = ["read", "features", "champion", "train", "calibrate", "export", "backtest", "report", "publish"]
+STEPS = ["read", "features", "champion", "drift", "train", "calibrate", "export", "backtest", "report", "publish"]
 
 
 def read(path: Path) -> dict[str, object]:

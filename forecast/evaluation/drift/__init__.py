@@ -1,0 +1,1 @@
+"""Whether the world has moved since the version in service was made."""
