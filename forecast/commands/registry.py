@@ -96,13 +96,20 @@ def _verb(
 
 def _list(options: argparse.Namespace) -> int:
     from forecast.commands.registry_tables import print_versions  # noqa: PLC0415
-    from forecast.registry.contents import forecasts, opened, versions  # noqa: PLC0415
+    from forecast.registry.contents import forecasts, last_rejection, opened, versions  # noqa: PLC0415
     from forecast.tables import console  # noqa: PLC0415
 
-    names = [options.name] if options.name else forecasts(options.root)
-    found = {name: versions(opened(options.root, name)) for name in names}
+    registries = {
+        name: opened(options.root, name) for name in ([options.name] if options.name else forecasts(options.root))
+    }
+    found = {name: (versions(registry), last_rejection(registry)) for name, registry in registries.items()}
     if options.json:
-        _print_json([{"name": name, "versions": [asdict(version) for version in found[name]]} for name in found])
+        _print_json(
+            [
+                {"name": name, "versions": [asdict(version) for version in there], "rejected": last and asdict(last)}
+                for name, (there, last) in found.items()
+            ]
+        )
     else:
         print_versions(found, options.root, console())
     return ExitCode.PUBLISHED

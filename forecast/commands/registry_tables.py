@@ -11,24 +11,28 @@ from rich.text import Text
 
 from forecast.bundle.manifest import Manifest
 from forecast.contracts.specs import ForecastSpec
-from forecast.registry.contents import Version
+from forecast.registry.contents import Rejection, Version
 from forecast.tables import print_scores
 from forecast.wording import MISSING, fixed, moment, percent, target_title
 
 _NOTE = "WQL: weighted quantile loss relative to the best baseline's, geometric mean over targets and levels"
 
 
-def print_versions(found: Mapping[str, Sequence[Version]], root: Path, console: Console) -> None:
-    """A table of each forecast's versions."""
+def print_versions(
+    found: Mapping[str, tuple[Sequence[Version], Rejection | None]], root: Path, console: Console
+) -> None:
+    """A table of each forecast's versions, and what was rejected since the last of them came into service."""
     if not found:
         _print(f"{root} holds no forecasts; `python train.py` publishes what passes its gate.", console)
         return
-    for name, versions in found.items():
+    for name, (versions, rejected) in found.items():
         _print(name, console, "bold")
         console.print(_table(versions))
         for version in versions:
             if version.damage:
                 _print(f"problem: {version.key}: {version.damage}", console)
+        if rejected:
+            _print(f"rejected {moment(rejected.time)}: {rejected.key}, {rejected.reason}", console)
         console.print()
     _print(_NOTE, console)
 

@@ -41,6 +41,23 @@ class Version:
     damage: str | None
 
 
+@dataclass(frozen=True)
+class Rejection:
+    """A challenger that was not good enough.
+
+    Attributes:
+        key: of the run that made it.
+        time: when, UTC.
+        champion: what it was judged against; None where nothing was in service.
+        reason: in a line.
+    """
+
+    key: str
+    time: datetime | None
+    champion: str | None
+    reason: str
+
+
 def forecasts(root: Path) -> list[str]:
     """The names of the forecasts that a registry holds, sorted.
 
@@ -90,6 +107,14 @@ def versions(registry: Registry) -> list[Version]:
     published = {entry["key"]: entry["time"] for entry in registry.journal() if entry["action"] == "publish"}
     roles = {folder: role for role in ("previous", "current") if (folder := _target(registry, role)) is not None}
     return [_facts(folder, roles.get(folder, ""), published.get(folder.name)) for folder in registry.versions()]
+
+
+def last_rejection(registry: Registry) -> Rejection | None:
+    """The newest rejection, if nothing was put into service since."""
+    last = next((entry for entry in reversed(registry.journal()) if entry["action"] != "delete"), None)
+    if last is None or last["action"] != "reject":
+        return None
+    return Rejection(last["key"], _time(last["time"]), last.get("champion") or None, last.get("reason", ""))
 
 
 def verdict(version: Path) -> dict[str, Any]:

@@ -90,6 +90,22 @@ def test_list_as_json(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert datetime.fromisoformat(newest["published"]) <= datetime.now(UTC)
 
 
+def test_list_tells_what_was_rejected_until_something_is_put_into_service(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    registry = Registry(root, "day-ahead")
+    with registry.lock():
+        registry.reject("cccc3333cccc3333", KEYS[2], "2.0 % worse on the whole")
+    assert command(root, "list", "--name", "day-ahead") == 0
+    assert re.search(r"^rejected .* UTC: cccc3333cccc3333, 2\.0 % worse on the whole$", capsys.readouterr().out, re.M)
+    assert command(root, "list", "--name", "day-ahead", "--json") == 0
+    (forecast,) = json.loads(capsys.readouterr().out)
+    assert forecast["rejected"]["champion"] == KEYS[2]
+    assert command(root, "rollback", "day-ahead") == 0
+    assert command(root, "list") == 0
+    assert "rejected" not in capsys.readouterr().out
+
+
 def test_list_of_an_empty_registry_says_what_fills_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert command(tmp_path, "list") == 0
     assert "holds no forecasts; `python train.py` publishes" in capsys.readouterr().out
