@@ -48,9 +48,11 @@ def replay(
         progress(done / len(ends))
     series = [each for segment in segments_of(predictor.topology) for each in _series(segment, tallies, predictor)]
     before = len(tallies) - newest
+    parts = (tallies[:before], tallies[before:])
     pit = {
-        name: np.stack([_between(part, target) for part in (tallies[:before], tallies[before:])])
+        name: np.stack([_between(part, target) for part in parts])
         for target, name in enumerate(predictor.spec.targets)
+        if all(parts)
     }
     return Replay(series, {name: shares for name, shares in pit.items() if np.isfinite(shares).all()})
 
