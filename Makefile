@@ -78,6 +78,9 @@ bench-exceedance: setup  ## Whether the probability of passing a limit is kept
 bench-zero-shot: setup  ## Sites never seen, beside peers trained on them
 	$(BIN)/python -m benchmarks.zero_shot
 
+soak: setup  ## A season of operation in minutes: a daily run on a site whose world changes
+	$(BIN)/python -m benchmarks.soak
+
 pretrain: setup  ## Make the weights that ship with the package anew
 	$(BIN)/python -m forecast.retrain.pretrain
 
