@@ -72,6 +72,7 @@ def _locked(config: JobConfig, registry: Registry, out: Path, stages: Stages, re
         drift = drift_of(champion, prepared, out, stage)
     if config.when == When.drifted and (reason := waits(drift, champion, registry)) is not None:
         stages.say(reason)
+        record.facts["nothing_new"] = reason
         return ExitCode.NOTHING_NEW
     checkpoints = Checkpoints(Path(config.cache) / "checkpoints" / config.name / key, stages.say)
     if config.registry.publish:  # runs that do not may be at work beside each other

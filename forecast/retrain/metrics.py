@@ -32,11 +32,22 @@ def exposition(run: Mapping[str, Any], published: datetime | None) -> bytes:
         page.add("run_watermark_lag_seconds", "From the newest complete step to the end of the run.", lag_s)
     for reason, rows in run.get("rows_set_aside", {}).items():
         page.add("run_rows_set_aside", "Rows of telemetry that were refused, by reason.", rows, reason=reason)
+    if "drift" in run:
+        _add_drift(page, run["drift"])
     if "gate" in run:
         page.add("run_gate_passed", "Whether the challenger passed its gate.", run["gate"]["passed"])
     if published is not None:
         page.add("publish_time_seconds", "When the bundle in service came into service.", published.timestamp())
     return generate_latest(page.registry)
+
+
+def _add_drift(page: "_Page", drift: Mapping[str, Any]) -> None:
+    page.add("run_drifted", "Whether the world has moved since the version in service was made.", drift["drifted"])
+    for kind, found in drift["kinds"].items():
+        page.add("run_drifted_comparisons", "Comparisons that drifted, by kind.", found["drifted"], kind=kind)
+        if found["times"] is not None:
+            meaning = "The greatest distance from what is usual, in units of the usual variation, by kind."
+            page.add("run_drift_distance", meaning, found["times"], kind=kind)
 
 
 class _Page:

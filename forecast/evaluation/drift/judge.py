@@ -10,7 +10,6 @@ Weekdays are not told apart for that reason: beside Mondays alone, a holiday on 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +27,9 @@ FEWEST_DAYS, _FEWEST_STRETCHES = 7, 4
 
 #: A wobble of neighbouring days is followed up to here: beyond, no reference would be long enough.
 _MOST_CORRELATED = 0.95
+
+#: Variance that is only rounding.
+_STILL = 1e-12
 
 #: Farther than any stretch of the reference means by so much: what was there once, a bit stronger, is no news [K].
 _NEWS = 1.25
@@ -49,6 +51,24 @@ _SHARES = {"observed", "coverage_80", "coverage_98"}
 
 #: A relation is off by a share of the load, or by kelvins over this: 0.5 K matters like 2 % of power [K].
 RELATION_K = 25.0
+
+
+#: Signals that are no target, for people.
+_NAMES = {
+    "inlet_c": "Inlet",
+    "utilization_ratio": "Use",
+    "cooling_power_w": "Cooling power",
+    "fan_speed_rpm": "Fan speed",
+}
+
+
+def signal_title(signal: str) -> str:
+    """Name a signal for people."""
+    return _NAMES.get(signal, target_title(signal))
+
+
+#: Of an integral under a smooth curve.
+_POINTS = 500
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,25 +124,30 @@ class Row:
         """The distance in units of the usual one."""
         return self.statistic / self.usual if self.usual > 0 else math.inf if self.statistic > 0 else 0.0
 
-    def sentence(self) -> str:
+    def finding(self) -> str:
         """What was found, for people."""
-        of = f"{target_title(self.signal).lower()} of {self.by} {self.segment}"
+        of = f"{signal_title(self.signal).lower()} of {self.by} {self.segment}"
         match self.kind:
             case "values":
-                found = f"{of}: values {digits(self.statistic)} interquartile ranges from the usual"
+                return f"{of}: values {digits(self.statistic)} interquartile ranges from the usual"
             case "relation":
-                found = f"{of}: {self._unexplained()} what explains it"
+                return f"{of}: {self._unexplained()} what explains it"
             case "observed":
-                found = f"{of}: {percent(self.now, 0)} observed, usually {percent(self.was, 0)}"
+                return f"{of}: {percent(self.now, 0)} observed, usually {percent(self.was, 0)}"
             case "entities":
-                new = "a new SKU" if self.by == "sku" else f"{percent(self.now, 0)} new entities"
+                new = "a new SKU" if self.by == "sku" else f"{percent(self.now, 0)} of the entities are new"
                 return f"{self.by} {self.segment}: {new}"
             case "pit":
-                found = f"{of}: outcomes {percent(self.statistic)} from their usual places among the quantiles"
+                return f"{of}: outcomes {percent(self.statistic)} from their usual places among the quantiles"
             case _:
                 share = self.kind.removeprefix("coverage_")
-                found = f"{of}: {share} % intervals cover {percent(self.now, 0)}, usually {percent(self.was, 0)}"
-        return f"{found} (over {self.days} d, {digits(self.times)} × the usual variation)"
+                return f"{of}: {share} % intervals cover {percent(self.now, 0)}, usually {percent(self.was, 0)}"
+
+    def sentence(self) -> str:
+        """The same, with how long and how unusual."""
+        if self.p is None:
+            return self.finding()
+        return f"{self.finding()} (over {self.days} d, {digits(self.times)} × the usual variation)"
 
     def _unexplained(self) -> str:
         change = self.now - self.was
@@ -154,7 +179,7 @@ def judge(series: Sequence[Series], known: int, stretches: Sequence[int]) -> lis
 
 
 def luck_of(entities: int) -> float:
-    """How far a day's share is off by luck, in arcsin √share: an entity's outcomes of a day hang together, as one [K]."""
+    """How far a day's share is off by luck, as arcsin √share: an entity's outcomes of a day count as one [K]."""
     return 1 / (2 * math.sqrt(entities))
 
 
@@ -189,7 +214,7 @@ def _measured(series: Series, known: int, days: int) -> _Measured | None:
     stretches = np.lib.stride_tricks.sliding_window_view(off, days, axis=0).mean(axis=-1)
     # A stretch is part of the mean that it is measured from; the newest is not.
     distances = np.abs(stretches).mean(axis=-1) * count / (count - days)
-    correlation = float((off[1:] * off[:-1]).sum() / max((off**2).sum(), np.finfo(float).tiny))
+    correlation = float((off[1:] * off[:-1]).sum() / max((off**2).sum(), count * _STILL))
     correlation = min(max(correlation, 0.0), _MOST_CORRELATED)
     return _Measured(
         was=was,
@@ -219,8 +244,7 @@ def _told(signatures: Array) -> Array:
 
 
 def _tails(ratio: float, freedom: float) -> float:
-    """Both tails of Student's t beyond `ratio`, by Wallace's approximation (1959)."""
-    if math.isinf(ratio):
-        return 0.0
-    score = (8 * freedom + 1) / (8 * freedom + 3) * math.sqrt(freedom * math.log1p(ratio**2 / freedom))
-    return 2 * NormalDist().cdf(-score)
+    """Both tails of Student's t beyond `ratio`: with t = √freedom · tan θ, θ has a density ∝ cos θ to freedom - 1."""
+    angle = np.linspace(math.atan(ratio / math.sqrt(freedom)), math.pi / 2, _POINTS)
+    tail = float(np.trapezoid(np.cos(angle).clip(0) ** (freedom - 1), angle))
+    return 2 * tail * math.exp(math.lgamma((freedom + 1) / 2) - math.lgamma(freedom / 2)) / math.sqrt(math.pi)
