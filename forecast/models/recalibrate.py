@@ -55,6 +55,10 @@ class Recalibration(nn.Module):
         self.below: Tensor
         self.register_buffer("below", below[:, None], persistent=False)
 
+    def by_step(self) -> Tensor:
+        """The offsets of every step, `[G, T, Q, H]`."""
+        return self.offsets.repeat_interleave(self.width, -1)[..., : self.horizon]
+
     def forward(self, raw: Tensor, past: Tensor, static: Tensor) -> Tensor:
         """Calibrated quantiles; `past [B, C, L]` and `static [B, S]` are the graph's inputs."""
         scores = self.scores[:, None] + self.offsets[static[:, self.level_code].long()]

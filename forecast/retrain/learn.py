@@ -1,20 +1,23 @@
 """Training and calibration: a prepared panel to the graph that will serve."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from forecast.bundle.load import Bundle
 from forecast.calibration.conformal import HALF_TRUSTED, fit_offsets, newest
 from forecast.calibration.response import fit_response_offsets
 from forecast.models.adapted import Adapted
-from forecast.models.base import QuantileModel
+from forecast.models.base import ModelConfig, QuantileModel
 from forecast.models.graph import ForecastGraph
 from forecast.models.what_if import Answering, WhatIf
 from forecast.retrain.config import JobConfig
 from forecast.retrain.prepare import Prepared
 from forecast.retrain.pretrained import Pretrained
+from forecast.retrain.start import Start
 from forecast.training.checkpoints import Checkpoints
 from forecast.training.course import Progress
 from forecast.training.fit import Fit, fit, spread
@@ -32,12 +35,13 @@ _VALIDATION_STRIDE = 6
 
 @dataclass(frozen=True, eq=False)
 class Learner:
-    """A model and the windows it learns from, on the training device; the weights it began with, if any.
+    """A model and the windows it learns from, on the training device.
 
     Attributes:
         model: forecasts without plans.
         windows: tell no plans.
         answering: the model and its answer to plans, and the windows that this learns from; None where none are told.
+        start: what it began with.
     """
 
     model: QuantileModel
@@ -45,10 +49,10 @@ class Learner:
     train: Tensor
     validation: Tensor
     answering: tuple[Answering, Hindsight] | None = None
-    start: Pretrained | None = None
+    start: Start = field(default_factory=Start)
 
     @classmethod
-    def of(cls, config: JobConfig, prepared: Prepared) -> "Learner":
+    def of(cls, config: JobConfig, prepared: Prepared, champion: Bundle | None = None) -> "Learner":
         torch.manual_seed(config.seed)
         device = config.trainer.device()
         skus = prepared.trace.topology.skus
@@ -60,8 +64,9 @@ class Learner:
             torch.as_tensor(np.asarray(steps), device=device)
             for steps in (np.zeros_like(prepared.split.test), prepared.split.validation, prepared.split.test)
         )
-        start = config.training.start_from and Pretrained.find(config.training.start_from, spec)
-        model = (start.build(spec, skus) if start else config.model.build(spec, len(skus))).to(device)
+        start = Start.of(config, prepared, champion)
+        model = start.weights.build(spec, skus) if start.weights else config.model.build(spec, len(skus))
+        model = model.to(device)
         answer = WhatIf(prepared.spec, len(skus)).to(device) if prepared.spec.planned else None
         return cls(
             model=model,
@@ -69,7 +74,7 @@ class Learner:
             train=windows.pairs(first, validation),
             validation=windows.pairs(validation, test, _VALIDATION_STRIDE),
             answering=(Answering(model, answer, prepared.spec), Hindsight(told)) if answer else None,
-            start=start or None,
+            start=start,
         )
 
     def train_model(self, config: JobConfig, progress: Progress, checkpoints: Checkpoints | None = None) -> Fit:
@@ -104,7 +109,8 @@ class Learner:
         Weights that were learnt elsewhere bring theirs, which count as long as the site has few days of its own.
         """
         self.model.to(self.train.device)
-        offsets = self._offsets() if self.start is None else self._blended(self.start.offsets_for(self.windows.spec))
+        elsewhere = self.start.weights if self.start.champion is None else None
+        offsets = self._blended(elsewhere.offsets_for(self.windows.spec)) if elsewhere else self._offsets()
         if self.answering is None:
             return ForecastGraph(self.model, offsets, self.windows.spec).cpu().eval()
         answering, hindsight = self.answering
@@ -131,10 +137,30 @@ class Learner:
         windows = self.windows if self.answering is None else self.answering[1]
         return Batch(*(part.cpu() for part in windows.batch(pairs[:, 0], pairs[:, 1])))
 
+    def learnt(self, config: ModelConfig, graph: ForecastGraph, skus: tuple[str, ...], **facts: Any) -> Pretrained:
+        """The weights and the calibration, for a later run to start from.
+
+        Args:
+            config: of the model, where it did not begin with weights that brought theirs.
+            graph: calibrated.
+            skus: the site's vocabulary.
+            facts: what it was made from.
+        """
+        weights, began = self._own.state_dict(), self.start.weights
+        if began is not None and isinstance(self.model, Adapted):
+            own = replace(began.spec, quantile_levels=self.windows.spec.quantile_levels)
+            return Pretrained(own, began.config, skus, weights, began.offsets_for(own), facts)
+        offsets = graph.calibration.by_step()
+        return Pretrained(self.windows.spec, began.config if began else config, skus, weights, offsets, facts)
+
+    @property
+    def _own(self) -> QuantileModel:
+        """The model, whatever interface it stands behind."""
+        return self.model.model if isinstance(self.model, Adapted) else self.model
+
     @property
     def name(self) -> str:
-        """Of the model, whatever interface it stands behind."""
-        return type(self.model.model if isinstance(self.model, Adapted) else self.model).__name__
+        return type(self._own).__name__
 
     @property
     def parameters(self) -> int:

@@ -23,6 +23,7 @@ from forecast.retrain.prepare import Prepared
 from forecast.retrain.resources import with_less
 from forecast.retrain.rival import NO_CHAMPION, Rival
 from forecast.retrain.stages import Stages
+from forecast.retrain.start import WEIGHTS
 from forecast.traces.files import FileSource
 from forecast.traces.settings import beside
 from forecast.training.checkpoints import Checkpoints
@@ -92,7 +93,7 @@ def _learn(
     checkpoints: Checkpoints | None,
 ) -> Manifest:
     """Train, calibrate and export; the manifest still lacks the scores."""
-    learner = Learner.of(config, prepared)
+    learner = Learner.of(config, prepared, champion)
     with stages("train") as stage:
         fitted = learner.train_model(config, stage.progress, checkpoints)
         stage.facts["resumed_at_step"] = fitted.begun
@@ -100,12 +101,15 @@ def _learn(
             f"{learner.parameters:,} parameters, validation loss {fitted.validation_loss:.4f}, "
             f"best at step {fitted.step} of {config.training.steps}"
             f"{f', resumed at step {fitted.begun}' if fitted.begun else ''}"
+            f"{f'; {learner.start.said}' if learner.start.said else ''}"
         )
     with stages("calibrate") as stage:
         graph = learner.calibrate()
         stage.result = f"{len(learner.validation):,} validation windows"
     with stages("export") as stage:
         apart = export(graph, learner.example(), folder)
+        learnt = learner.learnt(config.model, graph, prepared.trace.topology.skus, bundle_id=key)
+        learnt.write(folder / WEIGHTS)
         stage.result = f"opset {OPSET}, PyTorch and ONNX Runtime within {apart:.0e}"
     return Manifest(
         bundle_id=key,
@@ -121,7 +125,8 @@ def _learn(
 
 def _facts(config: JobConfig, prepared: Prepared, learner: Learner, champion: Bundle | None) -> dict[str, Any]:
     panel, split = prepared.panel, prepared.split
-    start, settings = learner.start, asdict(learner.start.config if learner.start else config.model)
+    began, champions = learner.start.weights, learner.start.champion
+    settings = asdict(began.config if began else config.model)
     return {
         "data_from": panel.time(0).isoformat(),
         "train_until": panel.time(int(split.validation.max())).isoformat(),
@@ -130,7 +135,7 @@ def _facts(config: JobConfig, prepared: Prepared, learner: Learner, champion: Bu
         "code_version": prepared.code,
         "champion": champion.manifest.bundle_id if champion else None,
         "model": {"name": learner.name, "parameters": learner.parameters, **settings},
-        **({"started_from": start.facts} if start else {}),
+        **({"started_from": champions or began.facts} if began else {}),
         **{name: beside(spec) for name in ("jobs", "weather") if (spec := getattr(config.source, name)) is not None},
         "seed": config.seed,
         "opset": OPSET,

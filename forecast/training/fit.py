@@ -69,8 +69,9 @@ class TrainingConfig:
         validate_every: steps between validations; the best one's weights are kept.
         validation_windows: at most so many windows, evenly spread, judge a validation.
         gaps: what is hidden of the contexts.
-        start_from: weights to begin with: `pretrained` for those that ship with the package, or a .safetensors file of
-            `make pretrain`, which brings its model: the group `model` is not looked at. None begins anew.
+        start_from: weights to begin with: `champion` for those of the version in service, where it is alike, else anew;
+            `pretrained` for those that ship with the package, or a .safetensors file of `make pretrain` or of a bundle,
+            which brings its model: the group `model` is not looked at. None begins anew.
     """
 
     steps: int = 300

@@ -1,0 +1,81 @@
+"""What training begins with: nothing, weights learnt elsewhere, or those of the version in service."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+import numpy as np
+
+from forecast.bundle.load import Bundle
+from forecast.contracts.errors import ConfigError
+from forecast.retrain.config import JobConfig
+from forecast.retrain.prepare import Prepared
+from forecast.retrain.pretrained import Pretrained
+
+#: What `training.start_from` says for the version in service.
+CHAMPION = "champion"
+
+#: What a bundle keeps for the next run to start from, beside a .json of the same name; whoever serves reads neither.
+WEIGHTS = "weights.safetensors"
+
+
+@dataclass(frozen=True, eq=False)
+class Start:
+    """Weights to begin with.
+
+    Attributes:
+        weights: None begins anew.
+        champion: the version in service that they are of; None for weights learnt elsewhere.
+        said: of a champion, in a few words.
+    """
+
+    weights: Pretrained | None = None
+    champion: str | None = None
+    said: str = ""
+
+    @classmethod
+    def of(cls, config: JobConfig, prepared: Prepared, champion: Bundle | None) -> "Start":
+        """What `training.start_from` asks for; anew where that is a champion that cannot be started from.
+
+        Raises:
+            ConfigError: there are no such weights, they do not fit, or nothing would be trained.
+        """
+        asked = config.training.start_from
+        if asked is None:
+            return cls()
+        if asked != CHAMPION:
+            return cls(Pretrained.find(asked, prepared.spec.unplanned))
+        found = _weights(champion, config, prepared)
+        if isinstance(found, Pretrained) and champion is not None:
+            key = champion.manifest.bundle_id
+            return cls(found, key, f"started from {key}")
+        if not config.training.steps:
+            raise ConfigError(f"training.steps=0 with training.start_from={CHAMPION}, but {found}.")
+        return cls(said=f"started anew, for {found}")
+
+
+def _weights(champion: Bundle | None, config: JobConfig, prepared: Prepared) -> Pretrained | str:
+    """The weights of the version in service, or why they cannot be started from."""
+    if champion is None:
+        return "there is no version in service that can be opened"
+    if WEIGHTS not in champion.manifest.files:
+        return "the version in service brings no weights"
+    if champion.manifest.spec != prepared.spec:
+        return "the interface of the version in service is another"
+    if _knows_more(champion, config, prepared):
+        return "the version in service learnt from what this run is validated on"
+    try:
+        found = Pretrained.read(champion.folder / WEIGHTS)
+    except ConfigError as error:
+        return str(error)
+    return found if found.config == config.model else "the model of the version in service has other settings"
+
+
+def _knows_more(champion: Bundle, config: JobConfig, prepared: Prepared) -> bool:
+    """Whether a champion may have learnt from times that this run keeps for validation or test."""
+    if config.evaluation.origins is not None:  # the ranges are each entity's own, and not kept in a bundle
+        return True
+    ranges = {"train_until": prepared.split.validation, "calibrated_until": prepared.split.test}
+    return any(
+        datetime.fromisoformat(champion.manifest.training[until]) > prepared.panel.time(int(np.min(begin)))
+        for until, begin in ranges.items()
+    )
