@@ -1,6 +1,7 @@
 """The report's charts: data in, an SVG string out; and one picture as PNG."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -105,7 +106,7 @@ def save_fan_chart_png(charts: list[FanChart], path: Path, quantile_levels: tupl
     with chart(8.0, 0.5 + 2.4 * len(charts), "picture") as figure:
         panels = figure.subplots(len(charts), 1, sharex=True, squeeze=False)[:, 0]
         for axes, fan in zip(panels, charts, strict=True):
-            _draw_fan(axes, fan, quantile_levels)
+            _draw_fan(axes, replace(fan, champion=None), quantile_levels)
             axes.set_title(f"{target_title(fan.signal)} of {fan.entity_id}", loc="left", fontsize=10, weight="bold")
         figure.align_ylabels()
         _add_legend(figure, panels[0], band_opacity(quantile_levels))
@@ -156,9 +157,12 @@ def _add_legend(figure: Figure, axes: Axes, opacity: dict[float, float]) -> None
 def _draw_fan(axes: Axes, fan: FanChart, quantile_levels: tuple[float, ...]) -> None:
     shown = 2 * len(fan.valid_time)  # enough of the past to see a rhythm, without squeezing the forecast
     past = np.asarray(fan.history, dtype=np.float64)[-shown:]
-    values = np.concatenate([past, fan.observed, fan.quantiles.ravel()])
+    drawn = fan.quantiles if fan.champion is None else np.concatenate([fan.quantiles, fan.champion])
+    values = np.concatenate([past, fan.observed, drawn.ravel()])
     factor, unit = readable_unit(fan.unit, float(np.nanmax(np.abs(values))))
     _draw_bands(axes, fan.valid_time, fan.quantiles * factor, quantile_levels)
+    if fan.champion is not None:
+        _draw_champion(axes, fan.valid_time, fan.champion * factor, quantile_levels)
     times = [*fan.history_time[-shown:], *fan.valid_time]
     observed = np.concatenate([past, fan.observed]) * factor
     axes.plot(times, observed, color=COLOURS["ink"], linewidth=0.9, label="observed", zorder=3)
@@ -173,6 +177,14 @@ def _draw_bands(axes: Axes, times: list[datetime], quantiles: np.ndarray, levels
         band = {"color": COLOURS["forecast"], "alpha": opacity, "linewidth": 0}
         axes.fill_between(times, quantiles[low], quantiles[high], label=f"{percent(share, 0)} interval", **band)
     axes.plot(times, quantiles[levels.index(0.5)], color=COLOURS["forecast"], linewidth=1.8, label="median", zorder=4)
+
+
+def _draw_champion(axes: Axes, times: list[datetime], quantiles: np.ndarray, levels: tuple[float, ...]) -> None:
+    """Lines on top of the bands: where the two agree, the fan stays as it was."""
+    style = {"color": COLOURS["third"], "zorder": 5}
+    axes.plot(times, quantiles[levels.index(0.5)], linewidth=1.4, linestyle=(0, (5, 2)), **style)
+    for edge in next(iter(central_bands(levels).values()), ()):
+        axes.plot(times, quantiles[edge], linewidth=0.9, linestyle=(0, (1, 1.5)), **style)
 
 
 def _draw_limit(axes: Axes, limit: float, unit: str, top: float) -> None:

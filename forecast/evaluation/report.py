@@ -16,6 +16,7 @@ from markupsafe import Markup
 
 from forecast.evaluation.findings import findings
 from forecast.evaluation.score_table import score_groups
+from forecast.evaluation.verdict_table import verdict_table
 from forecast.wording import moment, percent, quantity, target_title
 
 #: Rows of the headroom table; the rest of a large fleet is in the forecasts.
@@ -34,6 +35,7 @@ class FanChart:
         quantiles: [Q, H], in `unit`.
         observed: what came true [H], NaN where missing or not known yet.
         limit: in `unit`, NaN if unknown.
+        champion: quantiles of the version in service, [Q, H] like ours; None where there is none.
     """
 
     entity_id: str
@@ -46,6 +48,7 @@ class FanChart:
     quantiles: np.ndarray
     observed: np.ndarray
     limit: float
+    champion: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,7 @@ class Report:
         headroom: columns entity_id, level, target, unit, headroom (SI), confidence (share), until; tightest first.
         charts: the fans to draw.
         exceedance: of the probability that a limit is passed, as `Backtest.exceedance`.
+        verdict: the gate's, as plain data; empty where nothing was judged.
     """
 
     title: str
@@ -73,6 +77,7 @@ class Report:
     headroom: pl.DataFrame
     charts: list[FanChart]
     exceedance: pl.DataFrame = field(default_factory=pl.DataFrame)
+    verdict: dict[str, Any] = field(default_factory=dict)
 
 
 def write_report(report: Report, path: Path) -> Path:
@@ -103,6 +108,8 @@ def _context(report: Report) -> dict[str, Any]:
         "title": report.title,
         "facts": report.facts,
         "findings": findings(report.scores, report.calibration, report.headroom),
+        "verdict": report.verdict,
+        "verdict_table": verdict_table(report.verdict),
         "score_groups": score_groups(report.scores),
         "reliability": _by_target(report.calibration, "observed", plots.reliability_svg),
         "exceedance": _by_target(report.exceedance, "observed", plots.exceedance_svg),
@@ -110,6 +117,7 @@ def _context(report: Report) -> dict[str, Any]:
         "horizon": _by_target(report.horizon, "wql", plots.horizon_svg),
         "fans": [(fan, Markup(plots.fan_chart_svg(fan, report.quantile_levels))) for fan in drawable],  # noqa: S704
         "undrawn": [fan for fan in report.charts if not _drawable(fan)],
+        "beside": any(fan.champion is not None for fan in drawable),
         "bands": plots.band_opacity(report.quantile_levels),
         "headroom": report.headroom.head(HEADROOM_ROWS).to_dicts(),
         "headroom_left_out": max(0, len(report.headroom) - HEADROOM_ROWS),

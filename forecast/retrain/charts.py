@@ -1,5 +1,7 @@
 """The forecasts that a report draws: the busiest entity of each level, at the last origin of the backtest."""
 
+from dataclasses import replace
+
 import numpy as np
 import polars as pl
 
@@ -12,8 +14,14 @@ from forecast.windows.panel import Panel
 _HISTORY_DAYS = 2
 
 
-def fan_charts(forecast: Forecast, panel: Panel) -> list[FanChart]:
-    """A chart per target of one entity of each level, with what came true."""
+def fan_charts(forecast: Forecast, panel: Panel, champion: Forecast | None = None) -> list[FanChart]:
+    """A chart per target of one entity of each level, with what came true.
+
+    Args:
+        forecast: what is drawn.
+        panel: what was observed.
+        champion: the forecast of the version in service for the same time, to draw beside.
+    """
     origin = panel.step(forecast.time)
     first = origin - min(_HISTORY_DAYS * forecast.spec.day_steps, forecast.spec.context_steps)
     shown = panel.read(first, origin + forecast.spec.horizon_steps)
@@ -21,7 +29,9 @@ def fan_charts(forecast: Forecast, panel: Panel) -> list[FanChart]:
     for level in forecast.topology.levels:
         entity = _busiest(forecast, level)
         for target, name in enumerate(forecast.spec.targets):
-            charts.append(_chart(forecast, panel, shown[target, entity], (entity, name)))
+            chart = _chart(forecast, panel, shown[target, entity], (entity, name))
+            beside = champion.outputs.quantiles[entity, target] if champion else None
+            charts.append(replace(chart, champion=beside))
     return charts
 
 

@@ -25,10 +25,11 @@ from forecast.contracts.topology import Topology
 from forecast.evaluation.backtest import Backtest
 from forecast.evaluation.bootstrap import Array, Bounds, Resamples
 from forecast.evaluation.paired import CHALLENGER, CHAMPION, INTERVAL, Mask, Paired
+from forecast.evaluation.verdict_table import verdict_row
 from forecast.retrain.config import GateConfig
 from forecast.retrain.cost import Cost
 from forecast.retrain.rival import Rival
-from forecast.wording import OURS, fixed, percent, target_title
+from forecast.wording import OURS
 
 #: What the relative WQL on the whole must not pass, beyond chance: by rule, and when the champion is too old.
 BETTER, AS_GOOD = 1.0, 1.02
@@ -50,10 +51,10 @@ class Row:
     """One rule on one segment.
 
     Attributes:
-        rule: `overall`, `segment`, `coverage`, `brier`, `size` or `speed`.
+        rule: `overall`, `segment`, `coverage`, `brier` or `budget`.
         segment: `all`, or kind and name, say `level rack`.
         target: a signal, or `all`.
-        metric: what is compared, with its unit.
+        metric: `wql`, `coverage_90`, `brier`, `size_mb` or `ms_per_1000`.
         champion, challenger: its values, of the best baseline where there is no champion.
         value: what `limit` is for: the challenger's relative to the champion's for WQL, less the champion's for the
             Brier score, less what is nominal for coverage, else as it is.
@@ -144,13 +145,13 @@ def _relative(
     losses = np.stack([_by_day(paired.loss, *cell) for cell in cells], axis=-1)
     sizes = np.array([paired.magnitude[:, entities, target].sum() for entities, target in cells])
     log = resamples.bounds(losses, _log_ratio, chance)
-    ratio = Bounds(*np.exp(log))
+    ratio = Bounds(*np.exp(log).tolist())  # what JSON knows
     with np.errstate(divide="ignore", invalid="ignore"):
         champion, challenger = (_typical(losses[:, which].sum(axis=0) / sizes) for which in (CHAMPION, CHALLENGER))
     # Without bounds the figure of a segment decides alone, and what is not a number fails.
     passed = ratio.upper <= limit if rule == "overall" else ratio.value <= limit or ratio.lower <= 1
     name = paired.targets[targets[0]] if len(targets) == 1 else "all"
-    return Row(rule, part.name, name, "WQL", champion, challenger, *ratio, limit, passed)
+    return Row(rule, part.name, name, "wql", champion, challenger, *ratio, limit, passed)
 
 
 def _cells(part: Segment, targets: list[int], paired: Paired) -> Iterator[tuple[Mask, int]]:
@@ -197,7 +198,7 @@ def _coverage(target: int, paired: Paired, resamples: Resamples, chance: float) 
     nearer = abs(challenger - nominal) <= abs(champion - nominal)
     passed = abs(off.value) <= COVERAGE or by_chance or nearer
     name = paired.targets[target]
-    return Row("coverage", "all", name, "coverage of 90 %", champion, challenger, *off, COVERAGE, passed)
+    return Row("coverage", "all", name, "coverage_90", champion, challenger, *off, COVERAGE, passed)
 
 
 def _brier(target: int, paired: Paired, resamples: Resamples, chance: float) -> Row | None:
@@ -211,18 +212,16 @@ def _brier(target: int, paired: Paired, resamples: Resamples, chance: float) -> 
     sums = np.stack([squares[:, CHALLENGER] - squares[:, CHAMPION], count], axis=-1)
     worse = resamples.bounds(sums, lambda drawn: drawn[..., 0] / drawn[..., 1], chance)
     passed = worse.value <= 0 or worse.lower <= 0
-    return Row("brier", "all", paired.targets[target], "Brier score", champion, challenger, *worse, 0.0, passed)
+    return Row("brier", "all", paired.targets[target], "brier", champion, challenger, *worse, 0.0, passed)
 
 
 def _budgets(cost: Cost, champion: Cost | None, settings: GateConfig) -> list[Row]:
-    def row(rule: str, metric: str, name: str, limit: float) -> Row:
-        value, was = getattr(cost, name), getattr(champion, name, None)
-        return Row(rule, "all", "all", metric, was, value, value, None, None, limit, value <= limit)
-
-    return [
-        row("size", "MB", "size_mb", settings.max_bundle_mb),
-        row("speed", "ms per 1,000 forecasts", "ms_per_1000", settings.max_ms_per_1000),
-    ]
+    budgets = {"size_mb": settings.max_bundle_mb, "ms_per_1000": settings.max_ms_per_1000}
+    rows = []
+    for metric, limit in budgets.items():
+        value, was = getattr(cost, metric), getattr(champion, metric, None)
+        rows.append(Row("budget", "all", "all", metric, was, value, value, None, None, limit, value <= limit))
+    return rows
 
 
 def against_baselines(scores: pl.DataFrame) -> list[Row]:
@@ -233,43 +232,25 @@ def against_baselines(scores: pl.DataFrame) -> list[Row]:
     with np.errstate(divide="ignore", invalid="ignore"):
         ratios = table["ours"].to_numpy() / table["best"].to_numpy()
         best, own, overall = (_typical(np.asarray(each)) for each in (table["best"], table["ours"], ratios))
-    rows = [Row("overall", "all", "all", "WQL", best, own, overall, None, None, BETTER, overall < BETTER)]
+    rows = [Row("overall", "all", "all", "wql", best, own, overall, None, None, BETTER, overall < BETTER)]
     for (target, level, mine, theirs), ratio in zip(table.iter_rows(), ratios.tolist(), strict=True):
         passed = ratio <= WORST_SEGMENT
         rows.append(
-            Row("segment", f"level {level}", target, "WQL", theirs, mine, ratio, None, None, WORST_SEGMENT, passed)
+            Row("segment", f"level {level}", target, "wql", theirs, mine, ratio, None, None, WORST_SEGMENT, passed)
         )
     return rows
 
 
 def _reason(rows: list[Row], rival: Rival) -> str:
-    name = rival.key or "the best baselines"
+    """The first row that failed, or the one on the whole."""
     failed = [row for row in rows if not row.passed]
-    if failed:
-        more = f"; and {len(failed) - 1} more" if len(failed) > 1 else ""
-        reason = f"{_sentence(failed[0], name)}{more}"
-    else:
-        surely = f", {_change(rows[0].upper)} at most beyond chance" if rows[0].upper else ""
-        reason = f"WQL {_change(rows[0].value)} that of {name}{surely}"
-    return reason if rival.key else f"{reason} ({rival.why})"
-
-
-def _change(ratio: float | None) -> str:
-    if ratio is None or not isfinite(ratio):
-        return "not comparable with"
-    return f"{percent(abs(ratio - 1))} {'below' if ratio < 1 else 'above'}"
-
-
-def _sentence(row: Row, rival: str) -> str:
-    """What a row failed by."""
-    where = f"{target_title(row.target)} of {row.segment}" if row.target != "all" else "on the whole"
-    if row.rule in {"size", "speed"}:
-        return f"{fixed(row.value, 1)} {row.metric}, over the budget of {fixed(row.limit, 0)}"
-    if row.rule == "overall" and row.upper is not None:
-        return f"WQL {_change(row.value)} that of {rival}, and by chance {_change(row.upper)} it"
-    if row.metric == "WQL":
-        return f"{where}: WQL {_change(row.value)} that of {rival}"
-    return f"{where}: {row.metric} {fixed(row.challenger, 3)}, that of {rival} {fixed(row.champion, 3)}"
+    told = verdict_row(asdict((failed or rows)[0]))
+    reason = f"{told.rule}: {told.challenger} beside {told.champion} of {rival.key or 'the best baselines'}"
+    reason += f", {told.change}" if told.change else ""
+    reason += f" ({told.bounds})" if told.bounds else ""
+    reason += f", limit {told.limit}" if failed else ""
+    reason += f"; and {len(failed) - 1} more" if len(failed) > 1 else ""
+    return reason if rival.key else f"{reason}; {rival.why}"
 
 
 def _finite(row: dict[str, Any]) -> dict[str, Any]:

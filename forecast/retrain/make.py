@@ -74,7 +74,7 @@ def make_bundle(
         verdict = judge(tested, predictor.bundle, rival, config.gate)
         stage.result = f"{len(prepared.split.origins)} origins{', beside the champion' if rival.predictor else ''}"
     with stages("report") as stage:
-        charts = _report(predictor, prepared, tested, folder)
+        charts = _report(predictor, prepared, tested, verdict, rival.predictor)
         _picture(charts, manifest, out / "forecast.png")
         stage.result = str(folder / "report.html")
     replace(manifest, scores=tested.scores.to_dicts()).write(folder)
@@ -142,11 +142,13 @@ def _facts(config: JobConfig, prepared: Prepared, learner: Learner, champion: Bu
     }
 
 
-def _report(predictor: Predictor, prepared: Prepared, tested: Backtest, folder: Path) -> list[FanChart]:
+def _report(
+    predictor: Predictor, prepared: Prepared, tested: Backtest, verdict: Verdict, champion: Predictor | None
+) -> list[FanChart]:
     """Write `report.html`; return the forecasts it draws."""
-    manifest = predictor.bundle.manifest
-    last = predictor.at(prepared.panel, max(prepared.split.origins))
-    charts = fan_charts(last, prepared.panel)
+    manifest, when = predictor.bundle.manifest, max(prepared.split.origins)
+    last = predictor.at(prepared.panel, when)
+    charts = fan_charts(last, prepared.panel, champion.at(prepared.panel, when) if champion else None)
     facts = {name.replace("_", " "): str(value) for name, value in manifest.training.items() if name != "operators"}
     report = Report(
         title=manifest.name,
@@ -158,8 +160,9 @@ def _report(predictor: Predictor, prepared: Prepared, tested: Backtest, folder: 
         headroom=tightest(last),
         charts=charts,
         exceedance=tested.exceedance,
+        verdict=verdict,
     )
-    write_report(report, folder / "report.html")
+    write_report(report, predictor.bundle.folder / "report.html")
     return charts
 
 

@@ -103,6 +103,14 @@ def report() -> Report:
     )
 
 
+def verdict(champion: str | None, **rules: bool) -> dict[str, object]:
+    """A verdict with a row of the WQL for each rule, and whether it holds."""
+    figures = {"champion": 0.08, "challenger": 0.076, "value": 0.95, "lower": 0.93, "upper": 0.97, "limit": 1.05}
+    where = {"segment": "all", "target": "power_w", "metric": "wql"}
+    rows = [{"rule": rule, "passed": passed, **where, **figures} for rule, passed in rules.items()]
+    return {"passed": all(rules.values()), "reason": f"because of {HOSTILE}", "champion": champion, "rows": rows}
+
+
 def html(report: Report, folder: Path) -> str:
     return write_report(report, folder / "report.html").read_text(encoding="utf-8")
 
@@ -239,3 +247,32 @@ def test_the_probability_of_passing_a_limit_is_shown_beside_climatology(report: 
     page = html(replace(report, exceedance=exceedance), tmp_path)
     for text in ("Passing the limit", "0.0123", "0.0456", "73.0 %", "5.0 % told 4.0 % of 900"):
         assert text in page
+
+
+def test_the_verdict_is_told_with_its_reason_and_what_decided_it_ahead_of_the_rest(
+    report: Report, tmp_path: Path
+) -> None:
+    said = verdict(HOSTILE, overall=True, segment=False, brier=True)
+    written = html(replace(report, verdict=said), tmp_path)
+    page = Page(written)
+    assert "✗ Rejected" in page.text
+    assert f"because of {HOSTILE}" in page.text
+    assert "1 more rules" not in page.text
+    assert "1 more rule, kept" in page.text
+    assert written.index("✗ broken") < written.index("<details>") < written.rindex("✓ kept")
+    assert page.text.count("0.0760") == 3
+    assert "✓ Passed" in Page(html(replace(report, verdict=verdict(None, overall=True)), tmp_path)).text
+
+
+def test_what_was_not_judged_has_no_verdict(report: Report, tmp_path: Path) -> None:
+    assert "Gate" not in Page(html(report, tmp_path)).text
+
+
+def test_the_champion_is_drawn_over_the_fan_on_the_same_axes(report: Report, tmp_path: Path) -> None:
+    alone = fan()
+    assert alone.champion is None
+    beside = replace(alone, champion=alone.quantiles + 8e3)
+    lines = [fan_chart_svg(chart, LEVELS).count("--chart-third") for chart in (alone, beside)]
+    assert lines == [0, 3], "its median and both ends of its widest interval"
+    assert "champion" in Page(html(replace(report, charts=[beside]), tmp_path)).text
+    assert "champion" not in Page(html(report, tmp_path)).text
