@@ -11,6 +11,7 @@ from rich.text import Text
 
 from forecast.bundle.manifest import Manifest
 from forecast.contracts.specs import ForecastSpec
+from forecast.evaluation.verdict_table import VerdictTable, verdict_table
 from forecast.registry.contents import Rejection, Version
 from forecast.tables import print_scores
 from forecast.wording import MISSING, fixed, moment, percent, target_title
@@ -44,6 +45,25 @@ def print_bundle(manifest: Manifest, version: Version, verdict: Mapping[str, Any
         _print(f"{name:<12} {value}", console)
     console.print()
     print_scores(manifest.scores, console)
+    _print_verdict(verdict_table(verdict), console)
+
+
+def _print_verdict(verdict: VerdictTable, console: Console) -> None:
+    """What decided, and how many rules there were beside."""
+    if not verdict.first:
+        return
+    table = Table(title="Gate", title_justify="left")
+    table.add_column("rule")
+    for column in ("champion", "challenger", "change", "bounds", "limit"):
+        table.add_column(column, no_wrap=True, justify="right")
+    table.add_column("verdict", no_wrap=True)
+    for row in verdict.first:
+        cells = (row.rule, row.champion, row.challenger, row.change, row.bounds, row.limit)
+        table.add_row(*map(Text, cells), "kept" if row.passed else "broken", style="" if row.passed else "bold")
+    console.print()
+    console.print(table)
+    if verdict.rest:
+        _print(f"{len(verdict.rest)} more kept; report.html of the version shows them", console)
 
 
 def _table(versions: Sequence[Version]) -> Table:

@@ -364,3 +364,17 @@ def test_the_base_install_is_enough(root: Path) -> None:
 def test_it_is_a_command_of_the_package(root: Path) -> None:
     run = [sys.executable, "-m", "forecast", "registry", "list", "--root", str(root)]
     assert KEYS[0] in subprocess.run(run, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
+
+
+def test_show_tells_what_decided_the_verdict_and_counts_the_rest(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    figures = {"champion": 0.08, "challenger": 0.076, "value": 0.95, "lower": 0.93, "upper": 0.97, "limit": 1.0}
+    row = {"rule": "overall", "segment": "all", "target": "all", "metric": "wql", "passed": True, **figures}
+    verdict = {"passed": True, "reason": "better", "champion": KEYS[1], "rows": [row, {**row, "rule": "segment"}]}
+    (root / "day-ahead" / "versions" / KEYS[2] / "gate.json").write_text(json.dumps(verdict))
+    assert command(root, "show", "day-ahead") == 0
+    shown = capsys.readouterr().out
+    assert "passed: better" in shown
+    for text in ("WQL, on the whole", "0.0800", "0.0760", "−5.0 %", "−7.0 % to −3.0 %", "kept", "1 more kept"):
+        assert text in shown
