@@ -1,6 +1,7 @@
 """A season: every morning a run of the job, then a day of forecasts by whatever it left in service."""
 
 import json
+import traceback
 from collections.abc import Callable
 from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
@@ -95,12 +96,14 @@ class Season:
     def _run(self, day: int) -> tuple[ExitCode, str]:
         """Run the job as a scheduler would, and take up the models that it left; returns how it ended and why."""
         out = self.folder / "runs" / f"{day:03d}"
-        try:
-            with (self.folder / "job.log").open("a") as log, redirect_stdout(log):
+        with (self.folder / "job.log").open("a") as log, redirect_stdout(log):
+            try:
                 code = run(replace(self._config, source=self._lake.source()), out)
-            why = json.loads((out / MANIFEST).read_text()).get("gate", {}).get("reason", "")
-        except Exception as error:  # a bug of ours ends a run, and no season
-            why, code = ending(error, "the telemetry")
+                told = json.loads((out / MANIFEST).read_text())
+                why = told["gate"]["reason"] if "gate" in told else told.get("nothing_new", "")
+            except Exception as error:  # a bug of ours ends a run, and no season
+                traceback.print_exc(file=log)
+                why, code = ending(error, "the telemetry")
         if code == ExitCode.DATA_REFUSED:
             self._lake.mend()
         if (out / "scores.json").exists():

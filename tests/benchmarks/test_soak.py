@@ -141,7 +141,7 @@ def test_three_days_of_a_site_that_breaks_and_changes(tmp_path: Path) -> None:
         sensor_losses=[SensorLossConfig(day=8, days=1, share=0.5)],
     )
     fleet = replace(SITE, days=11, events=events, faults=FAULTS)
-    short = ("window.context_steps=48", "evaluation.test_h=48", "evaluation.validation_h=24", "training.steps=10")
+    short = ("window.context_steps=48", "evaluation.test_h=48", "evaluation.validation_h=24", "training.steps=25")
     config = composed(*SETTINGS, *short, "model=linear", "evaluation.seasons_h=[24]")
     days = Season(World(fleet, history_days=8), config, tmp_path / "season").live(lambda _: None)
     assert [day.code in EXPECTED for day in days] == [True] * 3, [day.why for day in days]
