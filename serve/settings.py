@@ -93,8 +93,7 @@ class HttpSettings:
         keys: file of API keys (`python -m serve key` makes one); None lets in everybody who reaches the address.
         limits: see there.
         workers: threads that run inference requests.
-        batch_rows, batch_wait_s: requests that come together run together, up to so many rows, and wait so long for
-            others at most.
+        batch_rows: requests that wait for the same graph run together, up to so many rows.
         linger_s: after SIGTERM, how long to go on answering, not ready, until whoever routes requests here has seen it.
         drain_s: then, how long requests in flight may take to end.
     """
@@ -105,7 +104,6 @@ class HttpSettings:
     limits: Limits = field(default_factory=Limits)
     workers: int = 2
     batch_rows: int = 256
-    batch_wait_s: float = 0.001
     linger_s: float = 0.0
     drain_s: float = 30.0
 

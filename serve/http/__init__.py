@@ -1,0 +1,1 @@
+"""HTTP around the engine: connections, the guard before every route, and the rooms behind it."""

@@ -1,0 +1,58 @@
+"""The application: every room of the server, behind the guard. A new room is one module and one line here."""
+
+from collections.abc import Callable
+from importlib.metadata import version
+
+from fastapi import APIRouter, FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+from starlette.types import ASGIApp
+
+from forecast.contracts.errors import one_line
+from serve.http import exposition, open_inference, push
+from serve.http.answers import failed, refusal, refused
+from serve.http.guard import Guard
+from serve.http.state import State
+from serve.refusals import RefusedError
+
+#: What each room gives is a router; paths take scopes by `serve.http.access`.
+ROOMS: tuple[Callable[[State], APIRouter], ...] = (open_inference.router, push.router, exposition.router)
+
+
+def make_app(state: State) -> ASGIApp:
+    """The application of one server."""
+    return Guard(routes(state), state)
+
+
+def routes(state: State) -> FastAPI:
+    """The rooms without the guard: what OpenAPI is made of."""
+    # Its own pages for OpenAPI load scripts from elsewhere; the document itself is served.
+    app = FastAPI(title="Fleetcast", version=version("fleetcast"), docs_url=None, redoc_url=None)
+    for room in ROOMS:
+        app.include_router(room(state))
+    app.add_exception_handler(RefusedError, _refused)
+    app.add_exception_handler(HTTPException, _not_there)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(Exception, _failed)
+    return app
+
+
+async def _refused(_: Request, error: Exception) -> Response:
+    assert isinstance(error, RefusedError)  # noqa: S101 - as it was registered
+    return refused(error)
+
+
+async def _not_there(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101 - as it was registered
+    return refusal(error.status_code, f"{request.method} {request.url.path}: {error.detail}.", error.headers)
+
+
+async def _invalid(_: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)  # noqa: S101 - as it was registered
+    first = error.errors()[0]
+    return refusal(400, one_line(f"{'.'.join(map(str, first['loc']))}: {first['msg']}."))
+
+
+async def _failed(request: Request, _: Exception) -> Response:
+    return failed(request.scope["request_id"])

@@ -1,0 +1,184 @@
+"""The guard before every route: who asks, how much at once, what comes in and goes out, and what is told of it.
+
+A route behind it sees a body that is whole, decompressed and within bounds, and may raise any `RefusedError`.
+"""
+
+import asyncio
+import logging
+import time
+from uuid import uuid4
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from serve.http.access import PROBES, scope_of
+from serve.http.answers import failed, refused
+from serve.http.bodies import LEAST_BYTES, accepted, deflate, inflate
+from serve.http.state import State
+from serve.refusals import ForbiddenError, RefusedError, TooLargeError, UnavailableError, UnknownKeyError
+
+log = logging.getLogger(__name__)
+
+#: Work on this many bytes is done on another thread: it would keep everybody else waiting for milliseconds.
+_LARGE_BYTES = 64 * 1024
+
+#: Bodies that are held at once, all together, as a multiple of the largest one.
+_BODIES = 16
+
+
+class _GoneError(Exception):
+    """The client hung up."""
+
+
+class Guard:
+    """ASGI around the application.
+
+    Args:
+        app: the rooms.
+        state: of the server.
+    """
+
+    def __init__(self, app: ASGIApp, state: State) -> None:
+        self._app, self._state = app, state
+        self._limits = state.settings.limits
+        self._requests = self._held_bytes = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        scope["request_id"] = uuid4().hex[:16]
+        answer = _Answer(scope, send)
+        began = time.perf_counter()
+        self._requests += 1
+        self._state.metrics.in_flight.set(self._requests)
+        try:
+            await self._pass(scope, receive, answer)
+        except RefusedError as error:
+            await refused(error)(scope, receive, answer.send)
+        except _GoneError:
+            pass
+        except Exception:
+            log.exception("failure", extra={"request": scope["request_id"]})
+            if not answer.started:
+                await failed(scope["request_id"])(scope, receive, answer.send)
+        finally:
+            self._requests -= 1
+            self._state.metrics.in_flight.set(self._requests)
+            self._tell(scope, answer.status, time.perf_counter() - began)
+
+    async def _pass(self, scope: Scope, receive: Receive, answer: "_Answer") -> None:
+        if self._requests > self._limits.requests and scope["path"] not in PROBES:
+            raise UnavailableError(f"{self._limits.requests} requests are being answered already.")
+        headers = Headers(scope=scope)
+        self._check_key(scope["path"], headers)
+        body = await self._body(headers, receive)
+        try:
+            await self._app(scope, _given(body, receive), answer.send)
+        finally:
+            self._held_bytes -= len(body)
+
+    def _check_key(self, path: str, headers: Headers) -> None:
+        wanted = scope_of(path)
+        if wanted is None or self._state.keys is None:
+            return
+        kind, _, token = headers.get("authorization", "").partition(" ")
+        key = self._state.keys.find(token.strip()) if kind.lower() == "bearer" else None
+        if key is None:
+            raise UnknownKeyError("send a key that is known here, as authorization: Bearer KEY.")
+        if wanted not in key.scopes:
+            raise ForbiddenError(f"the key of {key.name} has no scope {wanted}.")
+
+    async def _body(self, headers: Headers, receive: Receive) -> bytes:
+        """The request's body, decompressed; it counts as held until whoever asked has it no more."""
+        if headers.get("content-length", "0") == "0" and "transfer-encoding" not in headers:
+            return b""
+        largest, parts, size = self._limits.body_bytes, [], 0
+        if (told := headers.get("content-length", "0")).isdecimal() and int(told) > largest:
+            raise TooLargeError(f"the body is larger than {largest} bytes.")
+        try:
+            more = True
+            while more:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise _GoneError
+                part, more = message.get("body", b""), message.get("more_body", False)
+                parts.append(part)
+                size += len(part)
+                self._held_bytes += len(part)
+                if size > largest:
+                    raise TooLargeError(f"the body is larger than {largest} bytes.")
+                if self._held_bytes > _BODIES * largest:
+                    raise UnavailableError("too many large bodies at once.")
+            content = b"".join(parts)
+            if coding := headers.get("content-encoding", "").lower():
+                content = await asyncio.to_thread(inflate, content, coding, largest)
+        except BaseException:
+            self._held_bytes -= size
+            raise
+        self._held_bytes += len(content) - size
+        return content
+
+    def _tell(self, scope: Scope, status: int, took_s: float) -> None:
+        route = getattr(scope.get("route"), "path", "none")
+        self._state.metrics.answered.labels(route, scope["method"], status).inc()
+        self._state.metrics.latency.labels(route).observe(took_s)
+        log.debug(
+            "request",
+            extra={
+                "request": scope["request_id"],
+                "method": scope["method"],
+                "path": scope["path"],
+                "status": status,
+                "ms": round(took_s * 1000, 3),
+            },
+        )
+
+
+class _Answer:
+    """What goes out: marked with the request's id, and compressed where the client takes it."""
+
+    def __init__(self, scope: Scope, send: Send) -> None:
+        self.started, self.status = False, 499  # as nginx logs a client that left
+        self._scope, self._send = scope, send
+        self._coding = accepted(Headers(scope=scope).get("accept-encoding", ""))
+        self._head: Message | None = None
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.started, self.status = True, message["status"]
+            MutableHeaders(raw=message["headers"])["x-request-id"] = self._scope["request_id"]
+            self._head = message
+            return
+        if self._head is not None:
+            await self._begin(self._head, message)
+            self._head = None
+        await self._send(message)
+
+    async def _begin(self, head: Message, first: Message) -> None:
+        headers, body = MutableHeaders(raw=head["headers"]), first.get("body", b"")
+        whole = not first.get("more_body", False)
+        if self._coding and whole and len(body) >= LEAST_BYTES and "content-encoding" not in headers:
+            if len(body) > _LARGE_BYTES:
+                first["body"] = await asyncio.to_thread(deflate, body, self._coding)
+            else:
+                first["body"] = deflate(body, self._coding)
+            headers["content-encoding"] = self._coding
+            headers["content-length"] = str(len(first["body"]))
+            headers.add_vary_header("Accept-Encoding")
+        await self._send(head)
+
+
+def _given(body: bytes, receive: Receive) -> Receive:
+    """A body that was read already, then what else comes."""
+    told = False
+
+    async def again() -> Message:
+        nonlocal told
+        if told:
+            return await receive()
+        told = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return again

@@ -1,0 +1,109 @@
+"""Telemetry that is pushed: rows in JSON for people and small tools, Arrow IPC for many."""
+
+import asyncio
+import io
+from typing import Any
+
+import orjson
+import polars as pl
+from fastapi import APIRouter, Request
+from pydantic import BaseModel
+
+from forecast.contracts.errors import DataError, one_line
+from forecast.contracts.signals import SIGNALS
+from forecast.contracts.tables import TELEMETRY, UTC
+from serve.http.arrow import check_stream
+from serve.http.state import State
+from serve.refusals import BadRequestError, UnsupportedError
+
+ARROW = "application/vnd.apache.arrow.stream"
+
+_ROW = {
+    "type": "object",
+    "required": ["time", "entity_id"],
+    "properties": {
+        "time": {"type": "string", "format": "date-time"},
+        "entity_id": {"type": "string"},
+        **{name: {"type": ["number", "null"], "description": signal.unit} for name, signal in SIGNALS.items()},
+    },
+    "additionalProperties": False,
+}
+_EXAMPLE = [{"time": "2026-06-01T12:00:00Z", "entity_id": "rack-7/server-3", "power_w": 6310.0, "temperature_c": 61.5}]
+
+#: The body of a push as OpenAPI has it; it is read whole, not row by row.
+_DESCRIBED: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {"schema": {"type": "array", "items": _ROW}, "example": _EXAMPLE},
+            ARROW: {"schema": {"type": "string", "format": "binary"}},
+        },
+    }
+}
+
+
+class Accepted(BaseModel):
+    """What was taken."""
+
+    rows: int
+
+
+def router(state: State) -> APIRouter:
+    """The routes that telemetry comes in by."""
+    routes = APIRouter(prefix="/v1", tags=["telemetry"])
+
+    @routes.post("/telemetry", status_code=202, openapi_extra=_DESCRIBED)
+    async def push(request: Request) -> Accepted:
+        """Hand over new samples: one row per entity and time, with any of the signals, in SI units and UTC.
+
+        As JSON an array of objects, as Arrow an IPC stream without compression of its own (the request's body may be
+        compressed). The same rows may be sent again. 202: they are taken in within a second, and what has no place
+        (unknown entities, times in the future or too old) is counted in the metrics.
+        """
+        kind = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
+        rows = await asyncio.to_thread(read_rows, kind, await request.body())
+        state.engine.push(rows)
+        return Accepted(rows=len(rows))
+
+    return routes
+
+
+def read_rows(kind: str, body: bytes) -> pl.DataFrame:
+    """Rows of contract TELEMETRY.
+
+    Raises:
+        UnsupportedError: a kind of content that is not read.
+        BadRequestError: it is not of its kind, or breaks the contract.
+    """
+    readers = {"application/json": _from_json, ARROW: _from_arrow}
+    if kind not in readers:
+        raise UnsupportedError(f"content-type {kind} is not read; {' and '.join(readers)} are.")
+    try:
+        rows = readers[kind](body)
+        TELEMETRY.check_schema(rows.lazy(), "telemetry")
+    except (DataError, pl.exceptions.PolarsError, ValueError, TypeError, OverflowError) as error:
+        raise BadRequestError(
+            f"telemetry: {one_line((str(error).splitlines() or [type(error).__name__])[0])}"
+        ) from error
+    return rows
+
+
+def _from_json(body: bytes) -> pl.DataFrame:
+    listed = orjson.loads(body)
+    if not isinstance(listed, list) or not all(isinstance(row, dict) for row in listed):
+        raise BadRequestError("telemetry must be an array of objects, each a time, an entity_id and signals.")
+    told = {name for row in listed for name in row}
+    if unknown := told - {"time", "entity_id", *SIGNALS}:
+        raise BadRequestError(f"telemetry has no {sorted(unknown)[0]}; its signals are {', '.join(SIGNALS)}.")
+    signals = {name: pl.Float64 for name in SIGNALS if name in told}
+    rows = pl.DataFrame(listed, schema={"time": pl.String, "entity_id": pl.String, **signals}, orient="row")
+    return rows.with_columns(pl.col("time").str.to_datetime(time_unit="us", time_zone="UTC"))
+
+
+def _from_arrow(body: bytes) -> pl.DataFrame:
+    check_stream(body)
+    rows = pl.read_ipc_stream(io.BytesIO(body))
+    if rows.height > len(body):
+        raise BadRequestError("telemetry claims more rows than it has bytes.")
+    times = [pl.col("time").cast(UTC)] if isinstance(rows.schema.get("time"), pl.Datetime) else []
+    return rows.with_columns(*times, pl.col("^entity_id$").cast(pl.String))

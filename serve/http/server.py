@@ -1,0 +1,84 @@
+"""The process: a socket, uvicorn on it, and an end that loses nobody's answer."""
+
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+from collections.abc import Iterator
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from forecast.contracts.errors import ConfigError
+from serve.http.connection import connection_class
+from serve.http.state import State
+from serve.settings import HttpSettings
+
+log = logging.getLogger(__name__)
+
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+class Server(uvicorn.Server):
+    """uvicorn's server, which on SIGTERM first turns unready, lingers, lets requests in flight end, and then returns.
+
+    Args:
+        app: what answers.
+        state: told that the server is about to end.
+    """
+
+    def __init__(self, app: ASGIApp, state: State) -> None:
+        settings = state.settings
+        super().__init__(
+            uvicorn.Config(
+                app,
+                http=connection_class(settings.limits),
+                ws="none",
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                proxy_headers=False,
+                server_header=False,
+                timeout_keep_alive=settings.limits.keep_alive_s,
+                timeout_graceful_shutdown=max(round(settings.drain_s), 1),
+            )
+        )
+        self._state = state
+        self._ending: asyncio.Task[None] | None = None
+
+    def end(self) -> None:
+        """Begin to end; a second time, end at once."""
+        self.force_exit = self._state.draining
+        self._state.draining = True
+        if self._ending is None:
+            log.info("draining")
+            self._ending = asyncio.get_running_loop().create_task(self._linger())
+
+    async def _linger(self) -> None:
+        await asyncio.sleep(self._state.settings.linger_s)
+        self.should_exit = True
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Signals end the server, and not, as uvicorn would have it, the process again afterwards."""
+        loop = asyncio.get_running_loop()
+        for number in _SIGNALS:
+            with contextlib.suppress(ValueError, RuntimeError):  # not in the main thread: whoever runs it ends it
+                loop.add_signal_handler(number, self.end)
+        yield
+
+
+def listen(settings: HttpSettings) -> socket.socket:
+    """The socket that the server listens on.
+
+    Raises:
+        ConfigError: the address cannot be had.
+    """
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    try:
+        return socket.create_server((settings.host, settings.port), family=family, backlog=2048)
+    except OSError as error:
+        raise ConfigError(
+            f"{settings.host} port {settings.port}: {error.strerror or error}; choose another."
+        ) from error

@@ -1,0 +1,82 @@
+"""`python -m serve run`: engine and server together, until a signal."""
+
+import logging
+from contextlib import ExitStack
+from datetime import datetime, timedelta
+
+import onnxruntime
+import polars as pl
+
+from forecast.bundle.manifest import Manifest
+from forecast.contracts.errors import ConfigError, ExitCode
+from forecast.registry.contents import forecasts, opened
+from serve.batch import read_telemetry
+from serve.engine.clock import Clock, replay, wall
+from serve.engine.engine import Engine
+from serve.engine.feed import Feed
+from serve.http.app import make_app
+from serve.http.keys import Keys
+from serve.http.server import Server, listen
+from serve.http.state import State
+from serve.inference.batching import Batcher
+from serve.metrics import Metrics
+from serve.settings import EngineSettings, HttpSettings
+
+log = logging.getLogger(__name__)
+
+#: Whatever less the runtime has to say comes as an exception, and is told in a line of ours.
+_FATAL = 4
+
+
+def run(engine_settings: EngineSettings, http_settings: HttpSettings) -> ExitCode:
+    """Serve until SIGTERM or SIGINT.
+
+    Raises:
+        ConfigError: an address that cannot be had, keys that cannot be read.
+    """
+    onnxruntime.set_default_logger_severity(_FATAL)
+    metrics = Metrics()
+    keys = None if http_settings.keys is None else Keys(http_settings.keys)
+    limits = http_settings.limits
+    with ExitStack() as closing:
+        sock = closing.enter_context(listen(http_settings))
+        engine = Engine(engine_settings, clock_of(engine_settings), metrics, limits.pushes)
+        batcher = Batcher(http_settings.workers, http_settings.batch_rows, limits.queue, metrics)
+        state = State(engine, metrics, http_settings, keys, batcher)
+        server = Server(make_app(state), state)
+        closing.callback(batcher.close)
+        engine.start()
+        closing.callback(engine.stop)
+        feed = Feed(engine)
+        feed.start()
+        closing.callback(feed.stop)
+        host, port = sock.getsockname()[:2]
+        log.info("listening", extra={"address": f"http://{f'[{host}]' if ':' in host else host}:{port}"})
+        server.run(sockets=[sock])
+    log.info("ended")
+    return ExitCode.PUBLISHED
+
+
+def clock_of(settings: EngineSettings) -> Clock:
+    """The clock that the settings ask for."""
+    return wall if settings.as_of is None else replay(settings.as_of, settings.speed)
+
+
+def newest_of(settings: EngineSettings) -> datetime:
+    """The end of the newest step that a record holds: the time to play it from.
+
+    Raises:
+        ConfigError: there is no telemetry to look at, or no bundle that says how to read it.
+    """
+    names = settings.names or forecasts(settings.registry)
+    current = opened(settings.registry, names[0]).current() if names else None
+    if current is None or settings.telemetry is None:
+        raise ConfigError("--as-of newest needs --telemetry, and a bundle in the registry that says how to read it.")
+    manifest = Manifest.read(current)
+    newest = read_telemetry(settings.telemetry, manifest).select(pl.col("time").max()).collect().item()
+    step = timedelta(seconds=manifest.spec.step_s)
+    if newest is None:
+        raise ConfigError(f"{settings.telemetry}: no telemetry to play.")
+    return (
+        datetime.fromtimestamp(newest.timestamp() // manifest.spec.step_s * manifest.spec.step_s, newest.tzinfo) + step
+    )
