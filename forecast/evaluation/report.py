@@ -14,6 +14,7 @@ import polars as pl
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from forecast.evaluation.drift.measure import Drift
 from forecast.evaluation.findings import findings
 from forecast.evaluation.score_table import score_groups
 from forecast.evaluation.verdict_table import verdict_table
@@ -66,6 +67,7 @@ class Report:
         charts: the fans to draw.
         exceedance: of the probability that a limit is passed, as `Backtest.exceedance`.
         verdict: the gate's, as plain data; empty where nothing was judged.
+        drift: since the version in service was made; None where none was measured.
     """
 
     title: str
@@ -78,6 +80,7 @@ class Report:
     charts: list[FanChart]
     exceedance: pl.DataFrame = field(default_factory=pl.DataFrame)
     verdict: dict[str, Any] = field(default_factory=dict)
+    drift: Drift | None = None
 
 
 def write_report(report: Report, path: Path) -> Path:
@@ -101,7 +104,9 @@ def write_report(report: Report, path: Path) -> Path:
 
 
 def _context(report: Report) -> dict[str, Any]:
-    from forecast.evaluation import plots, svg  # noqa: PLC0415  matplotlib is slow to import; only the page needs it
+    # matplotlib is slow to import; only the page needs it
+    from forecast.evaluation import plots, svg  # noqa: PLC0415
+    from forecast.evaluation.drift.section import section  # noqa: PLC0415
 
     drawable = [fan for fan in report.charts if _drawable(fan)]
     return {
@@ -110,6 +115,7 @@ def _context(report: Report) -> dict[str, Any]:
         "findings": findings(report.scores, report.calibration, report.headroom),
         "verdict": report.verdict,
         "verdict_table": verdict_table(report.verdict),
+        "drift": section(report.drift) if report.drift else None,
         "score_groups": score_groups(report.scores),
         "reliability": _by_target(report.calibration, "observed", plots.reliability_svg),
         "exceedance": _by_target(report.exceedance, "observed", plots.exceedance_svg),

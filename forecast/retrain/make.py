@@ -10,6 +10,7 @@ from forecast.bundle.load import Bundle, load
 from forecast.bundle.manifest import Manifest
 from forecast.bundle.session import MODEL, Session
 from forecast.evaluation.backtest import Backtest, backtest
+from forecast.evaluation.drift.measure import Drift
 from forecast.evaluation.plots import save_fan_chart_png
 from forecast.evaluation.report import FanChart, Report, write_report
 from forecast.headroom import tightest
@@ -41,6 +42,7 @@ def make_bundle(
     champion: Bundle | None = None,
     why: str = NO_CHAMPION,
     checkpoints: Checkpoints | None = None,
+    drift: Drift | None = None,
 ) -> tuple[Bundle, Verdict]:
     """Train on `prepared` and leave a bundle in `out/bundle`; `scores.json`, `gate.json`, `forecast.png` lie beside it.
 
@@ -53,6 +55,7 @@ def make_bundle(
         champion: what is in service; None where nothing is.
         why: there is no champion.
         checkpoints: where it is kept how far training is.
+        drift: of the champion, for the report.
 
     Returns:
         The bundle, and the gate's verdict on it.
@@ -74,7 +77,7 @@ def make_bundle(
         verdict = judge(tested, predictor.bundle, rival, config.gate)
         stage.result = f"{len(prepared.split.origins)} origins{', beside the champion' if rival.predictor else ''}"
     with stages("report") as stage:
-        charts = _report(predictor, prepared, tested, verdict, rival.predictor)
+        charts = _report(predictor, prepared, tested, verdict, rival.predictor, drift)
         _picture(charts, manifest, out / "forecast.png")
         stage.result = str(folder / "report.html")
     replace(manifest, scores=tested.scores.to_dicts()).write(folder)
@@ -143,7 +146,12 @@ def _facts(config: JobConfig, prepared: Prepared, learner: Learner, champion: Bu
 
 
 def _report(
-    predictor: Predictor, prepared: Prepared, tested: Backtest, verdict: Verdict, champion: Predictor | None
+    predictor: Predictor,
+    prepared: Prepared,
+    tested: Backtest,
+    verdict: Verdict,
+    champion: Predictor | None,
+    drift: Drift | None,
 ) -> list[FanChart]:
     """Write `report.html`; return the forecasts it draws."""
     manifest, when = predictor.bundle.manifest, max(prepared.split.origins)
@@ -161,6 +169,7 @@ def _report(
         charts=charts,
         exceedance=tested.exceedance,
         verdict=verdict,
+        drift=drift,
     )
     write_report(report, predictor.bundle.folder / "report.html")
     return charts

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -19,6 +20,7 @@ from forecast.evaluation.drift.judge import ALARM, LEAST, Row, Series, _tails, j
 from forecast.evaluation.drift.measure import Drift
 from forecast.evaluation.drift.section import section
 from forecast.evaluation.drift.segments import segments_of
+from forecast.evaluation.report import Report, write_report
 from forecast.windows.panel import Panel
 
 CHANNELS = ("power_w", "temperature_c", "inlet_c", "utilization_ratio")
@@ -208,8 +210,20 @@ def test_it_is_plain_data() -> None:
 
 def test_the_section_shows_the_worst_and_counts_the_rest() -> None:
     told = section(drift(*[replace(ROW, segment=f"sku-{index}") for index in range(20)]))
-    assert told is not None
     assert len(told["rows"]) + told["left_out"] == 20
     assert told["left_out_drifted"] == 8
     assert "<svg" in told["pit"][0][1]
-    assert section(None) is None
+
+
+def test_the_report_tells_drift_and_escapes_names(tmp_path: Path) -> None:
+    nothing = pl.DataFrame()
+    report = Report("day-ahead", {}, (0.25, 0.5, 0.75), *[nothing] * 4, charts=[])
+    named = replace(ROW, segment="<b>h100")
+    pages = [
+        write_report(replace(report, drift=told), tmp_path / "report.html").read_text(encoding="utf-8")
+        for told in (drift(named), drift(replace(ROW, drifted=False)), None)
+    ]
+    assert "✗ Drifted" in pages[0]
+    assert "Load of sku &lt;b&gt;h100: 9.8 % above what explains it" in pages[0]
+    assert "✓ As usual" in pages[1]
+    assert 'id="drift"' not in pages[2]

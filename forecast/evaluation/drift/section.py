@@ -14,10 +14,8 @@ from forecast.wording import digits, percent, target_title
 _ROWS = 12
 
 
-def section(drift: Drift | None) -> dict[str, Any] | None:
-    """What the page shows of `drift`; None where none was measured."""
-    if drift is None:
-        return None
+def section(drift: Drift) -> dict[str, Any]:
+    """What the page shows."""
     found = sum(row.drifted for row in drift.rows)
     return {
         "reason": drift.reason,
