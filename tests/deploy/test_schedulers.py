@@ -91,11 +91,12 @@ def sbatch_settings() -> list[str]:
     "given",
     [
         [*shlex.split(crontab()[0]["SOURCE"]), "metrics_file=/x/fleetcast.prom"],
+        [*shlex.split(crontab()[0]["SOURCE"]), "when=drifted"],
         shlex.split(unit_setting("ExecStart"))[2:],
         container()["args"],
         sbatch_settings(),
     ],
-    ids=["cron", "systemd", "kubernetes", "slurm"],
+    ids=["cron", "hourly cron", "systemd", "kubernetes", "slurm"],
 )
 def test_the_settings_in_every_example_exist(given: list[str]) -> None:
     config = settings(*given)
@@ -166,12 +167,17 @@ def test_cron_takes_the_crontab_and_refuses_a_wrong_one(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("code", sorted(LEAVE_ALONE | TRY_AGAIN | TELL))
-def test_cron_mails_what_somebody_should_look_at(place: Place, code: int) -> None:
+@pytest.mark.parametrize(
+    ("line", "log", "setting"),
+    [(0, "train.log", "metrics_file={state}/fleetcast.prom"), (1, "drift.log", "when=drifted")],
+    ids=["nightly", "hourly"],
+)
+def test_cron_mails_what_somebody_should_look_at(place: Place, code: int, line: int, log: str, setting: str) -> None:
     place.ends_with(code)
-    done = by_cron(place, crontab()[1][0])
-    shown = f"settings: source=prometheus source.url=http://prometheus:9090 metrics_file={place.state}/fleetcast.prom\n"
+    done = by_cron(place, crontab()[1][line])
+    shown = f"settings: source=prometheus source.url=http://prometheus:9090 {setting.format(state=place.state)}\n"
     assert done.stdout + done.stderr == ("" if code in LEAVE_ALONE else shown)
-    assert (place.state / "train.log").read_text() == shown
+    assert (place.state / log).read_text() == shown
 
 
 def test_cron_starts_no_second_run_and_mails_nothing(place: Place) -> None:
@@ -190,7 +196,7 @@ def test_cron_removes_old_run_folders_and_nothing_else(place: Place) -> None:
     month_ago = time.time() - 32 * 86_400
     for folder in (old.parent, old.parents[1]):
         os.utime(folder, (month_ago, month_ago))
-    done = by_cron(place, crontab()[1][1])
+    done = by_cron(place, crontab()[1][-1])
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert not old.parent.exists()
     assert new.exists()
