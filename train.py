@@ -60,6 +60,8 @@ def main() -> int:
         _codes.append(tell(error, ""))
     except (HydraException, OmegaConfBaseException) as error:
         _codes.append(tell(ConfigError(explain(error, _CONFIGS)), ""))
+    except OSError as error:  # Hydra makes the folder of the run
+        _codes.append(tell(error, ""))
     except yaml.YAMLError as error:
         _codes.append(tell(ConfigError(f"a YAML file cannot be read: {' '.join(str(error).split())}"), ""))
     except KeyboardInterrupt:

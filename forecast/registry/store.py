@@ -94,6 +94,24 @@ class Registry:
         with self._held(".run"):
             yield
 
+    def clear_links(self, patience_s: float = 0.0) -> list[Path]:
+        """Give another name to whatever lies where a link belongs; return where it is now.
+
+        Args:
+            patience_s: how long to wait for somebody who writes.
+
+        Raises:
+            RegistryLockedError: another run holds the lock.
+            OSError: the disk refused.
+        """
+        cleared = []
+        with self._held(".lock", patience_s):
+            for name in ("current", "previous"):
+                found = self.folder / name
+                if found.exists() and not found.is_symlink():
+                    cleared.append(found.rename(self.folder / f"{name}.found-{uuid4().hex}"))
+        return cleared
+
     def staging(self) -> Path:
         """Make a fresh folder for a bundle in the making, on the registry's filesystem."""
         self._require_lock()
@@ -234,7 +252,7 @@ class Registry:
     def _serve(self, version: Path, action: str) -> None:
         before = self.current()
         # `previous` first: a crash between the two can then lose no version that was in service.
-        if before is not None and before != version and before.is_dir():
+        if before is not None and before != version and before in self.versions():
             self._link("previous", before)
         self._link("current", version)
         self._journal.append(action, version.name)
@@ -266,14 +284,14 @@ class Registry:
             known = self._last_action(current.name) in _SERVING
             self._journal.append("rollback" if known else "publish", current.name)
         previous = self.previous()
-        if previous is not None and (previous == current or not previous.is_dir()):
+        if previous is None or previous == current or not previous.is_dir():
             self._relink_previous([key for key in served if key != current.name and (self._versions / key).is_dir()])
 
     def _relink_previous(self, served: list[str]) -> None:
         if served:
             self._link("previous", self._versions / served[-1])
         else:
-            (self.folder / "previous").unlink()
+            (self.folder / "previous").unlink(missing_ok=True)
 
     def _last_action(self, key: str) -> str | None:
         """What was last done with a version; a rejection is of a bundle that became none."""

@@ -8,6 +8,7 @@ from rich.console import Console
 from forecast.bundle.load import Bundle, load
 from forecast.contracts.errors import BundleError, ExitCode, TransientError
 from forecast.registry.publish import publish_bundle
+from forecast.registry.repair import restore
 from forecast.registry.store import Registry
 from forecast.retrain.config import JobConfig, Log, When
 from forecast.retrain.drift import drift_of, waits
@@ -58,7 +59,7 @@ def _run(config: JobConfig, out: Path, stages: Stages, record: Record) -> ExitCo
 
 def _locked(config: JobConfig, registry: Registry, out: Path, stages: Stages, record: Record) -> ExitCode:
     """The run, while no other of this forecast may publish."""
-    before = registry.current()
+    before = restore(registry, _PATIENCE_S, stages.say) if config.registry.publish else registry.current()
     prepared = prepare(config, stages)
     key = run_key(config, prepared)
     record.facts |= {"run_key": key, "code_version": prepared.code}
@@ -77,7 +78,7 @@ def _locked(config: JobConfig, registry: Registry, out: Path, stages: Stages, re
     checkpoints = Checkpoints(Path(config.cache) / "checkpoints" / config.name / key, stages.say)
     if config.registry.publish:  # runs that do not may be at work beside each other
         checkpoints.remove_others()
-    bundle, verdict = make_bundle(config, prepared, key, out, stages, champion, why, checkpoints)
+    bundle, verdict = make_bundle(config, prepared, key, out, stages, champion, why, checkpoints, drift)
     with stages("publish") as stage:
         code = _publish(config, registry, bundle, verdict, before, stage)
     checkpoints.remove()

@@ -1,6 +1,9 @@
 """The embedded simulated fleet as a source: simulated once per configuration, then read like any other files."""
 
+import fcntl
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -8,6 +11,7 @@ import polars as pl
 
 from forecast.contracts.errors import ConfigError
 from forecast.contracts.version import code_version, key_of
+from forecast.disk import sync_tree, write_whole
 from forecast.simulator.config import SimulatorConfig
 from forecast.simulator.simulate import simulate
 from forecast.traces.files import FileSource
@@ -40,9 +44,11 @@ class SimulatedSource(Source):
         """
         out = Path(self.path)
         key = key_of(asdict(self.fleet), code_version("simulator", "contracts"))
-        if not _holds(out, key):
-            simulate(self.fleet, out, progress)
-            (out / _KEY).write_text(key)
+        with _alone(out):
+            if not _holds(out, key):
+                simulate(self.fleet, out, progress)
+                sync_tree(out)
+                write_whole(out / _KEY, lambda file: file.write(key.encode()))
         files = FileSource(path=str(out / "telemetry"), topology=str(_tree(out, self.until)), until=self.until)
         jobs, weather = (pl.scan_parquet(out / f"{name}.parquet") for name in ("jobs", "weather"))
         return replace(files.read(), jobs=jobs, weather=weather, now=None)
@@ -63,5 +69,21 @@ def _holds(out: Path, key: str) -> bool:
         return True
     if not all((out / name).exists() for name in _RECORD):
         raise ConfigError(f"source.path={out} exists and is not a simulated fleet; choose another folder.")
-    shutil.rmtree(out)
+    _clear(out)
     return False
+
+
+@contextmanager
+def _alone(out: Path) -> Iterator[None]:
+    """Wait for another run that simulates into `out`, and clear away what one that died left beside it."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with (out.parent / f".{out.name}.lock").open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        for stale in out.parent.glob(f".{out.name}.*.staging"):
+            shutil.rmtree(stale)
+        yield
+
+
+def _clear(out: Path) -> None:
+    """Remove a record, which has another name while parts of it are missing."""
+    shutil.rmtree(out.rename(out.with_name(f".{out.name}.old.staging")))

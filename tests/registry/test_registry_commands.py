@@ -262,9 +262,16 @@ def test_rollback_to_a_damaged_version_is_refused(root: Path, refused) -> None:
 
 
 def test_rollback_without_a_previous_version_names_what_there_is(root: Path, refused) -> None:
-    (root / "day-ahead" / "previous").unlink()
+    for key in KEYS[:2]:
+        shutil.rmtree(root / "day-ahead" / "versions" / key)
     assert command(root, "rollback", "day-ahead") == 2
-    assert "has no previous version; name one of bbbb2222" in refused()
+    assert f"has no previous version; name one of {KEYS[2]}" in refused()
+
+
+def test_a_previous_that_was_deleted_comes_back(root: Path) -> None:
+    (root / "day-ahead" / "previous").unlink()
+    assert command(root, "rollback", "day-ahead") == 0
+    assert in_service(root) == (KEYS[1], KEYS[2])
 
 
 def test_rollback_ends_a_dangling_current(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
