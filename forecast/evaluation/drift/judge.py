@@ -52,6 +52,8 @@ _SHARES = {"observed", "coverage_80", "coverage_98"}
 #: A relation is off by a share of the load, or by kelvins over this: 0.5 K matters like 2 % of power [K].
 RELATION_K = 25.0
 
+#: Points of an integral under a smooth curve.
+_POINTS = 500
 
 #: Signals that are no target, for people.
 _NAMES = {
@@ -65,10 +67,6 @@ _NAMES = {
 def signal_title(signal: str) -> str:
     """Name a signal for people."""
     return _NAMES.get(signal, target_title(signal))
-
-
-#: Of an integral under a smooth curve.
-_POINTS = 500
 
 
 @dataclass(frozen=True, eq=False)

@@ -88,28 +88,28 @@ def measure(predictor: Predictor, panel: Panel, progress: Callable[[float], None
     version, day = predictor.bundle.manifest, predictor.spec.day_steps
     end, known_until = panel.watermark() + 1, datetime.fromisoformat(version.training["watermark"])
     new = max(-((panel.step(known_until) + 1 - end) // day), 0)
-    days = min(end // day, _REFERENCE_DAYS + new)
-    inputs = input_series(panel, predictor.topology, end, days, days - new)
-    ends = _replayed(end, day, new, predictor.spec.context_steps)
-    replayed = replay(predictor, panel, ends, min(new, max(_CALIBRATION_STRETCHES)), progress)
-    rows = [
-        *_newcomers(predictor, panel, end),
-        *judge(inputs, days - new, _INPUT_STRETCHES),
-        *judge(replayed.series, len(ends) - min(new, max(_CALIBRATION_STRETCHES)), _CALIBRATION_STRETCHES),
-    ]
+    known = min(end // day - new, _REFERENCE_DAYS)
+    newest = min(new, max(_CALIBRATION_STRETCHES))
+    ends = _replayed(end, day, new, newest, predictor.spec.context_steps)
+    rows, pit = _newcomers(predictor, panel, end), {}
+    if known >= FEWEST_DAYS:
+        rows += judge(input_series(panel, predictor.topology, end, known + new, known), known, _INPUT_STRETCHES)
+    if len(ends) - newest >= FEWEST_DAYS:
+        replayed = replay(predictor, panel, ends, newest, progress)
+        rows += judge(replayed.series, len(ends) - newest, _CALIBRATION_STRETCHES)
+        pit = replayed.pit
     return Drift(
         version=version.bundle_id,
         known_until=known_until,
         until=panel.time(end),
         rows=tuple(sorted(rows, key=lambda row: (not row.drifted, -row.times))),
-        pit=replayed.pit,
+        pit=pit,
         quantile_levels=predictor.spec.quantile_levels,
     )
 
 
-def _replayed(end: int, day: int, new: int, context: int) -> list[int]:
-    """Where the replayed days end, oldest first: the newest, and the last of the reference."""
-    newest = min(new, max(_CALIBRATION_STRETCHES))
+def _replayed(end: int, day: int, new: int, newest: int, context: int) -> list[int]:
+    """Where the replayed days end, oldest first: the last of the reference, and the newest."""
     back = [*range(newest), *range(new, new + _REPLAYED_DAYS - newest)]
     return [end - each * day for each in reversed(back) if end - (each + 1) * day >= context]
 
