@@ -154,7 +154,7 @@ def fit(
     if not course.weights:
         raise FleetcastError("training diverged: no validation loss was a number; lower training.learning_rate.")
     model.load_state_dict(course.weights)
-    model.eval()
+    model.to(train.device).eval()  # Lightning leaves it on the CPU
     progress(1.0, f"step {config.steps} of {config.steps}")
     return Fit(course.step, course.loss, course.begun)
 
