@@ -120,7 +120,7 @@ class Ring:
             return Taken(0, aside)
         open_since = pl.col("time") >= self._time(self._open_from)
         late, recent = fresh.filter(~open_since), pl.concat([self._open, fresh.filter(open_since)])
-        steps = [*self._put_recent(recent, fresh.filter(open_since), where), *self._put_late(late, aside)]
+        steps = [*self._put_recent(recent, fresh.filter(open_since), where), *self._put_late(late, aside, where)]
         before = self.newest
         self.newest = max([*steps, *([] if before is None else [before])])
         self._judge(min([*steps, *([] if before is None else [before + 1])]), self.newest + 1)
@@ -237,20 +237,20 @@ class Ring:
         if fresh.is_empty():
             return []
         first, last = self._span(fresh)
-        gridded = self._gridded(samples, first, last)
-        if np.count_nonzero(~np.isnan(gridded.values).all(axis=(0, 2))) >= _TELLING * len(self.topology.entities):
-            check_units(typical(gridded, self.topology), where)
+        gridded = self._gridded(fresh, first, last, where)
+        if len(samples) > len(fresh):
+            gridded = self._gridded(samples, first, last)
         here = slice(first - self._first, last + 1 - self._first)
         self._measured.values[:, :, here] = gridded.values
         self._measured.marks[:, :, here] = gridded.marks
         return [first, last]
 
-    def _put_late(self, late: pl.DataFrame, aside: dict[str, int]) -> list[int]:
+    def _put_late(self, late: pl.DataFrame, aside: dict[str, int], where: str) -> list[int]:
         """Fill what is still empty of steps whose samples are no longer kept; returns the first and last of them."""
         if late.is_empty():
             return []
         first, last = self._span(late)
-        gridded = self._gridded(late, first, last)
+        gridded = self._gridded(late, first, last, where)
         here = slice(first - self._first, last + 1 - self._first)
         values, marks = self._measured.values[:, :, here], self._measured.marks[:, :, here]
         came, empty = gridded.came, np.isnan(values) & ((marks & ROW_MARKS) == 0)
@@ -260,9 +260,13 @@ class Ring:
         marks[came & empty] = gridded.marks[came & empty]
         return [first, last]
 
-    def _gridded(self, samples: pl.DataFrame, first: int, last: int) -> Gridded:
+    def _gridded(self, samples: pl.DataFrame, first: int, last: int, where: str | None = None) -> Gridded:
+        """Samples on the grid, and their units checked where they are somebody's."""
         gridded = self._empty(first, last + 1 - first)
         grid(samples.lazy(), gridded)
+        told = np.count_nonzero(~np.isnan(gridded.values).all(axis=(0, 2)))
+        if where is not None and told >= _TELLING * len(self.topology.entities):
+            check_units(typical(gridded, self.topology), where)
         return gridded
 
     def _span(self, rows: pl.DataFrame) -> tuple[int, int]:

@@ -82,6 +82,8 @@ def read_keys(path: Path) -> tuple[Key, ...]:
     """
     try:
         listed = json.loads(path.read_text())
+        if not isinstance(listed, list):
+            raise TypeError(f"{type(listed).__name__} at the top")
         keys = tuple(Key(entry["name"], entry["sha256"], frozenset(entry["scopes"])) for entry in listed)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"{path}: no list of name, sha256 and scopes ({type(error).__name__}: {error}).") from error

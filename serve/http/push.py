@@ -95,6 +95,8 @@ def _from_json(body: bytes) -> pl.DataFrame:
     told = {name for row in listed for name in row}
     if unknown := told - {"time", "entity_id", *SIGNALS}:
         raise BadRequestError(f"telemetry has no {sorted(unknown)[0]}; its signals are {', '.join(SIGNALS)}.")
+    if missing := {"time", "entity_id"} - told:
+        raise BadRequestError(f"telemetry has no {' and no '.join(sorted(missing))}.")
     signals = {name: pl.Float64 for name in SIGNALS if name in told}
     rows = pl.DataFrame(listed, schema={"time": pl.String, "entity_id": pl.String, **signals}, orient="row")
     return rows.with_columns(pl.col("time").str.to_datetime(time_unit="us", time_zone="UTC"))
