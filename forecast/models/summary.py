@@ -7,10 +7,6 @@ from forecast.contracts.signals import LEVELS
 from forecast.contracts.specs import ForecastSpec
 from forecast.models.scaling import Scaled
 
-#: Chosen on the simulator's validation range, one seed: gaps and short histories cost less with it, for a model of the
-#: site and for the weights that ship (benchmarks/robustness.py measures both).
-_ENOUGH = 0.5
-
 
 class Summary(nn.Module):
     """Level, spread, newest state and kind of entity as one vector `[B, self.size]`.
@@ -19,14 +15,15 @@ class Summary(nn.Module):
     the last hour. Then the temperature limit, what is known ahead at the forecast time, and learnt embeddings of level
     and SKU; an unknown limit or code reads 0.
 
-    In training the share is told as it is, which keeps windows with gaps apart from the whole ones. In use, from
-    `_ENOUGH` on, a context counts as whole: what is learnt of a share in between, from few windows, loses more than the
-    gaps themselves.
+    In training the share is told as it is, which keeps windows with gaps and short ones apart from the whole ones. In
+    use a context of which a day was observed, or half where it is shorter than two, counts as whole: what is learnt of
+    a share in between, from few windows, loses more than the gaps themselves.
     """
 
     def __init__(self, spec: ForecastSpec, skus: int, ahead: int, embedding: int = 8) -> None:
         super().__init__()
         self.spans = [min(max(steps, 1), spec.context_steps) for steps in (1, 3600 // spec.step_s, spec.day_steps)]
+        self.enough = min(spec.day_steps, spec.context_steps / 2)
         self.level_code, self.sku_code = spec.static.index("level_code"), spec.static.index("sku_code")
         self.temperature_limit = spec.static.index("temperature_limit_c")
         self.level = nn.Embedding(len(LEVELS) + 1, embedding)
@@ -40,7 +37,7 @@ class Summary(nn.Module):
         wobble = (hour - hour.mean(-1, keepdim=True)).abs().mean(-1)
         limit = static[:, self.temperature_limit, None] / 100.0
         known_limit = torch.where(torch.isnan(limit), torch.zeros_like(limit), limit)
-        seen = scaled.seen.mean(-1) if self.training else (scaled.seen.mean(-1) / _ENOUGH).clamp(max=1.0)
+        seen = scaled.seen.mean(-1) if self.training else (scaled.seen.sum(-1) / self.enough).clamp(max=1.0)
         parts = [scaled.loc[..., 0], scaled.spread[..., 0].log(), seen, *recent, wobble]
         kind = [self.level(static[:, self.level_code].long()), self.sku(static[:, self.sku_code].long())]
         return torch.cat([*parts, known_limit, ahead[:, :, 0], *kind], dim=1)
