@@ -28,6 +28,9 @@ from forecast.traces.files import read_topology
 #: Ends of a run that are as they should be: published, nothing new, not good enough, telemetry refused.
 EXPECTED = {ExitCode.PUBLISHED, ExitCode.NOTHING_NEW, ExitCode.REJECTED, ExitCode.DATA_REFUSED}
 
+#: A first version may be refused, as it must be better than what anyone could do without one.
+_COMMISSIONING_DAYS = 7
+
 
 @dataclass(frozen=True)
 class Day:
@@ -78,8 +81,7 @@ class Season:
 
     def live(self, told: Callable[[Day], None]) -> list[Day]:
         """Go through the season, telling each day as it ends."""
-        while self._lake.until < self.world.morning(0):
-            self._lake.arrive()
+        self._commission()
         happenings = self.world.happenings()
         days = []
         for day in range(self.world.days):
@@ -92,6 +94,14 @@ class Season:
             told(days[-1])
             self._lake.arrive()
         return days
+
+    def _commission(self) -> None:
+        """Let the history in; run on the mornings of its last week until something is in service."""
+        while self._lake.until < self.world.morning(0):
+            self._lake.arrive()
+            day = (self._lake.until - self.world.morning(0)).days
+            if -_COMMISSIONING_DAYS <= day < 0 and self._registry.current() is None:
+                self._run(day)
 
     def _run(self, day: int) -> tuple[ExitCode, str]:
         """Run the job as a scheduler would, and take up the models that it left; returns how it ended and why."""

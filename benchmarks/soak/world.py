@@ -93,7 +93,7 @@ class World:
         return before != after
 
 
-def season(seed: int, days: int = 60, history_days: int = 21) -> World:
+def season(seed: int, days: int = 60, history_days: int = 28) -> World:
     """Sixty days from late winter into spring; a site of 46 servers that ends with 66.
 
     Args:
@@ -102,7 +102,7 @@ def season(seed: int, days: int = 60, history_days: int = 21) -> World:
     h = history_days
     fleet = SimulatorConfig(
         seed=seed,
-        start="2026-01-19",
+        start="2026-01-12",
         days=h + days,
         step_s=900,
         rows=[
