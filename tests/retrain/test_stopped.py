@@ -2,11 +2,12 @@
 
 import json
 import os
+import runpy
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import chdir, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -303,3 +304,15 @@ def test_a_signal_while_the_libraries_load_ends_no_process(tmp_path: Path) -> No
     )
     assert done.stdout == "loading\n"
     assert done.returncode != -signal.SIGTERM
+
+
+def test_a_sweep_ends_where_it_is_stopped(
+    smoke: Smoke, signalled: Callable[..., None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    signalled("read done", signal.SIGTERM)
+    sweep = ("--multirun", "experiment=smoke", "seed=0,1", f"source.path={smoke.fleet}", f"hydra.sweep.dir={tmp_path}")
+    with pytest.MonkeyPatch.context() as patched, chdir(ROOT):
+        patched.setattr(sys, "argv", ["train.py", *sweep])
+        assert runpy.run_path(str(ROOT / "train.py"))["main"]() == ExitCode.RESUMABLE
+    assert capsys.readouterr().err == "error: stopped by SIGTERM; the same command goes on from here.\n"
+    assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == ["0"]
