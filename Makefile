@@ -6,7 +6,7 @@ SERVE_BIN := .venv-serve/bin
 BENCH_BIN := .venv-bench/bin
 DEMO := var/demo
 
-.PHONY: help setup demo test test-all lint bench-simulator bench-features bench-physics bench-accuracy bench-known-ahead bench-robustness bench-exceedance bench-zero-shot pretrain examples clean
+.PHONY: help setup demo test test-all lint bench-simulator bench-features bench-physics bench-accuracy bench-known-ahead bench-robustness bench-exceedance bench-zero-shot survival pretrain examples clean
 
 help:  ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 18
@@ -80,6 +80,9 @@ bench-zero-shot: setup  ## Sites never seen, beside peers trained on them
 
 soak: setup  ## A season of operation in minutes: a daily run on a site whose world changes
 	$(BIN)/python -m benchmarks.soak
+
+survival: setup  ## Every fault at every place of a retraining run; half an hour on two cores
+	PYTHONPATH=.:tests $(BIN)/python tests/survival/survey.py
 
 pretrain: setup  ## Make the weights that ship with the package anew
 	$(BIN)/python -m forecast.retrain.pretrain

@@ -53,6 +53,7 @@ def make_bundle(
     detour: Sequence[NodeProto] = (),
     wql: float = 0.1,
     limit_w: float = 400.0,
+    spec: ForecastSpec = SPEC,
 ) -> Path:
     """Write a bundle whose forecast of every window are `levels` [Q], and whose graph runs `detour` on the way.
 
@@ -60,20 +61,21 @@ def make_bundle(
         detour: nodes that make the scalar `detour` of nothing, which is added times 0.
         wql: its score.
         limit_w: what headroom is left below; NaN for a site without limits.
+        spec: of one target.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    onnx.save(_graph(levels, detour, limit_w), folder / MODEL)
-    quantiles = np.broadcast_to(levels[:, None], (ROWS, 1, len(levels), SPEC.horizon_steps)).astype(np.float32)
-    exceedance = np.full((ROWS, 1, SPEC.horizon_steps), 0.0 if np.isfinite(limit_w) else np.nan, np.float32)
+    onnx.save(_graph(levels, detour, limit_w, spec), folder / MODEL)
+    quantiles = np.broadcast_to(levels[:, None], (ROWS, 1, len(levels), spec.horizon_steps)).astype(np.float32)
+    exceedance = np.full((ROWS, 1, spec.horizon_steps), 0.0 if np.isfinite(limit_w) else np.nan, np.float32)
     inputs = Inputs(
-        past=np.ones((ROWS, 1, SPEC.context_steps), np.float32),
-        future=np.ones((ROWS, len(SPEC.future), SPEC.horizon_steps), np.float32),
-        static=np.ones((ROWS, len(SPEC.static)), np.float32),
+        past=np.ones((ROWS, 1, spec.context_steps), np.float32),
+        future=np.ones((ROWS, len(spec.future), spec.horizon_steps), np.float32),
+        static=np.ones((ROWS, len(spec.static)), np.float32),
     )
     write_golden(folder, inputs, Outputs(quantiles, (np.float32(limit_w) - quantiles), exceedance))
     (folder / "report.html").write_text("<p>report</p>")
     training = {"watermark": "2026-03-31T23:00:00+00:00", "code_version": "0123456789ab", "parity": 1.5e-07}
-    manifest = Manifest(key, "day-ahead", SPEC, topology(), ("mixed", "x"), None, training, scores(wql))
+    manifest = Manifest(key, "day-ahead", spec, topology(), ("mixed", "x"), None, training, scores(wql))
     manifest.write(folder)
     return folder
 
@@ -118,8 +120,8 @@ def _constant(name: str, value: np.ndarray) -> NodeProto:
     return helper.make_node("Constant", [], [name], value=numpy_helper.from_array(value, name))
 
 
-def _graph(levels: np.ndarray, detour: Sequence[NodeProto], limit_w: float) -> onnx.ModelProto:
-    steps, batch = SPEC.horizon_steps, "batch"
+def _graph(levels: np.ndarray, detour: Sequence[NodeProto], limit_w: float, spec: ForecastSpec) -> onnx.ModelProto:
+    steps, batch = spec.horizon_steps, "batch"
     unlimited = not np.isfinite(limit_w)
     nodes = [
         *(detour or [_constant("detour", np.array(1.0, np.float32))]),
@@ -140,9 +142,9 @@ def _graph(levels: np.ndarray, detour: Sequence[NodeProto], limit_w: float) -> o
     ]
     nodes.insert(0, _constant("last", np.array([1], np.int64)))
     float_input = {
-        "past": [batch, 1, SPEC.context_steps],
-        "future": [batch, len(SPEC.future), steps],
-        "static": [batch, len(SPEC.static)],
+        "past": [batch, 1, spec.context_steps],
+        "future": [batch, len(spec.future), steps],
+        "static": [batch, len(spec.static)],
     }
     shapes = {"quantiles": [batch, 1, len(levels), steps], "exceedance": [batch, 1, steps]}
     outputs = {"quantiles": shapes["quantiles"], "headroom": shapes["quantiles"], "exceedance": shapes["exceedance"]}
