@@ -6,7 +6,7 @@ SERVE_BIN := .venv-serve/bin
 BENCH_BIN := .venv-bench/bin
 DEMO := var/demo
 
-.PHONY: help setup demo test test-all lint bench-simulator bench-features bench-physics bench-accuracy bench-known-ahead bench-robustness bench-exceedance bench-zero-shot survival pretrain examples clean
+.PHONY: help setup demo test test-all lint bench-simulator bench-features bench-physics bench-accuracy bench-known-ahead bench-robustness bench-exceedance bench-zero-shot bench-retrain bench-warm-start survival pretrain examples clean
 
 help:  ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 18
@@ -83,6 +83,12 @@ soak: setup  ## A season of operation in minutes: a daily run on a site whose wo
 
 survival: setup  ## Every fault at every place of a retraining run; half an hour on two cores
 	PYTHONPATH=.:tests $(BIN)/python tests/survival/survey.py
+
+bench-retrain: setup  ## The scheduled job on 1,000 servers: with nothing new, and with one new day
+	$(BIN)/python -m benchmarks.retrain
+
+bench-warm-start: setup  ## Daily retraining anew, and from the version in service; an hour on one core
+	$(BIN)/python -m benchmarks.warm_start
 
 pretrain: setup  ## Make the weights that ship with the package anew
 	$(BIN)/python -m forecast.retrain.pretrain

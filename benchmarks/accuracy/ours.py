@@ -18,10 +18,10 @@ from forecast.evaluation.splits import Split
 from forecast.features.gridded import Floats
 from forecast.predictor import Predictor
 from forecast.retrain.config import JobConfig
-from forecast.retrain.make import STAGES, make_bundle
+from forecast.retrain.make import make_bundle
 from forecast.retrain.novelty import run_key
 from forecast.retrain.prepare import Prepared
-from forecast.retrain.stages import Stage, Stages
+from forecast.retrain.stages import MAKING, Stage, Stages
 from forecast.windows.inputs import Constants, Inputs, inputs_at
 from forecast.windows.panel import Panel
 
@@ -76,7 +76,7 @@ def trained(config: JobConfig, prepared: Prepared, folder: Path) -> Trained:
     run = folder / key
     if not (run / "seconds.json").exists():
         shutil.rmtree(run, ignore_errors=True)
-        stages = _Timed(STAGES)
+        stages = _Timed(MAKING)
         make_bundle(config, prepared, key, run, stages)
         (run / "seconds.json").write_text(json.dumps(stages.seconds))
     seconds = json.loads((run / "seconds.json").read_text())

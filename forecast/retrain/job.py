@@ -13,14 +13,13 @@ from forecast.registry.store import Registry
 from forecast.retrain.config import JobConfig, Log, When
 from forecast.retrain.drift import drift_of, waits
 from forecast.retrain.gate import Verdict
-from forecast.retrain.make import STAGES, make_bundle
 from forecast.retrain.novelty import nothing_new, run_key
 from forecast.retrain.prepare import prepare
 from forecast.retrain.record import Record
 from forecast.retrain.resources import check_space
 from forecast.retrain.rival import NO_CHAMPION
 from forecast.retrain.signals import held
-from forecast.retrain.stages import Stage, Stages
+from forecast.retrain.stages import MAKING, Stage, Stages
 from forecast.tables import console, print_scores
 from forecast.training.checkpoints import Checkpoints
 
@@ -41,7 +40,7 @@ def run(config: JobConfig, out: Path) -> ExitCode:
     """
     for_machines = config.log == Log.json or (config.log == Log.auto and not sys.stdout.isatty())
     with Record(config, out, (lambda line: print(line, flush=True)) if for_machines else None) as record:
-        stages = Stages(STAGES + 5, Console(quiet=True) if for_machines else console(), record.step)
+        stages = Stages(MAKING + 5, Console(quiet=True) if for_machines else console(), record.step)
         record.code = _run(config, out, stages, record)
     return record.code
 
@@ -78,6 +77,9 @@ def _locked(config: JobConfig, registry: Registry, out: Path, stages: Stages, re
     checkpoints = Checkpoints(Path(config.cache) / "checkpoints" / config.name / key, stages.say)
     if config.registry.publish:  # runs that do not may be at work beside each other
         checkpoints.remove_others()
+    # Late: Lightning and the exporter take seconds to import, which a run with nothing new has no need of.
+    from forecast.retrain.make import make_bundle  # noqa: PLC0415
+
     bundle, verdict = make_bundle(config, prepared, key, out, stages, champion, why, checkpoints, drift)
     with stages("publish") as stage:
         code = _publish(config, registry, bundle, verdict, before, stage)

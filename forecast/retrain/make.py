@@ -29,9 +29,6 @@ from forecast.traces.files import FileSource
 from forecast.traces.settings import beside
 from forecast.training.checkpoints import Checkpoints
 
-#: Stages that `make_bundle` goes through.
-STAGES = 5
-
 
 def make_bundle(
     config: JobConfig,

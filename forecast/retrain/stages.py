@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from time import monotonic
+from time import monotonic, process_time
 from typing import Any
 
 from rich.console import Console
@@ -12,6 +12,9 @@ from rich.status import Status
 from forecast.contracts.errors import StoppedError, ending
 from forecast.retrain.signals import caught
 from forecast.tables import console
+
+#: Stages that a bundle goes through while it is made.
+MAKING = 5
 
 #: Told of a step that ended: what every step tells, and what this one found out.
 Told = Callable[[dict[str, Any], dict[str, Any]], None]
@@ -75,7 +78,7 @@ class Stages:
         _stop_if_asked()
         self._done += 1
         label = f"[{self._done}/{self.total}] {name:<10}"
-        begin = monotonic()
+        begin = (monotonic(), process_time())
         stage = Stage(label, None)
         try:
             if self.console.is_terminal:
@@ -84,15 +87,24 @@ class Stages:
             else:
                 yield stage
         except BaseException as error:
-            self._tell(name, stage, monotonic() - begin, "failed", ending(error, "the telemetry")[0])
+            self._tell(name, stage, begin, "failed", ending(error, "the telemetry")[0])
             raise
-        seconds = monotonic() - begin
-        self._tell(name, stage, seconds, "done", stage.result)
-        self.say(f"{label} {seconds:6.1f} s  {stage.result}")
+        self._tell(name, stage, begin, "done", stage.result)
+        self.say(f"{label} {monotonic() - begin[0]:6.1f} s  {stage.result}")
 
-    def _tell(self, name: str, stage: Stage, seconds: float, outcome: str, said: str) -> None:
+    def _tell(self, name: str, stage: Stage, begin: tuple[float, float], outcome: str, said: str) -> None:
+        """Tell how a stage ended that began at a time of the clock and of the processor."""
         if self.told is not None:
-            told = {"step": name, "number": self._done, "of": self.total, "seconds": round(seconds, 3)}
+            seconds, processor_s = (
+                round(now - then, 3) for now, then in zip((monotonic(), process_time()), begin, strict=True)
+            )
+            told = {
+                "step": name,
+                "number": self._done,
+                "of": self.total,
+                "seconds": seconds,
+                "processor_s": processor_s,
+            }
             self.told(told | {"outcome": outcome, "said": said}, stage.facts)
 
 

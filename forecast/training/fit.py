@@ -5,90 +5,23 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 
 import lightning
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from forecast.contracts.errors import ConfigError, DataError, FleetcastError
+from forecast.contracts.errors import DataError, FleetcastError
 from forecast.contracts.version import key_of
 from forecast.models.base import QuantileModel
 from forecast.training.checkpoints import Checkpoints
+from forecast.training.config import TrainerConfig, TrainingConfig
 from forecast.training.course import Course, Progress
-from forecast.training.gaps import Gaps, GapsConfig
+from forecast.training.gaps import Gaps
 from forecast.training.module import Fitting
 from forecast.training.sampling import LevelSampler
 from forecast.windows.gather import Gatherer
-
-#: Lightning knows more; these are tried.
-_ACCELERATORS = ("cpu", "cuda")
-_PRECISIONS = ("32-true", "bf16-mixed")
-
-
-@dataclass
-class TrainerConfig:
-    """Where training runs.
-
-    Attributes:
-        accelerator: Lightning's name of the hardware: cpu or cuda.
-        precision: Lightning's name of the arithmetic: 32-true, or bf16-mixed on a GPU.
-    """
-
-    accelerator: str = "cpu"
-    precision: str = "32-true"
-
-    def __post_init__(self) -> None:
-        for name, known in (("accelerator", _ACCELERATORS), ("precision", _PRECISIONS)):
-            if getattr(self, name) not in known:
-                raise ConfigError(f"trainer.{name} is {getattr(self, name)!r}; it must be one of {', '.join(known)}.")
-
-    def device(self) -> torch.device:
-        """Where tensors live.
-
-        Raises:
-            ConfigError: a GPU is asked for and none is there.
-        """
-        if self.accelerator == "cuda" and not torch.cuda.is_available():
-            raise ConfigError(
-                "trainer=gpu, but PyTorch sees no CUDA GPU; use trainer=cpu, or install a CUDA build of torch."
-            )
-        return torch.device(self.accelerator)
-
-
-@dataclass
-class TrainingConfig:
-    """How long and how fast to train.
-
-    Attributes:
-        steps: optimiser steps; 0 takes the weights of `start_from` as they are.
-        batch: windows per step.
-        learning_rate: peak of AdamW's.
-        weight_decay: of AdamW.
-        validate_every: steps between validations; the best one's weights are kept.
-        validation_windows: at most so many windows, evenly spread, judge a validation.
-        gaps: what is hidden of the contexts.
-        start_from: weights to begin with: `champion` for those of the version in service, where it is alike, else anew;
-            `pretrained` for those that ship with the package, or a .safetensors file of `make pretrain` or of a bundle,
-            which brings its model: the group `model` is not looked at. None begins anew.
-    """
-
-    steps: int = 300
-    batch: int = 128
-    learning_rate: float = 5e-3
-    weight_decay: float = 0.1
-    validate_every: int = 25
-    validation_windows: int = 2048
-    gaps: GapsConfig = field(default_factory=GapsConfig)
-    start_from: str | None = None
-
-    def __post_init__(self) -> None:
-        zero = {"weight_decay"} if self.start_from is None else {"weight_decay", "steps"}
-        for name, value in vars(self).items():
-            if isinstance(value, int | float) and not (value > 0 or (name in zero and value == 0)):
-                also = ", or 0 with training.start_from" if name == "steps" else ""
-                raise ConfigError(f"training.{name} is {value}; it must be above 0{also}.")
 
 
 @dataclass(frozen=True)

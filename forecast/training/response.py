@@ -6,8 +6,9 @@ from torch import Tensor
 
 from forecast.models.what_if import Answering
 from forecast.training.checkpoints import Checkpoints
+from forecast.training.config import TrainerConfig, TrainingConfig
 from forecast.training.course import Progress
-from forecast.training.fit import Fit, TrainerConfig, TrainingConfig, fit
+from forecast.training.fit import Fit, fit
 from forecast.training.gaps import NOTHING
 from forecast.windows.hindsight import Hindsight
 

@@ -20,7 +20,7 @@ from forecast.retrain.options import GROUPS, options
 from forecast.retrain.prepare import spec_of
 from forecast.retrain.trusted import trust_only
 from forecast.traces.trace import Source
-from forecast.training.fit import TrainerConfig
+from forecast.training.config import TrainerConfig
 
 OPTIONS = sorted(
     f"{path.parent.name}={path.stem}"

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +11,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 import torch
-from smoke_run import Smoke, settings, train
+from smoke_run import ROOT, Smoke, settings, train
 
 from forecast.contracts.errors import ConfigError, ExitCode, TransientError, ending
 from forecast.registry.store import Registry
@@ -230,3 +232,10 @@ def test_a_full_disk_is_a_full_disk_whoever_writes(write: Callable[[pl.DataFrame
 
 def test_memory_that_runs_out_anywhere_may_do_another_time() -> None:
     assert ending(MemoryError(), "the telemetry")[1] == ExitCode.TRANSIENT
+
+
+def test_what_only_training_needs_is_not_imported_before_it() -> None:
+    """A run with nothing new would spend most of its time on it."""
+    code = "import sys, forecast.retrain.job; print({'lightning', 'matplotlib', 'onnx', 'jinja2'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"

@@ -12,7 +12,8 @@ from torch import Tensor
 from forecast.contracts.errors import DataError
 from forecast.contracts.specs import ForecastSpec
 from forecast.models.base import QuantileModel
-from forecast.training.fit import Fit, TrainerConfig, TrainingConfig, fit, spread
+from forecast.training.config import TrainerConfig, TrainingConfig
+from forecast.training.fit import Fit, fit, spread
 from forecast.training.losses import pinball
 from forecast.windows.gather import Windows
 

@@ -11,7 +11,7 @@ from trees import MONDAY, node, tree_of
 from forecast.calibration.response import fit_response_offsets
 from forecast.contracts.specs import CALENDAR, ForecastSpec
 from forecast.models.what_if import Answering, WhatIf
-from forecast.training.fit import TrainerConfig, TrainingConfig
+from forecast.training.config import TrainerConfig, TrainingConfig
 from forecast.training.response import fit_response
 from forecast.windows.gather import Windows
 from forecast.windows.hindsight import Hindsight

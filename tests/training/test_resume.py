@@ -15,8 +15,9 @@ from forecast.contracts.errors import StoppedError
 from forecast.contracts.specs import CALENDAR, ForecastSpec
 from forecast.models.what_if import Answering, WhatIf
 from forecast.training.checkpoints import Checkpoints
+from forecast.training.config import TrainerConfig, TrainingConfig
 from forecast.training.course import Progress
-from forecast.training.fit import Fit, TrainerConfig, TrainingConfig, fit
+from forecast.training.fit import Fit, fit
 from forecast.training.response import fit_response
 from forecast.windows.gather import Windows
 from forecast.windows.hindsight import Hindsight

@@ -9,7 +9,8 @@ from small_fleet import daily_load, pairs_in, windows_of
 
 from forecast.contracts.errors import ConfigError, DataError
 from forecast.contracts.specs import ForecastSpec
-from forecast.training.fit import TrainerConfig, TrainingConfig, fit
+from forecast.training.config import TrainerConfig, TrainingConfig
+from forecast.training.fit import fit
 from forecast.windows.gather import Windows
 
 CUT, END = 20 * 24, 26 * 24
