@@ -1,5 +1,7 @@
 """Conformal calibration per level of the fleet tree, target, part of the horizon, and quantile."""
 
+import math
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -31,7 +33,7 @@ def fit_offsets(model: QuantileModel, windows: Gatherer, pairs: Tensor, trained:
     G counts the level codes, 0 for unknown. For level q the offset is the q-quantile of the scores at which the model's
     quantiles held what came, less the score of q: distributional conformal prediction (Chernozhukov, Wüthrich and Zhu,
     2021), fitted once. Windows of one entity on one day tell much the same; a group with few such days leans on all
-    groups together.
+    groups together. Intervals are as much wider as few days leave open, see `_stretch`.
 
     Args:
         model: in evaluation mode.
@@ -44,13 +46,14 @@ def fit_offsets(model: QuantileModel, windows: Gatherer, pairs: Tensor, trained:
     day = (pairs[:, 1] // windows.spec.day_steps).cpu().numpy()
     code_of_pair = windows.level_code[pairs[:, 0]].cpu().numpy()
     entity_days = torch.stack([pairs[:, 0], pairs[:, 1] // windows.spec.day_steps], 1).cpu().numpy()
-    pooled = _offsets(scores, weight, windows.spec)
+    stretch = _stretch(pairs, windows.spec)
+    pooled = _offsets(scores, weight, stretch, windows.spec)
     offsets = np.repeat(pooled[None], len(LEVELS) + 1, axis=0)
     for code in np.unique(level):
         group = level == code
         independent = len(np.unique(entity_days[code_of_pair == code], axis=0))
         trust = independent / (independent + HALF_TRUSTED)
-        offsets[code] = trust * _offsets(scores[group], weight[group], windows.spec) + (1 - trust) * pooled
+        offsets[code] = trust * _offsets(scores[group], weight[group], stretch, windows.spec) + (1 - trust) * pooled
     days = len(np.unique(day))
     return torch.from_numpy(_cautious(offsets, days / (days + _HALF_NARROWED_DAYS), windows.spec)).float()
 
@@ -63,6 +66,17 @@ def newest(trained: Tensor, validation: Tensor) -> Tensor:
     first, last = validation[:, 1].min(), validation[:, 1].max()
     near = trained[:, 1] >= first - _BACK * (last - first)
     return trained[near & torch.isin(trained[:, 0], validation[:, 0])]
+
+
+def _stretch(pairs: Tensor, spec: ForecastSpec) -> float:
+    """How much further from the median a level is told, √(1 + 1/n), for n draws that `pairs [M, 2]` hold.
+
+    A draw from a normal distribution varies that much more about the mean of n others than about its true centre. What
+    the loads of a few entities have in common over a horizon is one draw, at however many steps it shows; where there
+    are more entities than horizons, each is one.
+    """
+    horizons = float(pairs[:, 1].max() - pairs[:, 1].min()) / spec.horizon_steps + 1
+    return math.sqrt(1 + 1 / max(horizons, len(pairs[:, 0].unique())))
 
 
 def _cautious(offsets: NDArray[np.float64], trust: float, spec: ForecastSpec) -> NDArray[np.float64]:
@@ -89,9 +103,11 @@ def _scores(model: QuantileModel, windows: Gatherer, pairs: Tensor) -> Tensor:
     return score(batch.target, raw, unit, normal_scores(windows.spec.quantile_levels).to(raw))
 
 
-def _offsets(scores: NDArray[np.float32], weight: NDArray[np.float64], spec: ForecastSpec) -> NDArray[np.float64]:
+def _offsets(
+    scores: NDArray[np.float32], weight: NDArray[np.float64], stretch: float, spec: ForecastSpec
+) -> NDArray[np.float64]:
     """`[T, Q, H]` from `[M, T, H]`: one value per part of the horizon; 0 where nothing was observed."""
-    normal = normal_scores(spec.quantile_levels).numpy()
+    normal, median = normal_scores(spec.quantile_levels).numpy(), spec.quantile_levels.index(0.5)
     offsets = np.zeros((scores.shape[1], len(normal), spec.horizon_steps))
     width = part_steps(spec.horizon_steps)
     for begin in range(0, spec.horizon_steps, width):
@@ -101,8 +117,9 @@ def _offsets(scores: NDArray[np.float32], weight: NDArray[np.float64], spec: For
             seen = ~np.isnan(block)
             if seen.any():
                 counts = np.broadcast_to(weight[:, None], block.shape)[seen]
-                found = _quantiles(block[seen], counts, spec.quantile_levels) - normal
-                offsets[target, :, part] = found[:, None]
+                found = _quantiles(block[seen], counts, spec.quantile_levels)
+                told = found[median] + stretch * (found - found[median])
+                offsets[target, :, part] = (told - normal)[:, None]
     return offsets
 
 

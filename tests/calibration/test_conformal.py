@@ -1,5 +1,6 @@
 """Calibration of a forecaster that is known to be wrong, on data whose distribution is known."""
 
+import math
 from collections.abc import Sequence
 from statistics import NormalDist
 
@@ -95,6 +96,23 @@ def test_a_calibrated_forecast_is_left_alone(spec: ForecastSpec) -> None:
     model = Wrong(spec, (500.0, 60.0), (50.0, 5.0))
     offsets = offsets_of(model, noise(spec, 6, 12_000, 0), spec, ["server"] * 6)
     assert offsets.abs().max() < 0.15
+
+
+@pytest.mark.parametrize(("horizons", "entities", "draws"), [(1, 1, 1), (4, 1, 4), (4, 3, 4), (1, 3, 3), (2, 40, 40)])
+def test_a_few_days_of_a_few_machines_leave_the_next_one_open(
+    spec: ForecastSpec, horizons: int, entities: int, draws: int
+) -> None:
+    """Told √(1 + 1/n) times as wide as by a multitude that saw the very same."""
+    hours, many = (1 + horizons) * spec.horizon_steps, 1_200
+    seen = noise(spec, 1, hours, 0)
+
+    def width(count: int) -> float:
+        windows = windows_of(seen.repeat(count, axis=1), spec, ["server"] * count)
+        pairs = pairs_in(windows, spec.horizon_steps, hours, spec.horizon_steps).repeat(many // count, 1)
+        offsets = fit_offsets(Wrong(spec, (500.0, 60.0), (5.0, 0.5)), windows, pairs)[SERVER, 0, :, 0]
+        return float(offsets[3] - offsets[1] + 2 * NormalDist().inv_cdf(0.9))
+
+    assert width(entities) / width(many) == pytest.approx(math.sqrt((1 + 1 / draws) / (1 + 1 / many)), rel=1e-2)
 
 
 def test_each_part_of_the_horizon_is_calibrated_by_itself(spec: ForecastSpec) -> None:
