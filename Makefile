@@ -6,7 +6,7 @@ SERVE_BIN := .venv-serve/bin
 BENCH_BIN := .venv-bench/bin
 DEMO := var/demo
 
-.PHONY: help setup demo test test-all lint bench-simulator bench-features bench-physics bench-accuracy bench-known-ahead bench-robustness bench-exceedance bench-zero-shot bench-retrain bench-warm-start survival pretrain examples clean
+.PHONY: help setup demo test test-all lint bench-simulator bench-features bench-physics bench-accuracy bench-known-ahead bench-robustness bench-exceedance bench-zero-shot bench-drift bench-retrain bench-warm-start survival pretrain examples clean
 
 help:  ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 18
@@ -77,6 +77,9 @@ bench-exceedance: setup  ## Whether the probability of passing a limit is kept
 
 bench-zero-shot: setup  ## Sites never seen, beside peers trained on them
 	$(BIN)/python -m benchmarks.zero_shot
+
+bench-drift: setup  ## How often drift is seen where nothing happened, and how soon where something did
+	$(BIN)/python -m benchmarks.drift
 
 soak: setup  ## A season of operation in minutes: a daily run on a site whose world changes
 	$(BIN)/python -m benchmarks.soak

@@ -126,17 +126,20 @@ class _Sampled:
         return scaled.astype(np.float32)
 
     def unexplained(self, signal: str) -> _Unexplained | None:
-        """What its causes leave of a signal, by least squares over each entity's reference; None without causes."""
+        """What its causes leave of a signal, by least squares over each entity's reference; None without causes.
+
+        Where a cause lies outside what the reference showed of it, nothing is told: a line does not go on for ever.
+        """
         causes = list(self._causes(signal))
         if not causes:
             return None
         told = self.values[self.channels.index(signal)].astype(np.float64)
         inputs = np.stack([np.ones_like(told), *causes], axis=-1)
-        whole = ~np.isnan(told) & ~np.isnan(inputs).any(-1)
+        whole = ~np.isnan(told) & np.logical_and.reduce([_within(cause, self.known) for cause in causes])
         told, inputs = np.where(whole, told, 0.0), np.where(whole[..., None], inputs, 0.0)
-        rest = np.where(whole, told - _fitted(inputs, told, self.known), 0.0).sum(-1)
+        fitted = _fitted(inputs, told, self.known)
         power = SIGNALS[signal].unit == "W"
-        return _Unexplained(rest, np.abs(told).sum(-1) if power else RELATION_K * whole.sum(-1))
+        return _Unexplained((told - fitted).sum(-1), np.abs(fitted).sum(-1) if power else RELATION_K * whole.sum(-1))
 
     def _causes(self, signal: str) -> Iterator[Array]:
         for name in _CAUSES.get(signal, ()):
@@ -153,6 +156,15 @@ class _Sampled:
         came = np.einsum("mh,mds->hds", one_of, ~np.isnan(values))
         others = (total.sum(0) - total) / np.where(came.sum(0) > came, came.sum(0) - came, np.nan)
         return np.where(self.halls[:, None, None] >= 0, others[self.halls], np.nan)
+
+
+def _within(values: Array, known: int) -> Flags:
+    """Which of `[M, D, S]` lie within what each entity's first `known` days showed; none that is NaN."""
+    reference = values[:, :known].reshape(len(values), -1)
+    low = np.where(np.isnan(reference), np.inf, reference).min(1)[:, None, None]
+    high = np.where(np.isnan(reference), -np.inf, reference).max(1)[:, None, None]
+    within: Flags = (values >= low) & (values <= high)
+    return within
 
 
 def _fitted(inputs: Array, told: Array, known: int) -> Array:

@@ -158,9 +158,10 @@ class Row:
 def judge(series: Sequence[Series], known: int, stretches: Sequence[int]) -> list[Row]:
     """Compare the newest stretches of some series with the reference.
 
-    The ratio of a distance to the usual one is judged by Student's t with as many degrees of freedom as the days of the
-    reference are worth: n (1 - r) / (1 + r) of n whose neighbours correlate by r (Bartlett, 1935, for an AR(1)), over
-    the length of the stretch. What p says is corrected for all comparisons made here (Bonferroni).
+    The ratio of a distance to the usual one is judged by Student's t. Its degrees of freedom are what the days of the
+    reference are worth, n (1 - r) / (1 + r) of n whose neighbours correlate by r (Bartlett, 1935, for an AR(1)), over
+    the length of the stretch; or fewer, where distances of the reference have the kurtosis of a t with so few: loads
+    that mostly rest have heavy tails. What p says is corrected for all comparisons made here (Bonferroni).
 
     Args:
         series: as long as each other, oldest day first.
@@ -188,6 +189,7 @@ class _Measured:
     Attributes:
         farthest: the greatest distance of the reference.
         independent: stretches that the reference is worth.
+        kurtosis: of its distances, taken with either sign; 3 for normal ones.
     """
 
     was: float
@@ -196,6 +198,15 @@ class _Measured:
     usual: float
     farthest: float
     independent: float
+    kurtosis: float
+
+    @property
+    def p(self) -> float:
+        """How often chance alone is as far, in one comparison."""
+        ratio, freedom = self.statistic / self.usual if self.usual else math.inf, max(self.independent - 1, 1.0)
+        if self.kurtosis > 3 and (tails := 4 + 6 / (self.kurtosis - 3)) < freedom:
+            freedom, ratio = tails, ratio * math.sqrt(tails / (tails - 2))  # whose variance is not 1
+        return _tails(ratio, freedom)
 
 
 def _measured(series: Series, known: int, days: int) -> _Measured | None:
@@ -221,6 +232,7 @@ def _measured(series: Series, known: int, days: int) -> _Measured | None:
         usual=math.hypot(float(np.sqrt((distances**2).mean())), series.luck / math.sqrt(days)),
         farthest=float(distances.max()),
         independent=count * (1 - correlation) / (1 + correlation) / days,
+        kurtosis=float((distances**4).mean() / max((distances**2).mean() ** 2, _STILL)),
     )
 
 
@@ -228,7 +240,7 @@ def _row(series: Series, days: int, measured: _Measured, comparisons: int) -> Ro
     statistic, usual = measured.statistic, measured.usual
     of = (series.kind, series.by, series.segment, series.signal)
     row = Row(*of, days, measured.was, measured.now, statistic, usual, None, False)
-    p = min(1.0, comparisons * _tails(row.times, max(measured.independent - 1, 1.0)))
+    p = min(1.0, comparisons * measured.p) if statistic else 1.0
     matters = abs(row.now - row.was) if series.kind in _SHARES else statistic
     rose = series.kind == "observed" and row.now > row.was
     drifted = p < ALARM and statistic > _NEWS * measured.farthest and matters >= LEAST[series.kind] and not rose

@@ -13,11 +13,11 @@ Places = NDArray[np.int64]
 #: Segments of a kind, largest first: a fleet may have thousands of halls, metrics must not.
 _MOST = 12
 
-#: One entity is no segment beside its level: its own ups and downs are all there is.
-_FEWEST_ENTITIES = 2
+#: A segment of fewer has but the ups and downs of its entities, which their level tells too [K].
+_FEWEST_ENTITIES = 4
 
 #: Entities followed; more of a group tell no more of what they share.
-_FOLLOWED, _FEWEST_FOLLOWED = 1024, 4
+_FOLLOWED, _FEWEST_FOLLOWED = 512, 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +36,7 @@ class Segment:
 
 
 def segments_of(topology: Topology) -> list[Segment]:
-    """Every level, and of the leaves every SKU, hall and site with at least two; none that is all leaves once more."""
+    """Every level, and of the leaves every SKU, hall and site with at least four; none that is all leaves once more."""
     table = _table(topology)
     found = [Segment("level", level, _places(table, "level", level)) for level in topology.levels]
     leaves = table.filter("leaf")
@@ -54,7 +54,7 @@ def halls_of(topology: Topology) -> Places:
 
 
 def followed(topology: Topology) -> Places:
-    """About a thousand entities that stand for all: some of every level, SKU and hall."""
+    """Some hundred entities that stand for all: some of every level, SKU and hall."""
     table = _table(topology)
     groups = table.group_by("level", "sku", "hall", maintain_order=True).agg("place")["place"].to_list()
     most = max(_FOLLOWED // len(groups), _FEWEST_FOLLOWED)
