@@ -9,6 +9,7 @@ from forecast.bundle.export import OPSET, export, operators
 from forecast.bundle.load import Bundle, load
 from forecast.bundle.manifest import Manifest
 from forecast.bundle.session import MODEL, Session
+from forecast.bundle.usual import usual, write_usual
 from forecast.evaluation.backtest import Backtest, backtest
 from forecast.evaluation.drift.measure import Drift
 from forecast.evaluation.plots import save_fan_chart_png
@@ -110,6 +111,7 @@ def _learn(
         apart = export(graph, learner.example(), folder)
         learnt = learner.learnt(config.model, graph, prepared.trace.topology.skus, bundle_id=key)
         learnt.write(folder / WEIGHTS)
+        write_usual(folder, usual(prepared.panel, prepared.trace.topology, prepared.spec, prepared.split.validation))
         stage.result = f"opset {OPSET}, PyTorch and ONNX Runtime within {apart:.0e}"
     return Manifest(
         bundle_id=key,

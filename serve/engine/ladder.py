@@ -10,14 +10,15 @@ Intervals never narrow on the way down. Each level keeps at least the distance f
 on the rungs above; what would lie below what is physically possible is added above instead.
 """
 
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
 from forecast.bundle.session import Outputs
+from forecast.bundle.usual import Usual
 from forecast.contracts.signals import SIGNALS, TARGETS
 from forecast.contracts.specs import ForecastSpec
 from forecast.contracts.topology import Topology
@@ -96,12 +97,10 @@ class Ladder:
     Args:
         spec, topology: of the forecast.
         bundle_id: what is remembered is said to be made by.
-        usual: `training["quantiles"]` of the manifest, see `forecast.usual`; None where it has none.
+        usual: quantiles of the training data, see `forecast.bundle.usual`; None for none.
     """
 
-    def __init__(
-        self, spec: ForecastSpec, topology: Topology, bundle_id: str, usual: Mapping[str, Any] | None = None
-    ) -> None:
+    def __init__(self, spec: ForecastSpec, topology: Topology, bundle_id: str, usual: Usual | None = None) -> None:
         self.spec, self._bundle_id = spec, bundle_id
         self.good = LastGood(len(topology.entities), spec)
         columns = [TARGETS[name].limit for name in spec.targets]
@@ -205,7 +204,7 @@ def _sides(spec: ForecastSpec) -> NDArray[np.float32]:
     return sides
 
 
-def _usual(kept: Mapping[str, Any], spec: ForecastSpec, topology: Topology) -> Floats:
+def _usual(kept: Usual, spec: ForecastSpec, topology: Topology) -> Floats:
     """The quantiles of an entity's kind in the training data, `[N, T, Q]`, as shares of its limit; NaN where none."""
     shares = np.full((len(topology.entities), len(spec.targets), len(spec.quantile_levels)), np.nan, np.float32)
     for at, (level, sku) in enumerate(topology.table.select("level", "sku").iter_rows()):

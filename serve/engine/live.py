@@ -11,6 +11,7 @@ import polars as pl
 
 from forecast.adaptation import Adaptation
 from forecast.bundle.load import Bundle
+from forecast.bundle.usual import read_usual
 from forecast.contracts.errors import FleetcastError
 from forecast.contracts.topology import Topology
 from forecast.predictor import Forecast, Predictor
@@ -129,8 +130,7 @@ class Live:
     def _settled(self, bundle: Bundle) -> tuple[Predictor, Ladder]:
         manifest = bundle.manifest
         predictor = Predictor(bundle, adaptation=self._adaptation(bundle)).told(*self._told)
-        usual = manifest.training.get("quantiles")
-        return predictor, Ladder(manifest.spec, predictor.topology, manifest.bundle_id, usual)
+        return predictor, Ladder(manifest.spec, predictor.topology, manifest.bundle_id, read_usual(bundle))
 
     def _adaptation(self, bundle: Bundle) -> Adaptation | None:
         if self._state is None:

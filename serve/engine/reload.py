@@ -9,6 +9,7 @@ import numpy as np
 
 from forecast.bundle.load import Bundle, load
 from forecast.bundle.trial import trial
+from forecast.bundle.usual import read_usual
 from forecast.contracts.errors import BundleError, FleetcastError
 from forecast.registry.store import Registry
 from forecast.windows.arrays import Inputs
@@ -69,6 +70,7 @@ class Watch:
         bundle = load(folder)
         if bundle.manifest.bundle_id != folder.name:
             raise BundleError(f"{folder}: the manifest is of version {bundle.manifest.bundle_id}.")
+        read_usual(bundle)
         _warm_up(bundle)
         return bundle
 

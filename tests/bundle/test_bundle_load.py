@@ -19,8 +19,12 @@ from forecast.bundle.golden import GOLDEN
 from forecast.bundle.load import load
 from forecast.bundle.manifest import NAME, Manifest, digest_of
 from forecast.bundle.session import MODEL
+from forecast.bundle.usual import USUAL
 from forecast.contracts.errors import BundleError
 from forecast.windows.arrays import Inputs
+
+#: What a run puts into a bundle, beside the manifest.
+FILES = {MODEL, GOLDEN, USUAL, "report.html", "weights.safetensors", "weights.json"}
 
 shared_folder = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 
@@ -79,7 +83,7 @@ def test_the_link_of_a_registry_opens_the_version_it_points_at(bundle: Path) -> 
 
 
 def test_a_bundle_is_data_only(bundle: Path) -> None:
-    assert {path.name for path in bundle.iterdir()} == {MODEL, GOLDEN, NAME, "report.html"}
+    assert {path.name for path in bundle.iterdir()} == {NAME, *FILES}
     for path in bundle.iterdir():
         with pytest.raises(Exception, match=r".") as caught:
             pickle.loads(path.read_bytes())  # noqa: S301 - that this fails is the point
@@ -324,6 +328,6 @@ def test_the_manifest_hashes_every_other_file(bundle: Path) -> None:
     (bundle / "note.txt").write_text("abc")
     Manifest.read(bundle).write(bundle)
     files = Manifest.read(bundle).files
-    assert set(files) == {MODEL, GOLDEN, "report.html", "note.txt"}
+    assert set(files) == {"note.txt", *FILES}
     # The one-block example of FIPS 180-4.
     assert files["note.txt"] == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
