@@ -117,10 +117,12 @@ class World:
         watermark = panel.time((end - age) * self.day - 1).isoformat()
         manifest = replace(bundle.manifest, training=bundle.manifest.training | {"watermark": watermark})
         came = panel.read(0, end * self.day) if values is None else values
-        predictor = Predictor(
-            replace(bundle, manifest=manifest), self.prepared.ahead, None, self.prepared.trace.topology
-        )
-        return measure(predictor, replace(panel, chunks=(came,)), lambda _: None)
+        version, topology = replace(bundle, manifest=manifest), self.prepared.trace.topology
+
+        def tell(fleet: Topology) -> Predictor:
+            return Predictor(version, topology=fleet)
+
+        return measure(version, tell, replace(panel, chunks=(came,)), topology, lambda _: None)
 
 
 def quiet(world: World, every: int) -> dict[str, object]:

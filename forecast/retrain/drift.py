@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from forecast.bundle.load import Bundle
+from forecast.contracts.topology import Topology
 from forecast.evaluation.drift.judge import LEAST
 from forecast.evaluation.drift.measure import Drift, measure
 from forecast.predictor import Predictor
@@ -34,8 +35,12 @@ def drift_of(champion: Bundle | None, prepared: Prepared, out: Path, stage: Stag
     if (reason := incomparable(champion.manifest.spec, prepared.spec)) is not None:
         stage.result = f"not comparable: {reason}"
         return None
-    predictor = Predictor(champion, topology=prepared.trace.topology).told(prepared.trace.jobs, prepared.trace.weather)
-    drift = measure(predictor, prepared.panel, stage.progress)
+    trace = prepared.trace
+
+    def tell(fleet: Topology) -> Predictor:
+        return Predictor(champion, topology=fleet).told(trace.jobs, trace.weather)
+
+    drift = measure(champion, tell, prepared.panel, trace.topology, stage.progress)
     out.mkdir(parents=True, exist_ok=True)
     (out / NAME).write_text(json.dumps(drift.to_dict(), indent=1))
     stage.facts["drift"] = {"drifted": drift.drifted, "reason": drift.reason, "kinds": _kinds(drift)}

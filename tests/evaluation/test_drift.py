@@ -19,7 +19,7 @@ from forecast.evaluation.drift.inputs import input_series
 from forecast.evaluation.drift.judge import ALARM, LEAST, Row, Series, _tails, judge
 from forecast.evaluation.drift.measure import Drift
 from forecast.evaluation.drift.section import section
-from forecast.evaluation.drift.segments import segments_of
+from forecast.evaluation.drift.segments import sample_of, segments_of
 from forecast.evaluation.report import Report, write_report
 from forecast.windows.panel import Panel
 
@@ -227,3 +227,18 @@ def test_the_report_tells_drift_and_escapes_names(tmp_path: Path) -> None:
     assert "Load of sku &lt;b&gt;h100: 9.8 % above what explains it" in pages[0]
     assert "✓ As usual" in pages[1]
     assert 'id="drift"' not in pages[2]
+
+
+def test_a_large_fleet_is_told_by_some_of_every_kind() -> None:
+    rows = [("site", None, "site", "mixed")]
+    for rack in range(60):
+        rows.append((f"r{rack}", "site", "rack", f"sku-{rack % 3}"))
+        rows += [(f"r{rack}.{index}", f"r{rack}", "server", f"sku-{rack % 3}") for index in range(50)]
+    table = pl.DataFrame(rows, schema=["entity_id", "parent_id", "level", "sku"], orient="row").with_columns(
+        power_limit_w=pl.lit(1000.0), temperature_limit_c=pl.lit(90.0), site=pl.lit("here"), time_zone=pl.lit("UTC")
+    )
+    whole = Topology.of(table.select(list(TOPOLOGY.required)))
+    some = sample_of(whole)
+    assert len(some.entities) < 700
+    assert (some.levels, some.skus) == (whole.levels, whole.skus)
+    assert sample_of(fleet()).entities == fleet().entities

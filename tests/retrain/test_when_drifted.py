@@ -59,7 +59,9 @@ def later(config: JobConfig) -> Panel:
 
 
 def measured(smoke: Smoke, panel: Panel, topology: Topology | None = None) -> Drift:
-    return measure(Predictor(load(smoke.bundle), topology=topology), panel, quiet)
+    bundle = load(smoke.bundle)
+    fleet = topology or bundle.manifest.topology
+    return measure(bundle, lambda part: Predictor(bundle, topology=part), panel, fleet, quiet)
 
 
 def test_new_data_like_the_old_trains_nothing(config: JobConfig, registry: Registry, tmp_path: Path) -> None:

@@ -1,16 +1,20 @@
 """All that is looked at, and what was found."""
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any
 
 import numpy as np
 import polars as pl
 
+from forecast.bundle.load import Bundle
+from forecast.bundle.manifest import Manifest
+from forecast.contracts.topology import Topology
 from forecast.evaluation.drift.calibration import replay
 from forecast.evaluation.drift.inputs import input_series
 from forecast.evaluation.drift.judge import FEWEST_DAYS, LEAST, Array, Row, judge
+from forecast.evaluation.drift.segments import sample_of
 from forecast.predictor import Predictor
 from forecast.windows.panel import Panel
 from forecast.wording import moment
@@ -75,27 +79,38 @@ class Drift:
         }
 
 
-def measure(predictor: Predictor, panel: Panel, progress: Callable[[float], None]) -> Drift:
+def measure(
+    bundle: Bundle,
+    tell: Callable[[Topology], Predictor],
+    panel: Panel,
+    topology: Topology,
+    progress: Callable[[float], None],
+) -> Drift:
     """Compare the newest days of a panel with those that the version in service was made from.
 
     Days end at the time of day of the watermark. A day that the version knows in part is new.
 
     Args:
-        predictor: of the version in service, told the fleet, schedule and weather of today.
-        panel: entities as the predictor's topology; channels and steps as the bundle's.
+        bundle: the version in service.
+        tell: its predictor, told a fleet and the schedule and weather of today.
+        panel: entities as the topology's; channels and steps as the bundle's.
+        topology: the fleet of today.
         progress: told the share done.
     """
-    version, day = predictor.bundle.manifest, predictor.spec.day_steps
+    version, spec, day = bundle.manifest, bundle.manifest.spec, bundle.manifest.spec.day_steps
     end, known_until = panel.watermark() + 1, datetime.fromisoformat(version.training["watermark"])
     new = max(-((panel.step(known_until) + 1 - end) // day), 0)
     known = min(end // day - new, _REFERENCE_DAYS)
     newest = min(new, max(_CALIBRATION_STRETCHES))
-    ends = _replayed(end, day, new, newest, predictor.spec.context_steps)
-    rows, pit = _newcomers(predictor, panel, end), {}
+    ends = _replayed(end, day, new, newest, spec.context_steps)
+    rows, pit = _newcomers(version, topology, panel, end), {}
     if known >= FEWEST_DAYS:
-        rows += judge(input_series(panel, predictor.topology, end, known + new, known), known, _INPUT_STRETCHES)
+        rows += judge(input_series(panel, topology, end, known + new, known), known, _INPUT_STRETCHES)
     if len(ends) - newest >= FEWEST_DAYS:
-        replayed = replay(predictor, panel, ends, newest, progress)
+        sample = sample_of(topology)
+        begin = ends[0] - day - spec.context_steps
+        some = _cut(panel, sample, begin, end)
+        replayed = replay(tell(sample), some, [each - begin for each in ends], newest, progress)
         rows += judge(replayed.series, len(ends) - newest, _CALIBRATION_STRETCHES)
         pit = replayed.pit
     return Drift(
@@ -104,7 +119,7 @@ def measure(predictor: Predictor, panel: Panel, progress: Callable[[float], None
         until=panel.time(end),
         rows=tuple(sorted(rows, key=lambda row: (not row.drifted, -row.times))),
         pit=pit,
-        quantile_levels=predictor.spec.quantile_levels,
+        quantile_levels=spec.quantile_levels,
     )
 
 
@@ -114,11 +129,18 @@ def _replayed(end: int, day: int, new: int, newest: int, context: int) -> list[i
     return [end - each * day for each in reversed(back) if end - (each + 1) * day >= context]
 
 
-def _newcomers(predictor: Predictor, panel: Panel, end: int) -> list[Row]:
+def _cut(panel: Panel, fleet: Topology, begin: int, end: int) -> Panel:
+    """The steps `[begin, end)` of a fleet that is part of the panel's."""
+    place = {entity: index for index, entity in enumerate(panel.entities)}
+    places, day = [place[entity] for entity in fleet.entities], 86_400 // panel.step_s
+    parts = tuple(panel.read(first, min(first + day, end))[:, places] for first in range(begin, end, day))
+    return replace(panel, start=panel.time(begin), entities=fleet.entities, chunks=parts)
+
+
+def _newcomers(version: Manifest, topology: Topology, panel: Panel, end: int) -> list[Row]:
     """Who came in the newest day that the version was not made for: by level, and SKUs it never met."""
-    version = predictor.bundle.manifest
-    seen = ~np.isnan(panel.read(end - predictor.spec.day_steps, end)).all((0, 2))
-    came = predictor.topology.table.filter(pl.Series(seen)).with_columns(
+    seen = ~np.isnan(panel.read(end - version.spec.day_steps, end)).all((0, 2))
+    came = topology.table.filter(pl.Series(seen)).with_columns(
         new=~pl.col("entity_id").is_in(version.topology.entities)
     )
     levels = came.group_by("level", maintain_order=True).agg(pl.col("new").mean())

@@ -65,6 +65,17 @@ def followed(topology: Topology) -> Places:
     return np.sort(np.concatenate(chosen))
 
 
+def sample_of(topology: Topology) -> Topology:
+    """A fleet of who is `followed` and all above them."""
+    parent = dict(topology.table.select("entity_id", "parent_id").iter_rows())
+    kept = set()
+    for entity in topology.table["entity_id"].gather(followed(topology)):
+        while entity is not None and entity not in kept:
+            kept.add(entity)
+            entity = parent[entity]  # noqa: PLW2901  up the tree
+    return Topology.of(topology.table.filter(pl.col("entity_id").is_in(kept)))
+
+
 def _table(topology: Topology) -> pl.DataFrame:
     """The topology with `place` on the entity axis, `leaf`, and of leaves the `hall` above."""
     pairs = topology.ancestors().join(topology.table.select(ancestor_id="entity_id", above="level"), on="ancestor_id")
