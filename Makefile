@@ -6,7 +6,7 @@ SERVE_BIN := .venv-serve/bin
 BENCH_BIN := .venv-bench/bin
 DEMO := var/demo
 
-.PHONY: help setup demo test test-all lint bench-simulator bench-features bench-physics bench-accuracy bench-known-ahead bench-robustness bench-exceedance bench-zero-shot bench-drift bench-retrain bench-warm-start survival pretrain examples clean
+.PHONY: help setup demo test test-all lint bench-simulator bench-features bench-physics bench-accuracy bench-known-ahead bench-robustness bench-exceedance bench-zero-shot bench-drift bench-gate bench-retrain bench-warm-start survival pretrain examples clean
 
 help:  ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 18
@@ -77,6 +77,9 @@ bench-exceedance: setup  ## Whether the probability of passing a limit is kept
 
 bench-zero-shot: setup  ## Sites never seen, beside peers trained on them
 	$(BIN)/python -m benchmarks.zero_shot
+
+bench-gate: setup  ## How often the gate promotes what is truly worse, equal and better
+	$(BIN)/python -m benchmarks.gate
 
 bench-drift: setup  ## How often drift is seen where nothing happened, and how soon where something did
 	$(BIN)/python -m benchmarks.drift

@@ -2,11 +2,13 @@
 
 Days are drawn with replacement, in blocks of neighbours on a circle (Politis and Romano, 1992), and every figure is
 computed anew from the days drawn, for all forecasts from the same ones. The spread of what comes is the figure's
-standard error.
+standard error. Blocks grow with the cube root of the days (Hall, Horowitz and Jing, 1995).
 
-A test range has a week of days or less. Percentiles of so few draws cover too little: the draws spread by 1 - 1/n of
-the variance there is, and the error of the spread itself counts for nothing. So the bounds are the figure ± Student's
-t times the standard error with n / (n - 1) put back (Efron and Tibshirani, 1993, section 12.5).
+A test range has a week of days or less. Percentiles of so few draws cover too little: the draws have 1 - 1/n of the
+variance there is, and the error of the spread itself counts for nothing. So the bounds are the figure ± Student's t
+times the standard error with n / (n - 1) put back. Between two seeds, an upper percentile of 95 % covered the truth in
+78 % of draws of three days (simulated site) and 82 % of seven (BioHPC); these bounds in 92 % and 87 %
+(`make bench-gate`).
 """
 
 from collections.abc import Callable
@@ -37,16 +39,15 @@ class Resamples:
 
     Args:
         days: how many there are.
-        block: neighbours that are drawn together.
         seed: of the draws.
     """
 
-    def __init__(self, days: int, block: int = 1, seed: int = 0) -> None:
-        self.days = days
+    def __init__(self, days: int, seed: int = 0) -> None:
+        block = int(days ** (1 / 3) + 1e-9)
         blocks = -(-days // block)
         first = np.random.default_rng(seed).integers(days, size=(_DRAWS, blocks, 1))
         drawn = ((first + np.arange(block)) % days).reshape(_DRAWS, -1)[:, :days]
-        self._times = (drawn[:, :, None] == np.arange(days)).sum(axis=1).astype(np.float64)
+        self._times = np.stack([np.bincount(each, minlength=days) for each in drawn]).astype(np.float64)
         self._freedom = days / block - 1
 
     def bounds(self, sums: Array, figure: Figure, chance: float) -> Bounds:

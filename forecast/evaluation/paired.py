@@ -24,7 +24,7 @@ INTERVAL = (0.05, 0.95)
 
 @dataclass(frozen=True, eq=False)
 class Paired:
-    """Sums of two forecasts by day of `valid_time`, entity and target; days on which nothing came are left out.
+    """Sums of two forecasts by day of `valid_time`, entity and target.
 
     An outcome belongs to one day, whenever it was forecast; by day of `forecast_time`, neighbours would share half of
     their outcomes. Days begin with the test range.
@@ -51,6 +51,13 @@ class Paired:
     def days(self) -> int:
         return len(self.count)
 
+    def seen(self) -> "Paired":
+        """Without days on which nothing came."""
+        days = self.count.any(axis=(1, 2))
+        both = {name: getattr(self, name)[:, days] for name in ("loss", "inside", "squares")}
+        shared = {name: getattr(self, name)[days] for name in ("magnitude", "count", "limited")}
+        return Paired(self.targets, self.topology, **both, **shared)
+
 
 class PairedTally:
     """Running sums of the windows of a backtest.
@@ -59,22 +66,23 @@ class PairedTally:
         spec: of both forecasts.
         topology: of the panel.
         origins: first forecast step of every window.
+        forecasts: how many there are, champion and challenger.
     """
 
-    def __init__(self, spec: ForecastSpec, topology: Topology, origins: Sequence[int]) -> None:
+    def __init__(self, spec: ForecastSpec, topology: Topology, origins: Sequence[int], forecasts: int = 2) -> None:
         self.spec, self.topology = spec, topology
         self._first = min(origins)
         days = (max(origins) + spec.horizon_steps - 1 - self._first) // spec.day_steps + 1
         shape = (days, len(topology.entities), len(spec.targets))
         self._magnitude, self._count, self._limited = (np.zeros(shape) for _ in range(3))
-        self._loss, self._inside, self._squares = (np.zeros((2, *shape)) for _ in range(3))
+        self._loss, self._inside, self._squares = (np.zeros((forecasts, *shape)) for _ in range(3))
         limits = [topology.table[TARGETS[name].limit].to_numpy().astype(np.float64) for name in spec.targets]
         self._limits = np.stack(limits, axis=1)[..., None]
 
     def add(
         self, origin: int, tested: NDArray[np.int64], actual: NDArray[np.floating], forecasts: Sequence[Outputs]
     ) -> None:
-        """Add the forecasts of champion and challenger from `origin`.
+        """Add the forecasts from `origin`.
 
         Args:
             origin: first step.
@@ -103,10 +111,8 @@ class PairedTally:
 
     def result(self) -> Paired:
         """The sums of what was added."""
-        days = self._count.any(axis=(1, 2))
-        loss, inside, squares = (sums[:, days] for sums in (self._loss, self._inside, self._squares))
-        magnitude, count, limited = (sums[days] for sums in (self._magnitude, self._count, self._limited))
-        return Paired(self.spec.targets, self.topology, loss, magnitude, count, inside, squares, limited)
+        sums = (self._loss, self._magnitude, self._count, self._inside, self._squares, self._limited)
+        return Paired(self.spec.targets, self.topology, *sums)
 
     def _losses(self, actual: NDArray[np.floating], quantiles: NDArray[np.floating]) -> Array:
         chosen = [level for level in WQL_LEVELS if level in self.spec.quantile_levels]

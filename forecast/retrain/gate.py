@@ -40,8 +40,11 @@ WORST_SEGMENT = 1.05
 #: The interval's coverage may be off by this.
 COVERAGE = 0.03
 
-#: With which a challenger that is no better passes the first rule, and with which a sound one fails any of the others.
-CHANCE = 0.05
+#: With which a challenger that is no better may pass the rule on the whole.
+LUCK = 0.1
+
+#: With which one that is nowhere worse may fail any of the other rules; they share it.
+BAD_LUCK = 0.05
 
 Verdict = dict[str, Any]
 
@@ -94,7 +97,11 @@ def judge(tested: Backtest, challenger: Bundle, rival: Rival, settings: GateConf
     else:
         old = rival.age_days > settings.champion_max_age_days
         rows = compare(tested.paired, AS_GOOD if old else BETTER)
-    rows += _budgets(Cost.of(challenger), rival.cost, settings)
+    return verdict_on([*rows, *_budgets(Cost.of(challenger), rival.cost, settings)], rival)
+
+
+def verdict_on(rows: list[Row], rival: Rival) -> Verdict:
+    """Sum up the rules: what `judge` returns."""
     return {
         "passed": all(row.passed for row in rows),
         "reason": _reason(rows, rival),
@@ -111,13 +118,14 @@ def compare(paired: Paired, limit: float, seed: int = 0) -> list[Row]:
         limit: of the upper bound of the relative WQL on the whole.
         seed: of the draws.
     """
-    resamples = Resamples(paired.days, seed=seed)
+    paired = paired.seen()
+    resamples = Resamples(paired.days, seed)
     parts = segments(paired.topology)
     targets = range(len(paired.targets))
     everyone = parts[0]
     asked = [(part, [target]) for part in parts for target in targets]
-    harm = CHANCE / max(len(asked) + 2 * len(targets), 1)
-    rows = [_relative("overall", everyone, list(targets), paired, resamples, CHANCE, limit)]
+    harm = BAD_LUCK / (len(asked) + 2 * len(targets))
+    rows = [_relative("overall", everyone, list(targets), paired, resamples, LUCK, limit)]
     rows += [_relative("segment", *each, paired, resamples, harm, WORST_SEGMENT) for each in asked]
     rows += [_coverage(target, paired, resamples, harm) for target in targets]
     rows += [_brier(target, paired, resamples, harm) for target in targets]
@@ -184,21 +192,26 @@ def _typical(values: Array) -> float:
 
 
 def _coverage(target: int, paired: Paired, resamples: Resamples, chance: float) -> Row | None:
-    """How far the coverage of the interval is from nominal."""
+    """How far the coverage of the interval is from nominal, and whether farther than the champion's."""
     count = paired.count[:, :, target].sum(axis=-1)
     if not count.any() or np.isnan(paired.inside).any():
         return None
     nominal = INTERVAL[1] - INTERVAL[0]
     everyone = np.ones(len(paired.topology.entities), bool)
-    inside = _by_day(paired.inside, everyone, target)
-    champion, challenger = (inside.sum(axis=0) / count.sum()).tolist()
-    sums = np.stack([inside[:, CHALLENGER], count], axis=-1)
-    off = resamples.bounds(sums, lambda drawn: drawn[..., 0] / drawn[..., 1] - nominal, chance)
-    by_chance = off.lower <= COVERAGE and off.upper >= -COVERAGE
-    nearer = abs(challenger - nominal) <= abs(champion - nominal)
-    passed = abs(off.value) <= COVERAGE or by_chance or nearer
-    name = paired.targets[target]
-    return Row("coverage", "all", name, "coverage_90", champion, challenger, *off, COVERAGE, passed)
+    sums = np.column_stack([_by_day(paired.inside, everyone, target), count])
+
+    def off(drawn: Array) -> Array:
+        return drawn[..., CHALLENGER] / drawn[..., -1] - nominal
+
+    def farther(drawn: Array) -> Array:
+        distance: Array = np.abs(drawn[..., :-1] / drawn[..., -1:] - nominal)
+        return distance[..., CHALLENGER] - distance[..., CHAMPION]
+
+    found = resamples.bounds(sums, off, chance)
+    away = found.lower > COVERAGE or found.upper < -COVERAGE
+    passed = not (away and resamples.bounds(sums, farther, chance).lower > 0)
+    champion, challenger = (sums.sum(axis=0)[:-1] / count.sum()).tolist()
+    return Row("coverage", "all", paired.targets[target], "coverage_90", champion, challenger, *found, COVERAGE, passed)
 
 
 def _brier(target: int, paired: Paired, resamples: Resamples, chance: float) -> Row | None:

@@ -1,0 +1,47 @@
+"""The gate's operating figures: two hundred simulated retrainings each, from recorded losses of a simulated site."""
+
+import numpy as np
+import pytest
+
+from benchmarks.gate.__main__ import judged, promoted
+from benchmarks.gate.losses import RECORDS, Losses
+from forecast.evaluation.paired import CHALLENGER, CHAMPION
+
+RETRAININGS = 200
+
+
+@pytest.fixture(scope="module")
+def losses() -> Losses:
+    return Losses.read("simulated")
+
+
+def test_one_that_is_truly_3_percent_worse_is_promoted_in_5_percent_of_cases_at_most(losses: Losses) -> None:
+    assert promoted(judged(losses, 7, 1.03, RETRAININGS)) <= 0.05
+
+
+def test_one_that_is_truly_5_percent_better_is_promoted_in_80_percent_of_cases_at_least(losses: Losses) -> None:
+    assert promoted(judged(losses, 7, 0.95, RETRAININGS)) >= 0.8
+
+
+@pytest.mark.parametrize("name", RECORDS)
+def test_a_drawn_challenger_is_as_good_as_was_asked(name: str) -> None:
+    """Over all days at once its ratio is exact."""
+    record = Losses.read(name)
+    sums = record.retraining(np.random.default_rng(0), record.days, 0.95)
+    level = sums.topology.table["level"].to_numpy()
+    days = record.own["loss"].shape[2]
+    assert sums.days == days
+    total = sums.loss.sum(axis=1)
+    ratios = [
+        total[CHALLENGER, level == each].sum(axis=0) / total[CHAMPION, level == each].sum(axis=0)
+        for each in sums.topology.levels
+    ]
+    assert np.exp(np.log(ratios).mean()) == pytest.approx(0.95, rel=0.01), "but for the last day, which issues nothing"
+
+
+def test_a_drawn_test_range_tells_each_outcome_once(losses: Losses) -> None:
+    sums = losses.retraining(np.random.default_rng(0), 7, None)
+    count = sums.count[:, 0, 0]
+    assert count.argmax() not in (0, 6), "the ends are seen from one side only"
+    assert np.ptp(count[1:-1]) < 0.1 * count.max()
+    assert count[0] + count[-1] == pytest.approx(count[3], rel=0.1)
