@@ -13,15 +13,6 @@ from forecast.contracts.errors import FAILURES, DataError, ExitCode, tell
 from forecast.contracts.schedule import LIVE
 from forecast.contracts.specs import FUTURE
 from forecast.traces.trace import parse_utc
-from serve.batch import (
-    check_out,
-    imposes_nothing,
-    read_adaptation,
-    read_known_ahead,
-    read_telemetry,
-    write_adaptation,
-    write_forecast,
-)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -35,10 +26,19 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _forecast(options: argparse.Namespace) -> int:
-    # Late, so that --help and a mistyped option need no ONNX Runtime.
+    # Late, here and below, so that --help and a mistyped option are answered at once.
     from forecast.bundle.load import load  # noqa: PLC0415
     from forecast.predictor import Predictor  # noqa: PLC0415
     from forecast.tables import console  # noqa: PLC0415
+    from serve.batch import (  # noqa: PLC0415
+        check_out,
+        imposes_nothing,
+        read_adaptation,
+        read_known_ahead,
+        read_telemetry,
+        write_adaptation,
+        write_forecast,
+    )
     from serve.summary import print_summary  # noqa: PLC0415
 
     check_out(options.out)
@@ -67,7 +67,6 @@ def _forecast(options: argparse.Namespace) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    # Late, as above.
     from serve.log import log_to_stderr  # noqa: PLC0415
     from serve.run import newest_of, run  # noqa: PLC0415
     from serve.settings import EngineSettings, HttpSettings, Limits  # noqa: PLC0415
@@ -181,6 +180,7 @@ def _add_run(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     )
     what.add_argument("--jobs", help="job schedule, for bundles that look at it")
     what.add_argument("--weather", help="weather, likewise")
+    what.add_argument("--topology", help="the fleet of today, Parquet or CSV (default: that of each bundle)")
     what.add_argument("--state", type=Path, help="folder that keeps what is learnt from outcomes, from start to start")
     what.add_argument("--every-s", type=float, metavar="S", help="between two looks at what is new (default: 60)")
     what.add_argument("--as-of", metavar="TIME", help="play a record from an ISO time, or from its `newest` step")

@@ -10,6 +10,7 @@ import polars as pl
 from forecast.bundle.manifest import Manifest
 from forecast.contracts.errors import ConfigError, ExitCode
 from forecast.registry.contents import forecasts, opened
+from forecast.traces.files import read_topology
 from serve.batch import read_telemetry
 from serve.engine.clock import Clock, replay, wall
 from serve.engine.engine import Engine
@@ -33,7 +34,10 @@ def run(engine_settings: EngineSettings, http_settings: HttpSettings) -> ExitCod
 
     Raises:
         ConfigError: an address that cannot be had, keys that cannot be read.
+        DataError: a topology that is none.
     """
+    if engine_settings.topology is not None:
+        read_topology(engine_settings.topology, {})  # a mistake is told now, and later ones in the log
     onnxruntime.set_default_logger_severity(_FATAL)
     metrics = Metrics()
     keys = None if http_settings.keys is None else Keys(http_settings.keys)

@@ -20,6 +20,7 @@ class EngineSettings:
         names: forecasts to serve; empty for all that it holds, those that are published later included.
         telemetry: files to read again and again, as of `serve forecast`; None takes only what is pushed.
         jobs, weather: the same for what is known ahead.
+        topology: Parquet or CSV of the fleet as it is today, read again when it changes; None is the bundle's own.
         state: folder that keeps what was learnt from outcomes from one start to the next; None forgets.
         every_s: seconds between two looks at what is new.
         watch_s: seconds between two looks at what is published.
@@ -34,6 +35,7 @@ class EngineSettings:
     telemetry: str | None = None
     jobs: str | None = None
     weather: str | None = None
+    topology: str | None = None
     state: Path | None = None
     every_s: float = 60.0
     watch_s: float = 2.0
@@ -65,6 +67,7 @@ class Limits:
         connections, requests: at once; more are refused with 503.
         queue: inference requests that wait for a core; more are refused with 503.
         deadline_s: for an inference request that names none of its own.
+        rows: of an answer in JSON; more are given as Arrow or Parquet.
         pushes: batches of telemetry that wait for the engine; more are refused with 503.
     """
 
@@ -81,6 +84,7 @@ class Limits:
     requests: int = 200
     queue: int = 64
     deadline_s: float = 30.0
+    rows: int = 50_000
     pushes: int = 16
 
 

@@ -20,11 +20,15 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+from polars.exceptions import PolarsError
 
 from forecast.bundle.load import Bundle
-from forecast.contracts.errors import DataError, FleetcastError
+from forecast.contracts.errors import DataError, FleetcastError, one_line
+from forecast.contracts.topology import Topology
 from forecast.registry.contents import forecasts
 from forecast.registry.store import Registry
+from forecast.traces.files import read_topology
+from forecast.traces.readers import find_files
 from serve.engine.clock import Clock
 from serve.engine.issued import Issued
 from serve.engine.live import Live
@@ -72,6 +76,8 @@ class Engine:
         self._listeners: list[Callable[[Issued], None]] = []
         self._stop = threading.Event()
         self._watched = threading.Event()
+        self._fleet: Topology | None = None
+        self._fleet_keys: list[str] = []
         self._threads = [
             threading.Thread(target=self._run, name="engine", daemon=True),
             threading.Thread(target=self._watch, name="watch", daemon=True),
@@ -154,6 +160,24 @@ class Engine:
         asked = _Ask(work, Future())
         self._hand_over(asked, wait)
         return asked.answer
+
+    def do(self, work: Callable[[], Any]) -> None:
+        """Let the engine's thread do something, and wait for it; for threads that feed it, not for those it serves.
+
+        Raises:
+            UnavailableError: the engine stops before it is done.
+        """
+        answer = self.ask(work, wait=True)
+        while True:
+            try:
+                answer.result(_GATHER_S)
+            except TimeoutError as error:
+                if answer.done():
+                    raise
+                if self._stop.is_set():
+                    raise UnavailableError("the engine stops.") from error
+            else:
+                return
 
     def refresh(self, name: str) -> "Future[Issued]":
         """Forecast now, whether or not it is time.
@@ -264,11 +288,30 @@ class Engine:
 
     def _watch(self) -> None:
         while not self._stop.is_set():
+            self._guarded("topology", self._look_at_topology)
             self._guarded("registry", self._look_at_registry)
             self._stop.wait(self.settings.watch_s)
 
+    def _look_at_topology(self) -> None:
+        if self.settings.topology is None:
+            return
+        try:
+            keys = [file.key for file in find_files(self.settings.topology)]
+            if keys == self._fleet_keys:
+                return
+            fleet = read_topology(self.settings.topology, {})
+        except (FleetcastError, OSError, PolarsError) as error:
+            self.report("topology", one_line(str(error).splitlines()[0]))
+            return
+        self.report("topology", None)
+        self._fleet, self._fleet_keys = fleet, keys
+        for name, live in self._lives.items():
+            self.do(partial(self._put_into_service, name, live.bundle))
+
     def _look_at_registry(self) -> None:
         for name in self._wanted():
+            if self._stop.is_set():
+                return
             if name not in self._watches:
                 self._watches[name] = Watch(Registry(self.settings.registry, name), self.settings.trial)
             watch = self._watches[name]
@@ -277,7 +320,7 @@ class Engine:
                 self.metrics.reloads.labels(name, "refused").inc()
             self.report(f"bundle of {name}", watch.problem)
             if bundle is not None:
-                self.ask(partial(self._put_into_service, name, bundle), wait=True).result()
+                self.do(partial(self._put_into_service, name, bundle))
                 self.metrics.reloads.labels(name, "in service").inc()
         self._watched.set()
 
@@ -291,7 +334,9 @@ class Engine:
     def _put_into_service(self, name: str, bundle: Bundle) -> None:
         live = self._lives.get(name)
         if live is not None:
-            live.swap(bundle, self.clock())
+            live.swap(bundle, self.clock(), self._fleet)
+            if live.issued is not None:
+                self._issue(live)
             return
         state = self.settings.state and self.settings.state / f"{name}.npz"
-        self._lives[name] = Live(name, bundle, self.settings.late_s, state)
+        self._lives[name] = Live(name, bundle, self.settings.late_s, state, self._fleet)

@@ -59,6 +59,10 @@ class Feed:
             return
         since = min(live.needs_since(now) for live in lives)
         telemetry = read_telemetry(settings.telemetry, manifest)
+        found = telemetry.collect_schema()
+        missing = [name for name in manifest.spec.past if name not in found]
+        doing_without = f"{settings.telemetry}: no column {', '.join(missing)}; forecasts do without, and are worse."
+        self._engine.report("columns", doing_without if missing else None)
         for begin, end in _pieces(since, now):
             rows = telemetry.filter(pl.col("time") >= begin, pl.col("time") < end).collect()
             if self._stop.is_set():
@@ -93,7 +97,7 @@ class Feed:
         told = read_known_ahead(jobs, weather, manifest)
         for name in names:
             live = self._engine.live(name)
-            self._engine.ask(partial(live.tell, *told), wait=True).result()
+            self._engine.do(partial(live.tell, *told))
         self._ahead = (keys, names)
 
 

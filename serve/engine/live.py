@@ -30,20 +30,23 @@ class Live:
         bundle: verified and warm.
         late_s: of the ring.
         state: file of what is learnt from outcomes; None learns nothing.
+        topology: the fleet of today; None is the bundle's own.
 
     Attributes:
         issued: the newest forecast; None before the first.
         wants_history: whether the ring lacks what the source may still have.
     """
 
-    def __init__(self, name: str, bundle: Bundle, late_s: float, state: Path | None = None) -> None:
+    def __init__(
+        self, name: str, bundle: Bundle, late_s: float, state: Path | None = None, topology: Topology | None = None
+    ) -> None:
         self.name = name
         self.issued: Issued | None = None
         self._late_s, self._state = late_s, state
         self._told: tuple[pl.LazyFrame | None, pl.LazyFrame | None] = (None, None)
         self._made_from: tuple[int, int, int, int] | None = None
         self._born = time.monotonic()
-        self.predictor, self.ladder = self._settled(bundle)
+        self.predictor, self.ladder = self._settled(bundle, topology)
         self.ring = Ring(self.predictor.topology, self.predictor.spec, late_s)
         self.wants_history = True
 
@@ -60,10 +63,10 @@ class Live:
         """Seconds that it is in service."""
         return time.monotonic() - self._born
 
-    def swap(self, bundle: Bundle, now: datetime) -> None:
-        """Put another bundle into service; what was heard and last said stays, as far as it still fits."""
+    def swap(self, bundle: Bundle, now: datetime, topology: Topology | None = None) -> None:
+        """Put another bundle, or fleet, into service; what was heard and last said stays, as far as it still fits."""
         before, ring, ladder = self.predictor, self.ring, self.ladder
-        self.predictor, self.ladder = self._settled(bundle)
+        self.predictor, self.ladder = self._settled(bundle, topology)
         same_fleet = self.topology.entities == before.topology.entities
         if not same_fleet or _grid(self.predictor) != _grid(before):
             self.ring = Ring(self.topology, self.predictor.spec, self._late_s)
@@ -127,20 +130,21 @@ class Live:
         except OSError as error:
             log.error("state not saved", extra={"file": str(self._state), "problem": str(error)})
 
-    def _settled(self, bundle: Bundle) -> tuple[Predictor, Ladder]:
+    def _settled(self, bundle: Bundle, topology: Topology | None) -> tuple[Predictor, Ladder]:
         manifest = bundle.manifest
-        predictor = Predictor(bundle, adaptation=self._adaptation(bundle)).told(*self._told)
+        fleet = topology or manifest.topology
+        predictor = Predictor(bundle, adaptation=self._adaptation(bundle, fleet), topology=fleet).told(*self._told)
         return predictor, Ladder(manifest.spec, predictor.topology, manifest.bundle_id, read_usual(bundle))
 
-    def _adaptation(self, bundle: Bundle) -> Adaptation | None:
+    def _adaptation(self, bundle: Bundle, fleet: Topology) -> Adaptation | None:
         if self._state is None:
             return None
         manifest = bundle.manifest
         try:
-            return Adaptation.load(self._state, manifest.spec, manifest.topology, manifest.bundle_id)
+            return Adaptation.load(self._state, manifest.spec, fleet, manifest.bundle_id)
         except FleetcastError as error:
             log.error("state not read, begun anew", extra={"file": str(self._state), "problem": str(error)})
-            return Adaptation(manifest.spec, manifest.topology, manifest.bundle_id)
+            return Adaptation(manifest.spec, fleet, manifest.bundle_id)
 
     def _origin(self, now: datetime) -> tuple[int, int]:
         """The step to begin with, and how many steps it lies before that of `now`."""

@@ -10,14 +10,19 @@ from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from forecast.contracts.errors import one_line
-from serve.http import exposition, open_inference, push
+from serve.http import dispatch, exposition, open_inference, push
 from serve.http.answers import failed, refusal, refused
 from serve.http.guard import Guard
 from serve.http.state import State
 from serve.refusals import RefusedError
 
 #: What each room gives is a router; paths take scopes by `serve.http.access`.
-ROOMS: tuple[Callable[[State], APIRouter], ...] = (open_inference.router, push.router, exposition.router)
+ROOMS: tuple[Callable[[State], APIRouter], ...] = (
+    open_inference.router,
+    push.router,
+    dispatch.router,
+    exposition.router,
+)
 
 
 def make_app(state: State) -> ASGIApp:
@@ -28,7 +33,9 @@ def make_app(state: State) -> ASGIApp:
 def routes(state: State) -> FastAPI:
     """The rooms without the guard: what OpenAPI is made of."""
     # Its own pages for OpenAPI load scripts from elsewhere; the document itself is served.
-    app = FastAPI(title="Fleetcast", version=version("fleetcast"), docs_url=None, redoc_url=None)
+    app = FastAPI(
+        title="Fleetcast", version=version("fleetcast"), docs_url=None, redoc_url=None, redirect_slashes=False
+    )
     for room in ROOMS:
         app.include_router(room(state))
     app.add_exception_handler(RefusedError, _refused)

@@ -49,7 +49,7 @@ class Server(uvicorn.Server):
 
     def end(self) -> None:
         """Begin to end; a second time, end at once."""
-        self.force_exit = self._state.draining
+        self.should_exit = self.force_exit = self._state.draining
         self._state.draining = True
         if self._ending is None:
             log.info("draining")

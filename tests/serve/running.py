@@ -2,6 +2,8 @@
 
 import http.client
 import json
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -12,6 +14,7 @@ from typing import Any
 import polars as pl
 from fleets import NOW
 from loopback import wait_until
+from smoke_run import ROOT
 
 from serve.engine.clock import Clock
 from serve.engine.engine import Engine
@@ -118,3 +121,29 @@ def running(
             engine.stop()
             batcher.close()
     assert not thread.is_alive()
+
+
+class Process:
+    """The command as a scheduler runs it."""
+
+    def __init__(self, registry: Path, *more: str, python: str | Path = sys.executable) -> None:
+        command = [python, "-m", "serve", "run", "--registry", str(registry), "--port", "0", *more]
+        self.process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+        self.events: list[dict[str, object]] = []
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+        wait_until(lambda: bool(self.of("listening")), "it listens")
+        self.address = str(self.of("listening")[0]["address"]).removeprefix("http://")
+
+    def of(self, event: str) -> list[dict[str, object]]:
+        return [line for line in self.events if line["event"] == event]
+
+    def _read(self) -> None:
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            self.events.append(json.loads(line))
+
+    def ended(self) -> int:
+        code = self.process.wait(30)
+        self._reader.join(10)
+        return code

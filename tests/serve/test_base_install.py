@@ -6,6 +6,9 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from fleets import NOW, fleet, publish, telemetry, write_bundle
+from loopback import wait_until
+from running import Process, ask
 from smoke_run import ROOT, Smoke
 
 from serve.__main__ import main
@@ -28,3 +31,28 @@ def test_it_loads_the_bundle_and_makes_the_same_forecast(smoke: Smoke, tmp_path:
     subprocess.run([PYTHON, "-m", "serve", *arguments, str(there)], cwd=ROOT, check=True, capture_output=True)
     assert main([*arguments, str(here)]) == 0
     assert pl.read_parquet(there).equals(pl.read_parquet(here))
+
+
+def test_it_serves(tmp_path: Path) -> None:
+    publish(tmp_path / "registry", write_bundle(tmp_path / "made", "made", fleet()), "k1")
+    telemetry(fleet()).write_parquet(tmp_path / "telemetry.parquet")
+    record = ("--telemetry", str(tmp_path / "telemetry.parquet"), "--as-of", NOW.isoformat(), "--speed", "0")
+    server = Process(tmp_path / "registry", *record, python=PYTHON)
+    try:
+        wait_until(lambda: ask(server.address, "GET", "/v2/health/ready").status == 200, "it is ready")
+        assert ask(server.address, "GET", "/v2/models/day-ahead").json["versions"] == ["k1"]
+        told = b'fleetcast_cycle_seconds_count{forecast="day-ahead"} 1.0'
+        wait_until(lambda: told in ask(server.address, "GET", "/metrics").body, "it forecasts")
+        server.process.terminate()
+        assert server.ended() == 0
+    finally:
+        server.process.kill()
+
+
+def test_help_loads_nothing_heavy() -> None:
+    code = (
+        "import sys, serve.__main__ as m; m._parser().format_help();"
+        "print({'numba', 'numpy', 'onnxruntime', 'fastapi', 'uvicorn', 'prometheus_client'} & set(sys.modules))"
+    )
+    done = subprocess.run([PYTHON, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"

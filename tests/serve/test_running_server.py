@@ -2,13 +2,10 @@
 
 import io
 import json
-import os
 import re
 import shutil
 import signal
 import socket
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
@@ -20,8 +17,7 @@ import polars as pl
 import pytest
 from fleets import NOW, SPEC, fleet, publish, telemetry, write_bundle
 from loopback import wait_until
-from running import Running, ask, running
-from smoke_run import ROOT
+from running import Process, Running, ask, running
 from test_open_inference import Target
 
 from forecast.bundle.load import load
@@ -285,6 +281,25 @@ def test_a_bundle_of_a_grown_fleet_keeps_what_was_heard(server: Running, registr
     assert by_entity["server-0"] == "model"
 
 
+def test_a_fleet_that_grows_beside_its_bundle(registry: Path, tmp_path: Path) -> None:
+    file = tmp_path / "topology.parquet"
+    TOPOLOGY.table.write_parquet(file)
+    with running(registry, topology=str(file)) as server:
+        rows = telemetry(fleet(servers=8))
+        server.push(rows)
+        assert set(server.engine.newest("day-ahead").forecast.source) == {"model"}
+        fleet(servers=8).table.write_parquet(tmp_path / "new")
+        (tmp_path / "new").replace(file)
+        wait_until(lambda: len(server.engine.newest("day-ahead").topology.entities) == 11, "the fleet has grown")
+        source = dict(zip(fleet(servers=8).entities, server.engine.newest("day-ahead").forecast.source, strict=True))
+        assert (source["server-0"], source["server-7"]) == ("model", "safe_bound")
+        server.push(rows)
+        assert set(server.engine.newest("day-ahead").forecast.source) == {"model"}
+        file.unlink()
+        wait_until(lambda: "topology" in server.engine.problems, "the loss is noticed")
+        assert not server.engine.newest("day-ahead").falls_back()
+
+
 def test_several_forecasts_of_one_fleet(registry: Path, made: Path) -> None:
     publish(registry, made, "w1", name="week-ahead")
     with running(registry) as server:
@@ -368,32 +383,6 @@ def test_metrics_are_exposed(server: Running) -> None:
     text = server.ask("GET", "/metrics").body.decode()
     assert f'fleetcast_telemetry_rows_total{{forecast="day-ahead"}} {float(len(ROWS))}' not in text  # some are too old
     assert re.search(r'^fleetcast_http_requests_total\{method="GET",route="/v2",status="200"\} [1-9]', text, re.M)
-
-
-class Process:
-    """The command as a scheduler runs it."""
-
-    def __init__(self, registry: Path, *more: str) -> None:
-        command = [sys.executable, "-m", "serve", "run", "--registry", str(registry), "--port", "0", *more]
-        self.process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, env=os.environ)
-        self.events: list[dict[str, object]] = []
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
-        wait_until(lambda: bool(self.of("listening")), "it listens")
-        self.address = str(self.of("listening")[0]["address"]).removeprefix("http://")
-
-    def of(self, event: str) -> list[dict[str, object]]:
-        return [line for line in self.events if line["event"] == event]
-
-    def _read(self) -> None:
-        assert self.process.stderr is not None
-        for line in self.process.stderr:
-            self.events.append(json.loads(line))
-
-    def ended(self) -> int:
-        code = self.process.wait(30)
-        self._reader.join(10)
-        return code
 
 
 def test_sigterm_lets_requests_end_and_exits_with_0(registry: Path) -> None:
