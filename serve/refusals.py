@@ -41,6 +41,12 @@ class NotFoundError(RefusedError):
     status = 404
 
 
+class NotAcceptableError(RefusedError):
+    """No form of content that the client takes."""
+
+    status = 406
+
+
 class TooLargeError(RefusedError):
     """More than the server takes at once."""
 
