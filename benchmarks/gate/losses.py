@@ -20,7 +20,7 @@ from forecast.predictor import Predictor
 from forecast.retrain.make import make_bundle
 from forecast.retrain.prepare import Prepared, prepare
 from forecast.retrain.pretrain import composed
-from forecast.retrain.stages import Stages
+from forecast.retrain.stages import MAKING, Stages
 
 #: Settings and number of seeds of each record; what `test_h` holds is recorded, and training sees what is before it.
 RECORDS = {
@@ -138,7 +138,7 @@ def recorded(name: str) -> Losses:
             # It is replayed below: one origin will do.
             last = max(prepared.split.origins)
             once = replace(prepared, split=replace(prepared.split, origins={last: prepared.split.origins[last]}))
-            make_bundle(replace(config, seed=seed), once, f"seed-{seed}", out, Stages(5))
+            make_bundle(replace(config, seed=seed), once, f"seed-{seed}", out, Stages(MAKING))
         bundles.append(load(out / "bundle"))
     return _replayed(bundles, prepared, config.evaluation.origin_every_h)
 

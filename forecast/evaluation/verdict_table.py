@@ -83,10 +83,10 @@ def _limit(row: Mapping[str, Any], told: _Figure) -> str:
 
 
 def _who(row: Mapping[str, Any]) -> str:
-    """Say "Load of level rack", or "on the whole"."""
+    """Say "load, level rack", or "on the whole"."""
     target = "" if row["target"] == "all" else target_title(row["target"]).lower()
     part = "" if row["segment"] == "all" else row["segment"]
-    return " of ".join(each for each in (target, part) if each) or "on the whole"
+    return ", ".join(each for each in (target, part) if each) or "on the whole"
 
 
 def _along(ratio: float) -> float:
@@ -105,7 +105,9 @@ def _with_unit(value: float | None, decimals: int, unit: str) -> str:
 
 
 def _relative(ratio: float | None) -> str:
-    return _signed(100 * (ratio - 1) if known(ratio) else None, 1, " %")
+    if not known(ratio):
+        return MISSING
+    return _signed(100 * (ratio - 1), 1 if ratio < 2 else 0, " %")
 
 
 def _points(share: float | None) -> str:

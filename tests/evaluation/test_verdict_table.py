@@ -16,8 +16,8 @@ def row(**changed: object) -> dict[str, object]:
 def test_what_decided_comes_first() -> None:
     rows = [row(), row(rule="brier", metric="brier", passed=False), row(rule="overall", target="all", segment="all")]
     table = verdict_table({"rows": rows})
-    assert [each.rule for each in table.first] == ["WQL, on the whole", "Brier score, load of level rack"]
-    assert [each.rule for each in table.rest] == ["WQL, load of level rack"]
+    assert [each.rule for each in table.first] == ["WQL, on the whole", "Brier score, load, level rack"]
+    assert [each.rule for each in table.rest] == ["WQL, load, level rack"]
 
 
 def test_a_ratio_is_told_as_a_change_and_drawn_between_better_and_worse() -> None:
