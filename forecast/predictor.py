@@ -47,6 +47,7 @@ class Forecast:
             `partial` (a target was never observed) or `no_data`.
         data_time: `[N]`, end of the newest step observed; None where there is none.
         bundle_id, spec, topology: what made them.
+        inputs: what the graph was given, to ask it again under a plan; None where that was not kept.
     """
 
     time: datetime
@@ -57,6 +58,7 @@ class Forecast:
     bundle_id: str
     spec: ForecastSpec
     topology: Topology
+    inputs: Inputs | None = None
 
     def table(self) -> pl.DataFrame:
         """One row per entity and valid time: the forecast contract.
@@ -175,6 +177,7 @@ class Predictor:
             bundle_id=self.bundle.manifest.bundle_id,
             spec=self.spec,
             topology=self.topology,
+            inputs=inputs,
         )
 
     def _observed(self, panel: Panel) -> Observed:

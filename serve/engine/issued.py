@@ -9,9 +9,10 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from forecast.bundle.session import Outputs
+from forecast.bundle.session import Outputs, Session
 from forecast.contracts.topology import Topology
 from forecast.predictor import Forecast
+from forecast.windows.arrays import Inputs
 
 #: The fallback ladder from its top: what `source` says of a row.
 RUNGS = ("model", "last_good", "seasonal", "training", "safe_bound")
@@ -19,6 +20,14 @@ RUNGS = ("model", "last_good", "seasonal", "training", "safe_bound")
 Value = TypeVar("Value")
 Rungs = NDArray[np.uint8]
 Places = NDArray[np.intp]
+
+
+@dataclass(frozen=True, eq=False)
+class Given:
+    """A graph that answers to plans, and what it was given of everyone: enough to ask it what if."""
+
+    session: Session
+    inputs: Inputs
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +41,7 @@ class Issued:
         rung: `[N, H]`, index into `RUNGS` of each row.
         issued_at: when it was made, by the engine's clock, UTC.
         made_by: `[N]`, the bundle of each entity's last good forecast, whose rows say so.
+        given: None where the graph knows no plans, or was not asked.
     """
 
     name: str
@@ -39,6 +49,7 @@ class Issued:
     rung: Rungs
     issued_at: datetime
     made_by: NDArray[np.str_]
+    given: Given | None = None
 
     @property
     def time(self) -> datetime:

@@ -15,7 +15,7 @@ from forecast.bundle.usual import read_usual
 from forecast.contracts.errors import FleetcastError
 from forecast.contracts.topology import Topology
 from forecast.predictor import Forecast, Predictor
-from serve.engine.issued import RUNGS, Issued
+from serve.engine.issued import RUNGS, Given, Issued
 from serve.engine.ladder import FRESH_STEPS, Ladder, Mask
 from serve.engine.ring import Ring, Taken
 
@@ -171,7 +171,10 @@ class Live:
             spec=spec,
             topology=topology,
         )
-        return Issued(self.name, forecast, fallen.rung, now, self.ladder.good.made_by)
+        given = None
+        if model is not None and model.inputs is not None and spec.planned:
+            given = Given(self.bundle.session, model.inputs)
+        return Issued(self.name, forecast, fallen.rung, now, self.ladder.good.made_by, given)
 
 
 def _age(targets: np.ndarray) -> np.ndarray:
