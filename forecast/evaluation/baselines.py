@@ -56,8 +56,11 @@ class Naive:
         point = np.full((*past.shape[:2], self.spec.horizon_steps), np.nan, np.float32)
         lags = range(self.season, self.spec.context_steps + 1, self.season) if self.season else ()
         for lag in lags:
-            same = past[..., self.spec.context_steps - lag + np.arange(self.spec.horizon_steps) % self.season]
-            point = np.where(np.isnan(point), same, point)
+            rows = np.isnan(point).any(-1)
+            if not rows.any():
+                break
+            same = past[rows, self.spec.context_steps - lag :][:, np.arange(self.spec.horizon_steps) % self.season]
+            point[rows] = np.where(np.isnan(point[rows]), same, point[rows])
         return np.where(np.isnan(point), last, point)
 
     def _errors(self, panel: Panel, split: Split, origin: int) -> Floats:
@@ -91,10 +94,13 @@ def _last(past: Floats) -> Floats:
 
 
 def _quantiles(errors: Floats, levels: Sequence[float]) -> Floats:
-    """Quantiles over origins and steps of `[O, N, T, P]`, `[N, T, Q]`; 0 where nothing was observed."""
-    pooled = errors.transpose(1, 2, 0, 3).reshape(*errors.shape[1:3], -1)
-    known = ~np.isnan(pooled).all(-1)
-    offsets = np.zeros((*pooled.shape[:2], len(levels)), np.float32)
-    if known.any():
-        offsets[known] = np.nanquantile(pooled[known], levels, axis=-1).T
-    return offsets
+    """Quantiles over origins and steps of `[O, N, T, P]`, `[N, T, Q]`; 0 where nothing was observed.
+
+    As `np.nanquantile`, which takes one row at a time and minutes for a thousand servers.
+    """
+    pooled = np.sort(errors.transpose(1, 2, 0, 3).reshape(*errors.shape[1:3], -1), axis=-1)  # unknown ones come last
+    newest = (~np.isnan(pooled)).sum(-1, keepdims=True) - 1
+    place = np.maximum(newest, 0) * np.asarray(levels)
+    below = place.astype(np.int64)
+    low, high = (np.take_along_axis(pooled, np.clip(at, 0, np.maximum(newest, 0)), -1) for at in (below, below + 1))
+    return np.where(newest < 0, 0.0, low + (high - low) * (place - below)).astype(np.float32)

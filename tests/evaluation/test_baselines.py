@@ -7,7 +7,7 @@ import pytest
 from small_fleet import daily_load, panel_of
 
 from forecast.contracts.specs import ForecastSpec
-from forecast.evaluation.baselines import Naive, baselines, seasonal_mae
+from forecast.evaluation.baselines import Naive, _quantiles, baselines, seasonal_mae
 from forecast.evaluation.splits import Split
 
 NAN = float("nan")
@@ -130,3 +130,19 @@ def test_seasonal_mae_by_hand() -> None:
 def test_seasonal_mae_of_less_than_two_days_is_unknown() -> None:
     assert np.isnan(seasonal_mae(panel_of(np.ones((1, 1, 3)), SPEC), SPEC, np.array([3]))).all()
     assert np.isnan(seasonal_mae(panel_of(np.ones((1, 1, 12)), SPEC), SPEC, np.array([4]))).all()
+
+
+@pytest.mark.parametrize("missing", [0.0, 0.3, 0.97])
+def test_quantiles_of_many_rows_at_once_are_those_of_numpy(missing: float) -> None:
+    random = np.random.default_rng(0)
+    errors = random.normal(0, 50, (9, 7, 2, 5)).astype(np.float32)
+    errors[random.random(errors.shape) < missing] = np.nan
+    errors[:, 3, 1] = np.nan
+    levels = (0.01, 0.1, 0.5, 0.9, 0.99)
+    found = _quantiles(errors, levels)
+    for entity in range(7):
+        for target in range(2):
+            mine = errors[:, entity, target]
+            known = mine[~np.isnan(mine)]
+            expected = np.quantile(known, levels) if known.size else np.zeros(len(levels))
+            np.testing.assert_allclose(found[entity, target], expected, rtol=1e-5, atol=1e-4)
