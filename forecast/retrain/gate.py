@@ -40,6 +40,10 @@ WORST_SEGMENT = 1.05
 #: The interval's coverage may be off by this.
 COVERAGE = 0.03
 
+#: The Brier score may be worse by this, a chance of one in a hundred squared: where nothing comes near a limit, two
+#: models differ surely, and by next to nothing.
+BRIER = 1e-4
+
 #: With which a challenger that is no better may pass the rule on the whole.
 LUCK = 0.1
 
@@ -224,8 +228,8 @@ def _brier(target: int, paired: Paired, resamples: Resamples, chance: float) -> 
     champion, challenger = (squares.sum(axis=0) / count.sum()).tolist()
     sums = np.stack([squares[:, CHALLENGER] - squares[:, CHAMPION], count], axis=-1)
     worse = resamples.bounds(sums, lambda drawn: drawn[..., 0] / drawn[..., 1], chance)
-    passed = worse.value <= 0 or worse.lower <= 0
-    return Row("brier", "all", paired.targets[target], "brier", champion, challenger, *worse, 0.0, passed)
+    passed = worse.value <= BRIER or worse.lower <= 0
+    return Row("brier", "all", paired.targets[target], "brier", champion, challenger, *worse, BRIER, passed)
 
 
 def _budgets(cost: Cost, champion: Cost | None, settings: GateConfig) -> list[Row]:

@@ -96,6 +96,12 @@ def test_probabilities_that_are_worse_reject() -> None:
     assert broken(compare(worse, BETTER)) == {"brier all power_w", "brier all temperature_c"}
 
 
+def test_where_no_limit_is_near_a_surely_tiny_difference_does_not() -> None:
+    sums = paired(0.9)
+    far = replace(sums, squares=sums.squares * 1e-3)  # Brier scores of 1e-5
+    assert not broken(compare(changed(far, "squares", [0, 1, 2, 3, 4], 1.5), BETTER))
+
+
 def test_one_day_is_too_few_to_promote_on() -> None:
     rows = compare(paired(0.5, days=1), BETTER)
     assert rows[0].value == pytest.approx(0.5, abs=0.05)
