@@ -16,7 +16,7 @@ TRUTHS = {"3 % worse": 1.03, "equal": 1.0, "5 % better": 0.95, "another seed": N
 DAYS = (7, 3)
 
 #: Simulated retrainings of each kind.
-_DRAWN = 500
+_DRAWN = 300
 
 #: What the share that is promoted should be: at most, or at least.
 _GOALS = {"3 % worse": (0.05, "lower"), "5 % better": (0.8, "higher")}

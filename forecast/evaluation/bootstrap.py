@@ -6,9 +6,9 @@ standard error. Blocks grow with the cube root of the days (Hall, Horowitz and J
 
 A test range has a week of days or less. Percentiles of so few draws cover too little: the draws have 1 - 1/n of the
 variance there is, and the error of the spread itself counts for nothing. So the bounds are the figure ± Student's t
-times the standard error with n / (n - 1) put back. Between two seeds, an upper percentile of 95 % covered the truth in
-78 % of draws of three days (simulated site) and 82 % of seven (BioHPC); these bounds in 92 % and 87 %
-(`make bench-gate`).
+times the standard error with n / (n - 1) put back. On the losses of `benchmarks/gate`, an upper percentile of 95 %
+covered the truth in 78 % of draws of three days (simulated site) and 82 % of seven (BioHPC); these bounds in 92 % and
+87 %. The rest is weeks that are unlike each other, of which no week tells.
 """
 
 from collections.abc import Callable

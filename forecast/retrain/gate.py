@@ -1,15 +1,18 @@
 """May this bundle go into service? A verdict as data: against the champion, or against what anyone could do without us.
 
 A test range has few days and a fleet has dozens of segments, so chance has a say in every figure. Each rule says how
-much:
+much (`make bench-gate` counts how often they are right):
 
 - On the whole the challenger must be better beyond chance: the upper bound of the relative WQL is at most 1.00. It is
   the geometric mean over targets and levels of the fleet tree: a sum of watts would ask about the site alone, a mean
-  over entities about the servers alone.
+  over entities about the servers alone. Who tells too few days for a bound is not promoted.
 - A segment rejects when it is more than 5 % worse, and worse beyond chance. If the figure alone decided, one of fifty
   sound segments would be above 1.05 by luck in many a week, and a better model be refused for it.
-- Coverage and Brier score reject likewise. A coverage that is off but no farther than the champion's passes: refusing
-  it would keep the worse one in service.
+- Coverage rejects when it is more than 3 points off, and farther off than the champion's, both beyond chance. A week
+  unlike those before is hard on both, and refusing the one that is no farther would keep the other in service.
+- The Brier score rejects when it is worse beyond chance, and by more than next to nothing.
+
+All but the first share one chance of a false alarm, so their bounds are the wider the more of them there are.
 """
 
 from collections.abc import Iterator

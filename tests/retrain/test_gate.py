@@ -102,6 +102,11 @@ def test_where_no_limit_is_near_a_surely_tiny_difference_does_not() -> None:
     assert not broken(compare(changed(far, "squares", [0, 1, 2, 3, 4], 1.5), BETTER))
 
 
+def test_probabilities_that_are_worse_by_next_to_nothing_do_not() -> None:
+    rare = replace(paired(0.9), squares=paired().squares * 1e-3)
+    assert not broken(compare(changed(rare, "squares", [0, 1, 2, 3, 4], 1.5), BETTER))
+
+
 def test_one_day_is_too_few_to_promote_on() -> None:
     rows = compare(paired(0.5, days=1), BETTER)
     assert rows[0].value == pytest.approx(0.5, abs=0.05)
