@@ -277,14 +277,16 @@ class Registry:
             raise BundleError(f"{link}: not a link; move it away, then name a version to roll back to.") from error
 
     def _mend(self) -> None:
-        current, served = self.current(), self.served()
+        current, previous = self.current(), self.previous()
         if current not in self.versions():
             return  # nothing in service, or nothing of ours: the next publish or rollback ends that
+        if previous in self.versions() and self._last_action(previous.name) is None:  # of a journal that was lost
+            self._journal.append("publish", previous.name)
+        served = self.served()
         if served[-1:] != [current.name]:
             known = self._last_action(current.name) in _SERVING
             self._journal.append("rollback" if known else "publish", current.name)
-        previous = self.previous()
-        if previous is None or previous == current or not previous.is_dir():
+        if previous == current or previous not in self.versions():
             self._relink_previous([key for key in served if key != current.name and (self._versions / key).is_dir()])
 
     def _relink_previous(self, served: list[str]) -> None:

@@ -170,7 +170,7 @@ class Store:
             days = [Day(**day) for day in json.loads(manifest.read_text())] if manifest.exists() else []
         except (TypeError, ValueError):
             return []
-        return [day for day in days if (self.folder / day.file).exists()]
+        return [day for day in days if _is_whole(self.folder / day.file)]
 
     def _publish(self, days: Iterable[Day]) -> None:
         text = json.dumps([asdict(day) for day in sorted(days, key=lambda day: day.day)], indent=1)
@@ -190,6 +190,15 @@ class Store:
         with (self.folder / ".lock").open("w") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether a day's file is there, as long as it says it is."""
+    try:
+        np.load(path, mmap_mode="r")
+    except (OSError, ValueError, EOFError):
+        return False
+    return True
 
 
 def _keys(trace: Trace, spec: ForecastSpec, where: str) -> dict[str, str]:

@@ -79,6 +79,20 @@ def test_a_link_gone_astray_comes_back(registry: Registry, harm: Callable[[Path]
     assert list(registry_problems(registry)) == []
 
 
+@pytest.mark.parametrize("target", ["versions/nowhere", ".", ".."])
+def test_a_previous_gone_astray_comes_back(registry: Registry, target: str) -> None:
+    link_to(target)(registry.folder / "previous")
+    restore(registry, 0.0, str)
+    assert registry.previous() == registry.folder / "versions" / "k2"
+    assert list(registry_problems(registry)) == []
+
+
+def test_a_journal_that_was_lost_begins_with_what_can_be_served(registry: Registry) -> None:
+    (registry.folder / "journal.jsonl").unlink()
+    restore(registry, 0.0, str)
+    assert registry.served() == ["k2", "k3"]
+
+
 def test_what_lay_in_the_place_of_a_link_is_kept(registry: Registry) -> None:
     folder_with_notes(registry.folder / "current")
     restore(registry, 0.0, str)

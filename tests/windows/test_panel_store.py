@@ -189,6 +189,18 @@ def test_files_of_days_that_did_not_change_are_not_touched(tmp_path: Path) -> No
         assert_array_equal(chunk, values, "who mapped a day that was replaced keeps it")
 
 
+@pytest.mark.parametrize("length", [0, 50, 500])
+def test_a_day_whose_file_was_cut_short_is_built_again(tmp_path: Path, length: int) -> None:
+    files = by_day(3)
+    whole = update(tmp_path / "whole", files)
+    update(tmp_path / "cut", files)
+    (day, *_) = sorted((tmp_path / "cut").glob("*.npy"))
+    os.truncate(day, length)
+    again = update(tmp_path / "cut", files)
+    assert again.built == 1
+    same(again.panel, whole.panel)
+
+
 def test_another_tree_channel_or_step_is_another_panel(tmp_path: Path) -> None:
     trace = trace_of(by_day(3))
     Store(tmp_path).update(trace, SPEC, "lake")
