@@ -11,7 +11,7 @@ import polars as pl
 
 from forecast.adaptation import Adaptation
 from forecast.bundle.load import Bundle
-from forecast.bundle.usual import read_usual
+from forecast.bundle.usual import Usual, read_usual
 from forecast.contracts.errors import FleetcastError
 from forecast.contracts.topology import Topology
 from forecast.predictor import Forecast, Predictor
@@ -46,6 +46,7 @@ class Live:
         self._told: tuple[pl.LazyFrame | None, pl.LazyFrame | None] = (None, None)
         self._made_from: tuple[int, int, int, int] | None = None
         self._born = time.monotonic()
+        self._usual: tuple[Bundle, Usual] | None = None
         self.predictor, self.ladder = self._settled(bundle, topology)
         self.ring = Ring(self.predictor.topology, self.predictor.spec, late_s)
         self.wants_history = True
@@ -134,7 +135,9 @@ class Live:
         manifest = bundle.manifest
         fleet = topology or manifest.topology
         predictor = Predictor(bundle, adaptation=self._adaptation(bundle, fleet), topology=fleet).told(*self._told)
-        return predictor, Ladder(manifest.spec, predictor.topology, manifest.bundle_id, read_usual(bundle))
+        if self._usual is None or self._usual[0] is not bundle:
+            self._usual = bundle, read_usual(bundle)
+        return predictor, Ladder(manifest.spec, predictor.topology, manifest.bundle_id, self._usual[1])
 
     def _adaptation(self, bundle: Bundle, fleet: Topology) -> Adaptation | None:
         if self._state is None:

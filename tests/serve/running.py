@@ -132,7 +132,8 @@ class Process:
         self.events: list[dict[str, object]] = []
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
-        wait_until(lambda: bool(self.of("listening")), "it listens")
+        wait_until(lambda: bool(self.of("listening")) or self.process.poll() is not None, "it listens")
+        assert self.of("listening"), self.events
         self.address = str(self.of("listening")[0]["address"]).removeprefix("http://")
 
     def of(self, event: str) -> list[dict[str, object]]:
@@ -141,7 +142,7 @@ class Process:
     def _read(self) -> None:
         assert self.process.stderr is not None
         for line in self.process.stderr:
-            self.events.append(json.loads(line))
+            self.events.append(json.loads(line) if line.startswith("{") else {"event": line})
 
     def ended(self) -> int:
         code = self.process.wait(30)
