@@ -2,6 +2,7 @@
 
 import errno
 import hashlib
+import re
 import shutil
 import signal
 from collections.abc import Collection, Iterator
@@ -17,6 +18,7 @@ from scene import ARGUMENTS, REGISTRY, STAGING, Expected, Place, convergence_pro
 from system_calls import Operation
 
 from forecast.bundle.load import load
+from forecast.bundle.manifest import NAME as MANIFEST
 from forecast.contracts.errors import BundleError, ExitCode
 
 
@@ -33,8 +35,11 @@ class Fault(StrEnum):
     DAMAGED = "damage"
 
 
-#: What needs room on a disk.
-_NEEDS_ROOM = frozenset({"create", "write", "truncate", "mkdir", "symlink", "link", "sync"})
+#: Of a line of the journal.
+_TIME = re.compile(r'"time": "[^"]*"')
+
+#: Operations that need room on a disk.
+NEEDS_ROOM = frozenset({"create", "write", "truncate", "mkdir", "symlink", "link", "sync"})
 
 #: How a run may end. One that could do without what failed ends as if nothing had happened.
 _WELL = frozenset({ExitCode.PUBLISHED, ExitCode.NOTHING_NEW})
@@ -159,7 +164,7 @@ class Survey:
                 passed += 1
             elif fault is Fault.BROKEN and here:
                 job.refuse(errno.EIO)
-            elif fault is Fault.FULL and passed >= nth and operation.name in _NEEDS_ROOM:
+            elif fault is Fault.FULL and passed >= nth and operation.name in NEEDS_ROOM:
                 job.refuse(errno.ENOSPC)
             elif passed >= nth and operation.path.startswith(REGISTRY):
                 problems += service_problems(work, scene.expected)
@@ -211,7 +216,7 @@ class Survey:
             if Place.of(operation) == place:
                 break
         second = self._jobs.begin(work, ARGUMENTS)
-        next(iter(second))
+        next(second)
         first.signal(signal.SIGKILL)
         first.ended()
         code = second.finish()
@@ -236,21 +241,25 @@ class Survey:
             Place("damage", harm.what),
             harm.how,
             None,
-            (*problems, *self._next_run(work, scene.expected)),
+            (*problems, *self._run_again(work, scene.expected)),
         )
 
     def _next_run(self, work: Path, expected: Expected) -> tuple[str, ...]:
         """What the next run leaves to be desired; its folder is gone afterwards."""
         state = _state(Disk.of(work))
         if state not in self._known:
-            job = self._jobs.begin(work, ARGUMENTS)
-            code = job.finish()
-            problems = list(convergence_problems(work, expected))
-            if code not in _WELL:
-                problems.append(f"exit code {code} of the next run: {job.said.read_text().strip().splitlines()[-1]}")
-            self._known[state] = tuple(problems)
-        shutil.rmtree(work)
+            self._known[state] = self._run_again(work, expected)
+        shutil.rmtree(work, ignore_errors=True)
         return self._known[state]
+
+    def _run_again(self, work: Path, expected: Expected) -> tuple[str, ...]:
+        job = self._jobs.begin(work, ARGUMENTS)
+        code = job.finish()
+        problems = list(convergence_problems(work, expected))
+        if code not in _WELL:
+            problems.append(f"exit code {code} of the next run: {job.said.read_text().strip().splitlines()[-1]}")
+        shutil.rmtree(work)
+        return tuple(problems)
 
     def _copied(self, folder: Path) -> Path:
         """A copy to work in; times are kept."""
@@ -272,10 +281,22 @@ def _contents(disk: Disk) -> dict[str, str]:
 
 
 def _state(disk: Disk) -> str:
-    """What the next run finds, in a word."""
-    lines = [
-        f"{Place('', path).role} {digest}"
-        for path, digest in _contents(disk).items()
-        if not path.startswith(("runs/", "metrics/"))
-    ]
+    """What the next run finds, in a word; but for what it does not read, and for times."""
+    lines = []
+    for path, node in disk.files():
+        if path.startswith(("runs/", "metrics/")):
+            continue
+        told = node.text or (_told(path, disk.content(node)) if node.kind == "file" else "")
+        lines.append(f"{Place('', path).role} {told}")
     return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()
+
+
+def _told(path: str, content: bytes) -> str:
+    """What a file tells the next run. Staging is swept unread; a verdict holds timings, and a manifest its hash."""
+    if "/.staging-" in path:
+        return ""
+    if path.endswith("journal.jsonl"):
+        return _TIME.sub("", content.decode(errors="replace"))
+    if path.endswith(("/gate.json", f"/{MANIFEST}")) and content.endswith(b"}"):
+        return "whole"
+    return hashlib.sha256(content).hexdigest()

@@ -70,10 +70,14 @@ class Job:
 
     def __init__(self, jobs: Jobs, process: int, watched: Watched, said: Path) -> None:
         self._jobs, self._process, self._watched = jobs, process, watched
+        self._operations = iter(watched)
         self.said = said
 
     def __iter__(self) -> Iterator[Operation]:
-        return iter(self._watched)
+        return self
+
+    def __next__(self) -> Operation:
+        return next(self._operations)
 
     def refuse(self, error: int) -> None:
         """Let the change that it waits for fail."""

@@ -16,7 +16,7 @@ from forecast.bundle.load import load
 from forecast.contracts.errors import FleetcastError
 from forecast.registry.publish import publish_bundle
 from forecast.registry.store import Registry
-from forecast.registry.verify import registry_problems
+from forecast.registry.verify import file_problems, registry_problems
 from forecast.retrain.config import WindowConfig
 
 NAME = "smoke"
@@ -32,6 +32,8 @@ ARGUMENTS = (
     "window.targets=[power_w]",
     "window.past=[power_w]",
     "source.path=fleet",
+    "source.fleet.days=10",
+    "source.until=2026-01-21",
     "cache=cache",
     "registry.root=registry",
     f"registry.keep={KEEP}",
@@ -108,11 +110,14 @@ def convergence_problems(folder: Path, expected: Expected) -> Iterator[str]:
     yield from service_problems(folder)
     yield from registry_problems(registry)
     current, previous = registry.current(), registry.previous()
+    if current is not None:
+        yield from file_problems(current)
     if current is None or current.name != expected.key:
         yield f"converged to {current and current.name}, not to {expected.key}"
     elif any(_digest(current / name) != digest for name, digest in expected.files.items()):
         yield "converged to the key with other content"
-    if previous is None or previous.name != EARLIER[-1]:
+    champion = registry.folder / "versions" / EARLIER[-1]
+    if champion.is_dir() and previous != champion:
         yield f"previous is {previous and previous.name}, not {EARLIER[-1]}"
     if len(registry.versions()) > KEEP:
         yield f"{len(registry.versions())} versions are kept, not {KEEP}"

@@ -12,14 +12,16 @@ from pathlib import Path
 from queue import SimpleQueue
 
 from damage import harms
-from faults import Fault, Scene, Struck, Survey, cuts
+from faults import NEEDS_ROOM, Cut, Fault, Scene, Struck, Survey, cuts
 from jobs import started
-from scene import furnish
+from scene import REGISTRY, Place, furnish
 
 from benchmarks.machine import record
 
 #: Faults that strike before an operation.
 _AT_PLACES = (Fault.KILLED, Fault.FULL, Fault.BROKEN, Fault.STOPPED)
+
+_TELL_EVERY = 100
 
 #: Places at least.
 GOAL = 100
@@ -38,21 +40,39 @@ def scenes(survey: Survey, folder: Path) -> dict[str, Scene]:
 
 
 def tasks(first: Scene, later: Scene) -> Iterator[Task]:
-    """Each fault at each place, where it is passed first and where it is passed last."""
-    for place in first.places():
-        scene = later if place in later.places() else first
-        last = scene.places()[place]
-        for fault in _AT_PLACES:
-            for nth in sorted({1, last}):
-                yield lambda survey, scene=scene, at=(fault, place, nth): [survey.strike(scene, *at)]
-    yield lambda survey: survey.overlap(first, first.places())
-    for place in later.places():
-        yield lambda survey, place=place: [survey.overtake(later, place)]
-    for scene in (first, later):
-        for cut in cuts(scene):
-            yield lambda survey, scene=scene, cut=cut: [survey.cut(scene, cut)]
+    """Each fault at each place where it is passed first; a kill where it is passed last, too."""
     for harm in harms():
         yield lambda survey, harm=harm: [survey.damage(later, harm)]
+    yield lambda survey: survey.overlap(first, first.places())
+    for place in first.places():
+        scene = later if place in later.places() else first
+        for fault, nth in _strikes(place, scene.places()[place]):
+            yield lambda survey, scene=scene, at=(fault, place, nth): [survey.strike(scene, *at)]
+    for place in later.places():
+        if place.role.startswith(REGISTRY):
+            yield lambda survey, place=place: [survey.overtake(later, place)]
+    for scene, some in ((later, cuts(later)), (first, _one_of_each(cuts(first), set(later.places())))):
+        for cut in some:
+            yield lambda survey, scene=scene, cut=cut: [survey.cut(scene, cut)]
+
+
+def _strikes(place: Place, last: int) -> Iterator[tuple[Fault, int]]:
+    for nth in sorted({1, last}):
+        yield Fault.KILLED, nth
+    if place.name in NEEDS_ROOM:  # else the next that does is where a full disk shows
+        yield Fault.FULL, 1
+    yield Fault.BROKEN, 1
+    if not place.role.startswith("runs/"):  # which no run reads again
+        yield Fault.STOPPED, 1
+
+
+def _one_of_each(cuts: Iterator[Cut], known: set[Place]) -> Iterator[Cut]:
+    """Of power cuts at places not `known`, one of each kind at each: a record of many days has many alike."""
+    seen = set()
+    for cut in cuts:
+        if cut.place not in known and (cut.place, cut.detail) not in seen:
+            seen.add((cut.place, cut.detail))
+            yield cut
 
 
 def main(workers: int) -> int:
@@ -75,9 +95,12 @@ def main(workers: int) -> int:
                 free.put(survey)
 
         found: list[Struck] = []
+        to_do = list(tasks(both["first"], both["next"]))
         with ThreadPoolExecutor(workers) as pool:
-            for struck in pool.map(run, tasks(both["first"], both["next"])):
+            for done, struck in enumerate(pool.map(run, to_do), start=1):
                 found += struck
+                if done % _TELL_EVERY == 0:
+                    print(f"{done} of {len(to_do)}", flush=True)
                 for one in struck:
                     for problem in one.problems:
                         print(f"{one.fault} at {one.place.name} {one.place.role} {one.detail}: {problem}", flush=True)
