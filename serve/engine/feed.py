@@ -2,6 +2,7 @@
 
 import logging
 import threading
+import time
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from functools import partial
@@ -20,6 +21,10 @@ log = logging.getLogger(__name__)
 #: History is handed over in pieces of this length, so that it never lies in memory as rows all at once.
 _PIECE = timedelta(days=1)
 
+#: Seconds between two times that the whole history is read again: what came later than samples are waited for fills
+#: what is still empty.
+_AGAIN_S = 3600.0
+
 #: Until there is a bundle, nobody knows what to read; then it is read at once.
 _IMPATIENT_S = 0.2
 
@@ -36,6 +41,7 @@ class Feed:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="feed", daemon=True)
         self._ahead: object = None
+        self._read_whole = time.monotonic()
 
     def start(self) -> None:
         self._thread.start()
@@ -57,7 +63,8 @@ class Feed:
         self._tell(manifest)
         if settings.telemetry is None:
             return
-        since = min(live.needs_since(now) for live in lives)
+        again = time.monotonic() - self._read_whole > _AGAIN_S
+        since = min(live.ring.begin(now) if again else live.needs_since(now) for live in lives)
         telemetry = read_telemetry(settings.telemetry, manifest)
         found = telemetry.collect_schema()
         missing = [name for name in manifest.spec.past if name not in found]
@@ -71,6 +78,8 @@ class Feed:
                 self._engine.push(rows, wait=True)
         for live in lives:
             live.wants_history = False
+        if again:
+            self._read_whole = time.monotonic()
 
     def _run(self) -> None:
         while not self._stop.is_set():

@@ -24,6 +24,7 @@ from forecast.bundle.load import load
 from forecast.bundle.manifest import Manifest, sha256
 from forecast.predictor import Predictor
 from forecast.registry.store import Registry
+from serve.engine import feed as feed_module
 from serve.engine.engine import Engine
 from serve.engine.feed import Feed
 from serve.engine.issued import Issued
@@ -405,3 +406,30 @@ def test_sigterm_lets_requests_end_and_exits_with_0(registry: Path) -> None:
         assert [line["event"] for line in server.events][-2:] == ["draining", "ended"]
     finally:
         server.process.kill()
+
+
+def test_a_file_that_comes_days_late_fills_its_gap(
+    registry: Path, made: Path, tmp_path: Path, hands: Hands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feed_module, "_AGAIN_S", 0.0)
+    source = tmp_path / "telemetry"
+    source.mkdir()
+    gap = pl.col("time").is_between(NOW - timedelta(hours=20), NOW - timedelta(hours=18))
+    ROWS.filter(~gap).write_parquet(source / "most.parquet")
+    settings = EngineSettings(registry, telemetry=str(source), every_s=0.05, watch_s=0.05, trial=False)
+    engine = Engine(settings, hands, Metrics())
+    feed = Feed(engine)
+    engine.start()
+    feed.start()
+    try:
+        wait_until(lambda: engine.is_ready and engine.live("day-ahead").issued is not None, "there is a forecast")
+        gapped = engine.newest("day-ahead").forecast.outputs.quantiles
+        ROWS.filter(gap).write_parquet(source / "late.parquet")
+        whole = expected(made, ROWS, NOW)
+        assert not np.array_equal(gapped, whole)
+        wait_until(
+            lambda: np.array_equal(engine.newest("day-ahead").forecast.outputs.quantiles, whole), "the gap is filled"
+        )
+    finally:
+        feed.stop()
+        engine.stop()
