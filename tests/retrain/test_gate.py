@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from forecast.contracts.topology import Topology
@@ -117,6 +117,7 @@ def test_what_is_not_a_number_never_passes() -> None:
     assert "overall all all" in broken(compare(changed(paired(0.9), "loss", [0], float("nan")), BETTER))
 
 
+@settings(max_examples=25)
 @given(st.integers(0, 2**31), st.floats(0.5, 1.5))
 def test_swapping_the_two_inverts_the_ratio(seed: int, ratio: float) -> None:
     sums = paired(ratio, seed=seed, noise=0.05)
