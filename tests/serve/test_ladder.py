@@ -146,6 +146,8 @@ def test_whatever_was_said_and_seen_intervals_do_not_narrow_nor_cross(
     after = fallen.outputs.quantiles
     assert (np.diff(after, axis=2) >= 0).all()
     spread, before = after - after[:, :, ::-1], quantiles - quantiles[:, :, ::-1]
+    shifted = spread[..., fallen.rung[0] == LAST_GOOD][:, :, 3:]
+    assert (np.diff(shifted, axis=-1) >= -0.01).all()  # what grows old does not grow surer
     below_safe = fallen.rung[0] != SAFE_BOUND  # which is as wide as there is: nothing to the limit
     for step in np.flatnonzero(below_safe):
         least = before[..., step + late] if step + late < 8 else before.max(axis=-1)

@@ -17,7 +17,16 @@ from forecast.predictor import Forecast, Predictor
 from serve.engine.ring import Ring
 
 TOPOLOGY = fleet()
-ROWS = telemetry(TOPOLOGY)
+
+
+def broken(rows: pl.DataFrame) -> pl.DataFrame:
+    """With a sensor that has stuck since before midnight, and a server that has been silent for most of a day."""
+    stuck = (pl.col("entity_id") == "server-2") & (pl.col("time") > NOW - timedelta(hours=5))
+    silent = (pl.col("entity_id") == "server-3") & (pl.col("time") > NOW - timedelta(hours=23))
+    return rows.filter(~silent).with_columns(power_w=pl.when(stuck).then(500.0).otherwise("power_w"))
+
+
+ROWS = broken(telemetry(TOPOLOGY))
 
 
 @pytest.fixture(scope="module")
@@ -137,7 +146,15 @@ def test_readers_see_what_was_observed_and_nothing_beyond_it() -> None:
     ring = Ring(TOPOLOGY, SPEC)
     ring.take(ROWS, NOW)
     end = ring.step(NOW)
-    seen = ring.observed(np.array([0, 3]), end - 4, end + 2)
+    seen = ring.observed(np.array([0, 4]), end - 4, end + 2)
     assert seen.shape == (3, 2, 6)
     assert np.isnan(seen[:, :, 4:]).all()
     assert not np.isnan(seen[:, :, :4]).any()
+
+
+def test_faults_are_told_of_the_newest_steps() -> None:
+    ring = Ring(TOPOLOGY, SPEC)
+    ring.take(ROWS, NOW)
+    assert ring.faults(4)["stuck_sensor"] >= 4
+    assert ring.faults(4)["gap"] > 0
+    assert "stuck_sensor" not in Ring(TOPOLOGY, SPEC).faults(4)
