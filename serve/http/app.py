@@ -10,7 +10,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from forecast.contracts.errors import one_line
-from serve.http import dispatch, exposition, open_inference, push
+from serve.http import board, dispatch, exposition, open_inference, push
 from serve.http.answers import failed, refusal, refused
 from serve.http.guard import Guard
 from serve.http.state import State
@@ -22,6 +22,7 @@ ROOMS: tuple[Callable[[State], APIRouter], ...] = (
     push.router,
     dispatch.router,
     exposition.router,
+    board.router,
 )
 
 

@@ -1,0 +1,1 @@
+export class WhatIf { constructor(form) { this.form = form; } about() {} }
