@@ -15,22 +15,29 @@ from serve.refusals import BadRequestError
 _LONGEST = timedelta(days=14)
 
 
-def observed(live: Live, issued: Issued, places: Places, last: str) -> pl.DataFrame:
-    """One row per entity and step before the forecast time: `time, entity_id`, and a column per signal.
+def steps_back(last: str, issued: Issued) -> int:
+    """How many steps before a forecast are meant; no further than what is kept.
 
     Args:
-        last: how far back, an ISO 8601 duration; no further than what is kept.
+        last: an ISO 8601 duration.
 
     Raises:
-        BadRequestError: it is no duration.
+        BadRequestError: it is none.
     """
     back = duration(last)
     if back is None:
         raise BadRequestError(f"last: {last} is no duration; write one as PT6H.")
-    spec, ring = issued.forecast.spec, live.ring
-    end = ring.step(issued.time)
-    count = max(min(back, _LONGEST) // timedelta(seconds=spec.step_s), 1)
-    values = ring.observed(places, end - count, end)
+    return max(min(back, _LONGEST) // timedelta(seconds=issued.forecast.spec.step_s), 1)
+
+
+def observed(live: Live, issued: Issued, places: Places, count: int) -> pl.DataFrame:
+    """One row per entity and step before the forecast time: `time, entity_id`, and a column per signal.
+
+    Args:
+        count: of steps.
+    """
+    spec, end = issued.forecast.spec, live.ring.step(issued.time)
+    values = live.ring.observed(places, end - count, end)
     starts = [issued.time - timedelta(seconds=spec.step_s * (count - at)) for at in range(count)]
     return pl.DataFrame(
         {

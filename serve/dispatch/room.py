@@ -1,7 +1,7 @@
 """How much room is left below the limits, and how likely they are passed, of what was issued."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -38,8 +38,11 @@ class Part:
 
     def of(self, array: NDArray[Any]) -> NDArray[Any]:
         """The part of an array `[N, ..., H]`."""
-        mine = array if len(self.places) == len(array) else array[self.places]
-        return mine[..., self.span.steps]
+        return (array if self.is_everyone else array[self.places])[..., self.span.steps]
+
+    @property
+    def is_everyone(self) -> bool:
+        return np.array_equal(self.places, np.arange(len(self.issued.rung)))
 
     @property
     def rung(self) -> Rungs:
@@ -48,9 +51,7 @@ class Part:
 
     def limits(self, target: str) -> Floats:
         """The limit of each entity, `[n]`; NaN where it is unknown."""
-        column = self.issued.topology.table[TARGETS[target].limit].cast(pl.Float64).fill_null(float("nan"))
-        limits: Floats = column.to_numpy()[self.places].astype(np.float32)
-        return limits
+        return limits(self.issued, target)[self.places]
 
     def room(self, target: str, confidence: float) -> Floats:
         """The room below the limit that is kept with `confidence`, per step, `[n, h]`; NaN without a limit."""
@@ -83,24 +84,22 @@ class Part:
         """
         rung = self.rung
         rungs = rung.max(axis=1) if steps is None else np.take_along_axis(rung, steps[:, None], axis=1)[:, 0]
-        made_by = np.where(
-            rungs == RUNGS.index("last_good"), self.issued.made_by[self.places], self.issued.forecast.bundle_id
-        )
-        data_time = pl.Series("data_time", self.issued.forecast.data_time, dtype=UTC)[self.places]
+        forecast, places = self.issued.forecast, self.places.tolist()
+        made_by = np.where(rungs == RUNGS.index("last_good"), self.issued.made_by[self.places], forecast.bundle_id)
+        data_time = pl.Series("data_time", [forecast.data_time[place] for place in places], dtype=UTC)
         return {
-            "forecast_time": pl.Series("forecast_time", [self.issued.time] * len(self.places), dtype=UTC),
+            "forecast_time": pl.Series("forecast_time", [self.issued.time], dtype=UTC).new_from_index(0, len(places)),
             "bundle_id": pl.Series("bundle_id", made_by, dtype=pl.String),
             "data_time": data_time,
-            "age_s": (pl.Series([self.now], dtype=UTC) - data_time).dt.total_seconds(fractional=True),
+            "age_s": (pl.Series([self.now], dtype=UTC) - data_time).dt.total_seconds(fractional=True).alias("age_s"),
             "source": pl.Series("source", np.array(RUNGS)[rungs], dtype=pl.String),
-            "status": pl.Series("status", self.issued.forecast.status, dtype=pl.String)[self.places],
+            "status": pl.Series("status", [forecast.status[place] for place in places], dtype=pl.String),
         }
 
     def rows(self) -> pl.DataFrame:
         """The forecast's contract (`forecast_table`), by entity and step."""
-        everyone = len(self.places) == len(self.issued.rung)
         steps, count = self.issued.forecast.spec.horizon_steps, len(self.places)
-        table = self.issued.table(None if everyone else self.places)
+        table = self.issued.table(None if self.is_everyone else self.places)
         if self.span.end - self.span.first == steps:
             return table
         inside = np.zeros(steps, np.bool_)
@@ -118,6 +117,13 @@ class Part:
         return self.issued.topology.table.select("entity_id", "level")[self.places]
 
 
+def limits(issued: Issued, target: str) -> Floats:
+    """The limit of every entity, `[N]`; NaN where it is unknown."""
+    column = issued.topology.table[TARGETS[target].limit].cast(pl.Float64).fill_null(float("nan"))
+    values: Floats = column.to_numpy().astype(np.float32)
+    return values
+
+
 def rooms(part: Part, targets: Sequence[str], confidence: float) -> pl.DataFrame:
     """The least room that each entity keeps with `confidence` at every single step, one row per entity and target.
 
@@ -130,8 +136,14 @@ def rooms(part: Part, targets: Sequence[str], confidence: float) -> pl.DataFrame
 
 def tightest(part: Part, targets: Sequence[str], confidence: float, most: int) -> pl.DataFrame:
     """The first `most` rows of `rooms` for each target, those with the least share of their limit left first."""
-    rows = rooms(part, targets, confidence).drop_nulls("headroom").sort("share", maintain_order=True)
-    return pl.concat([rows.filter(pl.col("target") == name).head(most) for name in targets])
+    tables = []
+    for name in targets:
+        least = np.nan_to_num(part.room(name, confidence), nan=np.inf).min(axis=1)
+        share = least / part.limits(name)
+        order = np.argsort(share, kind="stable")[:most]
+        first = part.places[order[np.isfinite(share[order])]]
+        tables.append(_least(replace(part, places=first), name, confidence))
+    return pl.concat(tables)
 
 
 def odds(part: Part, target: str, limit: float | None) -> pl.DataFrame:

@@ -30,12 +30,13 @@ class Span:
         return slice(self.first, self.end)
 
 
-def span_of(issued: Issued, begin: str | None, until: str | None) -> Span:
+def span_of(issued: Issued, begin: str | None, until: str | None, where: str = "") -> Span:
     """The steps that overlap a stretch of time.
 
     Args:
         begin: its beginning; None, or a time before the forecast's, for the first step.
         until: its end; None for the horizon's.
+        where: what comes before the names of the two in errors.
 
     Raises:
         BadRequestError: no time, an empty stretch, or one that the forecast does not reach.
@@ -43,15 +44,17 @@ def span_of(issued: Issued, begin: str | None, until: str | None) -> Span:
     spec, start = issued.forecast.spec, issued.time
     step = timedelta(seconds=spec.step_s)
     end = start + step * spec.horizon_steps
-    first = 0 if begin is None else max((moment(begin, start, "from") - start) // step, 0)
-    to = end if until is None else moment(until, start, "until")
+    first = 0 if begin is None else max((moment(begin, start, f"{where}from") - start) // step, 0)
+    to = end if until is None else moment(until, start, f"{where}until")
     if to > end:
-        raise BadRequestError(f"until: {to:%Y-%m-%dT%H:%M:%SZ} is beyond the forecast, which ends at {_printed(end)}.")
+        raise BadRequestError(
+            f"{where}until: {to:%Y-%m-%dT%H:%M:%SZ} is beyond the forecast, which ends at {_printed(end)}."
+        )
     last = -((start - to) // step)
     if first >= last:
         since = start + first * step
         raise BadRequestError(
-            f"until: {_printed(to)} is not after {_printed(since)}, the first step that is asked for."
+            f"{where}until: {_printed(to)} is not after {_printed(since)}, the first step that is asked for."
         )
     return Span(first, last, start + first * step, start + last * step)
 

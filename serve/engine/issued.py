@@ -66,12 +66,22 @@ class Issued:
 
     def table(self, entities: Places | None = None) -> pl.DataFrame:
         """One row per entity (all, if None) and valid time, in the forecast's contract (`forecast_table`)."""
-        chosen = self.forecast if entities is None else _of(self.forecast, entities)
-        rung, made_by = (of if entities is None else of[entities] for of in (self.rung, self.made_by))
-        bundle = np.where(rung == RUNGS.index("last_good"), made_by[:, None], chosen.bundle_id)
-        return chosen.table().with_columns(
+        chosen = self if entities is None else self.of(entities)
+        last_good = chosen.rung == RUNGS.index("last_good")
+        bundle = np.where(last_good, chosen.made_by[:, None], chosen.forecast.bundle_id)
+        return chosen.forecast.table().with_columns(
             pl.Series("bundle_id", bundle.ravel(), dtype=pl.String),
-            pl.Series("source", np.array(RUNGS)[rung.ravel()], dtype=pl.String),
+            pl.Series("source", np.array(RUNGS)[chosen.rung.ravel()], dtype=pl.String),
+        )
+
+    def of(self, entities: Places) -> "Issued":
+        """The same of the entities at these places alone, not to be asked again."""
+        return replace(
+            self,
+            forecast=_of(self.forecast, entities),
+            rung=self.rung[entities],
+            made_by=self.made_by[entities],
+            given=None,
         )
 
 

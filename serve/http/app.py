@@ -10,7 +10,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from forecast.contracts.errors import one_line
-from serve.http import board, dispatch, exposition, open_inference, push
+from serve.http import board, dispatch, dispatch_plans, exposition, open_inference, push
 from serve.http.answers import failed, refusal, refused
 from serve.http.guard import Guard
 from serve.http.state import State
@@ -21,6 +21,7 @@ ROOMS: tuple[Callable[[State], APIRouter], ...] = (
     open_inference.router,
     push.router,
     dispatch.router,
+    dispatch_plans.router,
     exposition.router,
     board.router,
 )
@@ -59,7 +60,9 @@ async def _not_there(request: Request, error: Exception) -> Response:
 async def _invalid(_: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101 - as it was registered
     first = error.errors()[0]
-    return refusal(400, one_line(f"{'.'.join(map(str, first['loc']))}: {first['msg']}."))
+    # Which of several types was tried is no part of a field's name.
+    field = ".".join(part for part in map(str, first["loc"]) if "[" not in part)
+    return refusal(400, one_line(f"{field}: {first['msg'].removeprefix('Value error, ')}."))
 
 
 async def _failed(request: Request, _: Exception) -> Response:

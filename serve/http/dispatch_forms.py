@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Level = Literal["gpu", "server", "rack", "row", "hall", "site", "fleet"]
 Target = Literal["power_w", "temperature_c"]
@@ -20,24 +20,24 @@ Confidence = Annotated[
 _TIME = "a time with its zone (2026-06-01T18:00Z), or an ISO 8601 duration from the forecast time on (PT6H)"
 
 
-class Chosen(BaseModel):
-    """Which entities; all conditions hold together."""
+class Listed(BaseModel):
+    """How JSON lists the rows of a table."""
 
     model_config = ConfigDict(extra="forbid")
+
+    layout: Layout = Field("rows", description="whether JSON has an object per row or a list per column")
+
+
+class Chosen(Listed):
+    """Which entities; all conditions hold together."""
 
     entity: list[Name] = Field([], max_length=1000, description="entities by name")
     level: Level | None = Field(None, description="only entities of this level of the tree")
     under: Name | None = Field(None, description="only this entity and all below it")
 
 
-class Listing(Chosen):
-    """Which entities, and how JSON lists them."""
-
-    layout: Layout = Field("rows", description="whether JSON has an object per row or a list per column")
-
-
-class Within(Listing):
-    """Which entities, over which stretch of the horizon."""
+class Stretch(Listed):
+    """Which part of the horizon."""
 
     begin: str | None = Field(None, alias="from", description=f"first step: {_TIME}")
     until: str | None = Field(None, description=f"end of the last step: {_TIME}; the end of the forecast if none")
@@ -45,10 +45,18 @@ class Within(Listing):
     allow_fallback: bool = Field(True, description="false: 503 unless the model speaks for all of them on fresh data")
 
 
-class RowsAsked(Within):
-    """Forecast rows."""
+class QuantilesAsked(Stretch):
+    """Which quantiles."""
 
     quantile: list[float] = Field([], max_length=99, description="quantile levels; all of the forecast's if none")
+
+
+class Within(Chosen, Stretch):
+    """Which entities, over which part of the horizon."""
+
+
+class RowsAsked(Within, QuantilesAsked):
+    """Forecast rows."""
 
 
 class RoomAsked(Within):
@@ -72,11 +80,80 @@ class OddsAsked(Within):
     )
 
 
-class ObservedAsked(Listing):
+class ObservedAsked(Chosen):
     """What was observed."""
 
     entity: list[Name] = Field(min_length=1, max_length=100, description="entities by name")
     last: str = Field("P1D", max_length=40, description="how far back: an ISO 8601 duration")
+
+
+class WhatIfAsked(QuantilesAsked):
+    """What to show of a forecast under plans."""
+
+    confidence: Confidence = 0.9
+
+
+class PlacementsAsked(Listed):
+    """What to show of candidates."""
+
+    confidence: Confidence = 0.9
+    allow_fallback: bool = Field(True, description="false: 503 unless the model speaks for all of them on fresh data")
+
+
+#: As far as the contract of `power_w` goes.
+Watts = Annotated[float, Field(ge=0, le=2e9, allow_inf_nan=False)]
+MoreWatts = Annotated[float, Field(ge=-2e9, le=2e9, allow_inf_nan=False)]
+PerStep = Annotated[list[Watts | None], Field(max_length=10_000)]
+FromTimes = Annotated[dict[str, Watts | None], Field(max_length=10_000)]
+MorePerStep = Annotated[list[MoreWatts | None], Field(max_length=10_000)]
+MoreFromTimes = Annotated[dict[str, MoreWatts | None], Field(max_length=10_000)]
+
+_TRAJECTORY = "W: a list with one value per step of the forecast, or an object of ISO 8601 times to values, each held"
+
+
+class PlanTold(BaseModel):
+    """A plan for one entity: all of its load, or what is added to it."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"oneOf": [{"required": ["power_w"]}, {"required": ["added_power_w"]}]}
+    )
+
+    entity_id: Name
+    power_w: PerStep | FromTimes = Field([], description=f"takes the place of its load. {_TRAJECTORY}")
+    added_power_w: MorePerStep | MoreFromTimes = Field([], description=f"comes on top of its load. {_TRAJECTORY}")
+
+    @model_validator(mode="after")
+    def _is_one(self) -> "PlanTold":
+        if len({"power_w", "added_power_w"} & self.model_fields_set) != 1:
+            raise ValueError("give power_w or added_power_w, and not both")
+        return self
+
+
+class PlansTold(BaseModel):
+    """Plans that hold together."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    plans: list[PlanTold] = Field(min_length=1, max_length=1000)
+
+
+class CandidateTold(BaseModel):
+    """A place and a time for additional load."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    entity_id: Name
+    added_power_w: MoreWatts
+    begin: str | None = Field(None, alias="from", description=f"{_TIME}; the beginning of the forecast if none")
+    until: str | None = Field(None, description=f"{_TIME}; the end of the forecast if none")
+
+
+class CandidatesTold(BaseModel):
+    """Places that exclude each other: each is judged alone."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    candidates: list[CandidateTold] = Field(min_length=1, max_length=1000)
 
 
 class Refusal(BaseModel):
@@ -245,6 +322,59 @@ class Odds(Provenance):
     largest: list[LargestOdds] = Field(description="per entity, those first that are most likely to")
     rows: list[OddsRow] | None = None
     columns: dict[str, list[str | float | None]] | None = None
+
+
+class PlannedRow(ForecastRow):
+    """A row of a forecast under plans; null where it is not known."""
+
+    plan: Literal["followed", "added", "below"] = Field(description="its own plan, or those of entities below it")
+    answered_by: Literal["graph", "shift"] = Field(description="shift: its load was moved, nothing is known of heat")
+
+
+class WhatIf(Provenance):
+    """The forecast under plans, of those who have one and all above them."""
+
+    confidence: float
+    basis: Literal["quantile", "interpolated", "tail"]
+    headroom: list[RoomRow]
+    rows: list[PlannedRow] | None = None
+    columns: dict[str, list[str | float | None]] | None = None
+
+
+class PlacementRow(BaseModel):
+    """What a candidate would leave, over its own steps."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    candidate: int = Field(description="place in the request, from 0")
+    entity_id: str
+    level: Level
+    power_headroom_w: float | None
+    power_tightest: datetime | None
+    power_exceedance: float | None = Field(description="the largest of its steps")
+    thermal_headroom_c: float | None
+    thermal_tightest: datetime | None
+    thermal_exceedance: float | None
+    above: str | None = Field(description="the entity above it with the least room left for power")
+    above_headroom_w: float | None
+    fits: bool | None = Field(description="whether room is left everywhere; null where that is not known")
+    confidence: float
+    answered_by: Literal["graph", "shift"]
+    forecast_time: datetime
+    bundle_id: str
+    data_time: datetime | None
+    age_s: float | None
+    source: Source
+    status: Status
+
+
+class Placements(Provenance):
+    """Candidates, in the order in which they came."""
+
+    confidence: float
+    basis: Literal["quantile", "interpolated", "tail"]
+    rows: list[PlacementRow] | None = None
+    columns: dict[str, list[str | float | bool | None]] | None = None
 
 
 class MapColumns(_Told):

@@ -35,24 +35,28 @@ def form_of(accept: str | None) -> str:
     return best
 
 
-def encoded(form: str, head: Mapping[str, Any], table: pl.DataFrame, *, columns: bool, most: int) -> Response:
+def check_rows(form: str, rows: int, most: int) -> None:
+    """Refuse more rows than go out in JSON, before any is made.
+
+    Raises:
+        BadRequestError: saying what to ask for instead.
+    """
+    if form == JSON and rows > most:
+        raise BadRequestError(
+            f"accept: {rows} rows are more than the {most} that go out as JSON; ask for fewer entities or steps, or "
+            f"for {ARROW}."
+        )
+
+
+def encoded(form: str, head: Mapping[str, Any], table: pl.DataFrame, *, columns: bool) -> Response:
     """A table in one of `FORMS`.
 
     Args:
         head: what JSON says before the rows; in the other forms each row says it itself.
         columns: whether JSON has `columns` rather than `rows`.
-        most: rows that JSON takes.
-
-    Raises:
-        BadRequestError: too many rows for JSON.
     """
     if form == JSON:
-        if len(table) > most:
-            raise BadRequestError(
-                f"accept: {len(table)} rows are more than the {most} that go out as JSON; ask for fewer entities or "
-                f"steps, or for {ARROW}."
-            )
-        return Json({**head, **({"columns": _columns(table)} if columns else {"rows": _rows(table)})})
+        return Json({**head, **({"columns": _columns(table)} if columns else {"rows": records(table)})})
     stream = io.BytesIO()
     if form == ARROW:
         table.write_ipc_stream(stream, compat_level=pl.CompatLevel.oldest())
@@ -61,7 +65,8 @@ def encoded(form: str, head: Mapping[str, Any], table: pl.DataFrame, *, columns:
     return Response(stream.getvalue(), media_type=form)
 
 
-def _rows(table: pl.DataFrame) -> orjson.Fragment:
+def records(table: pl.DataFrame) -> orjson.Fragment:
+    """A table as an object per row; NaN and null are null, times ISO 8601."""
     return orjson.Fragment(table.write_json().encode())
 
 

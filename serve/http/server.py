@@ -77,8 +77,12 @@ def listen(settings: HttpSettings) -> socket.socket:
     """
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     try:
-        return socket.create_server((settings.host, settings.port), family=family, backlog=2048)
+        sock = socket.create_server((settings.host, settings.port), family=family, backlog=2048)
     except OSError as error:
         raise ConfigError(
             f"{settings.host} port {settings.port}: {error.strerror or error}; choose another."
         ) from error
+    # Handed on to every connection. asyncio sets it for sockets that say they are TCP, and this one does not: an answer
+    # on a connection that is kept alive would wait 40 ms for the client's acknowledgement.
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return sock
