@@ -24,8 +24,9 @@ from forecast.retrain.learn import Learner
 from forecast.retrain.prepare import Prepared, prepare
 from forecast.retrain.pretrained import Pretrained
 from forecast.retrain.stages import Stages
-from forecast.retrain.start import CHAMPION, Start
+from forecast.retrain.start import Start
 from forecast.traces.trace import parse_utc
+from forecast.training.config import CHAMPION
 
 #: Sites as overrides, each with the end of its first day.
 SITES = {

@@ -18,7 +18,7 @@ from forecast.contracts.specs import CALENDAR
 from forecast.evaluation.splits import EvaluationConfig
 from forecast.models.base import ModelConfig
 from forecast.traces.trace import Source
-from forecast.training.config import TrainerConfig, TrainingConfig
+from forecast.training.config import CHAMPION, TrainerConfig, TrainingConfig
 
 #: The tails for limits, the deciles for scores.
 _LEVELS = [0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99]
@@ -127,7 +127,7 @@ class JobConfig:
     source: Source = MISSING
     window: WindowConfig = field(default_factory=WindowConfig)
     model: ModelConfig = MISSING
-    training: TrainingConfig = field(default_factory=TrainingConfig)
+    training: TrainingConfig = field(default_factory=lambda: TrainingConfig(start_from=CHAMPION))
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     gate: GateConfig = field(default_factory=GateConfig)

@@ -79,12 +79,13 @@ class Learner:
 
     def train_model(self, config: JobConfig, progress: Progress, checkpoints: Checkpoints | None = None) -> Fit:
         """Fit the model, then its answer to plans; what `checkpoints` has of it is not done again."""
+        training = config.training if self.start.weights else replace(config.training, start_from=None)
         fitted = fit(
             self.model,
             self.windows,
             self.train,
             self.validation,
-            config.training,
+            training,
             config.trainer,
             config.seed,
             progress,

@@ -9,7 +9,7 @@ from forecast.registry.verify import file_problems
 from forecast.retrain.config import JobConfig, plain
 from forecast.retrain.prepare import Prepared
 from forecast.retrain.pretrained import Pretrained
-from forecast.retrain.start import CHAMPION
+from forecast.training.config import CHAMPION
 
 #: Settings that change nothing in what is made.
 _ELSEWHERE = {"registry", "cache", "memory_gb", "free_gb", "when", "log", "metrics_file"}

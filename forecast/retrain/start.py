@@ -1,5 +1,6 @@
 """What training begins with: nothing, weights learnt elsewhere, or those of the version in service."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -10,9 +11,7 @@ from forecast.contracts.errors import ConfigError
 from forecast.retrain.config import JobConfig
 from forecast.retrain.prepare import Prepared
 from forecast.retrain.pretrained import Pretrained
-
-#: What `training.start_from` says for the version in service.
-CHAMPION = "champion"
+from forecast.training.config import CHAMPION
 
 #: What a bundle keeps for the next run to start from, beside a .json of the same name; whoever serves reads neither.
 WEIGHTS = "weights.safetensors"
@@ -37,7 +36,7 @@ class Start:
         """What `training.start_from` asks for; anew where that is a champion that cannot be started from.
 
         Raises:
-            ConfigError: there are no such weights, they do not fit, or nothing would be trained.
+            ConfigError: there are no such weights, or they do not fit.
         """
         asked = config.training.start_from
         if asked is None:
@@ -48,26 +47,31 @@ class Start:
         if isinstance(found, Pretrained) and champion is not None:
             key = champion.manifest.bundle_id
             return cls(found, key, f"started from {key}")
-        if not config.training.steps:
-            raise ConfigError(f"training.steps=0 with training.start_from={CHAMPION}, but {found}.")
         return cls(said=f"started anew, for {found}")
 
 
 def _weights(champion: Bundle | None, config: JobConfig, prepared: Prepared) -> Pretrained | str:
     """The weights of the version in service, or why they cannot be started from."""
+    if not config.registry.publish:
+        return "a run that does not publish is compared with others"
     if champion is None:
         return "there is no version in service that can be opened"
-    if WEIGHTS not in champion.manifest.files:
-        return "the version in service brings no weights"
-    if champion.manifest.spec != prepared.spec:
-        return "the interface of the version in service is another"
-    if _knows_more(champion, config, prepared):
-        return "the version in service learnt from what this run is validated on"
+    if (reason := next(_differences(champion, config, prepared), None)) is not None:
+        return reason
     try:
         found = Pretrained.read(champion.folder / WEIGHTS)
     except ConfigError as error:
         return str(error)
     return found if found.config == config.model else "the model of the version in service has other settings"
+
+
+def _differences(champion: Bundle, config: JobConfig, prepared: Prepared) -> Iterator[str]:
+    if WEIGHTS not in champion.manifest.files:
+        yield "the version in service brings no weights"
+    if champion.manifest.spec != prepared.spec:
+        yield "the interface of the version in service is another"
+    if _knows_more(champion, config, prepared):
+        yield "the version in service learnt from what this run is validated on"
 
 
 def _knows_more(champion: Bundle, config: JobConfig, prepared: Prepared) -> bool:

@@ -7,6 +7,9 @@ import torch
 from forecast.contracts.errors import ConfigError
 from forecast.training.gaps import GapsConfig
 
+#: What `training.start_from` says for the version in service.
+CHAMPION = "champion"
+
 #: Lightning knows more; these are tried.
 _ACCELERATORS = ("cpu", "cuda")
 _PRECISIONS = ("32-true", "bf16-mixed")
@@ -54,9 +57,9 @@ class TrainingConfig:
         validate_every: steps between validations; the best one's weights are kept.
         validation_windows: at most so many windows, evenly spread, judge a validation.
         gaps: what is hidden of the contexts.
-        start_from: weights to begin with: `champion` for those of the version in service, where it is alike, else anew;
-            `pretrained` for those that ship with the package, or a .safetensors file of `make pretrain` or of a bundle,
-            which brings its model: the group `model` is not looked at. None begins anew.
+        start_from: weights to begin with: `champion` for those of the version in service, or anew where it is not alike
+            or the run publishes nothing; `pretrained` for those that ship with the package, or a .safetensors file of
+            `make pretrain` or of a bundle, which brings its model, whatever `model` says. None begins anew.
     """
 
     steps: int = 300
@@ -69,7 +72,7 @@ class TrainingConfig:
     start_from: str | None = None
 
     def __post_init__(self) -> None:
-        zero = {"weight_decay"} if self.start_from is None else {"weight_decay", "steps"}
+        zero = {"weight_decay"} if self.start_from in {None, CHAMPION} else {"weight_decay", "steps"}
         for name, value in vars(self).items():
             if isinstance(value, int | float) and not (value > 0 or (name in zero and value == 0)):
                 also = ", or 0 with training.start_from" if name == "steps" else ""

@@ -22,7 +22,8 @@ from forecast.retrain.novelty import run_key
 from forecast.retrain.prepare import Prepared, prepare
 from forecast.retrain.pretrained import Pretrained
 from forecast.retrain.stages import Stages
-from forecast.retrain.start import CHAMPION, WEIGHTS, Start
+from forecast.retrain.start import WEIGHTS, Start
+from forecast.training.config import CHAMPION
 from forecast.windows.arrays import Inputs
 
 
@@ -38,7 +39,11 @@ def prepared(smoke: Smoke) -> Prepared:
 
 @pytest.fixture
 def config(smoke: Smoke) -> JobConfig:
-    return replace(smoke.config, training=replace(smoke.config.training, start_from=CHAMPION))
+    return replace(
+        smoke.config,
+        training=replace(smoke.config.training, start_from=CHAMPION),
+        registry=replace(smoke.config.registry, publish=True),
+    )
 
 
 def test_the_weights_of_a_bundle_make_its_graph(champion: Bundle) -> None:
@@ -68,15 +73,20 @@ def test_a_run_begins_with_the_champions_weights_and_calibrates_on_its_own(
     )
 
 
-def test_a_run_is_known_whoever_is_in_service(smoke: Smoke, prepared: Prepared, config: JobConfig) -> None:
+def test_a_run_is_known_whoever_is_in_service(prepared: Prepared, config: JobConfig) -> None:
     """After a publish the champion is another: the same data and settings must be the same run."""
-    assert run_key(config, prepared) != run_key(smoke.config, prepared), "a setting as any other"
+    anew = replace(config, training=replace(config.training, start_from=None))
+    assert run_key(config, prepared) != run_key(anew, prepared), "a setting as any other"
 
 
 @pytest.mark.parametrize(
     ("change", "said"),
     [
         (lambda champion, config: (None, config), "no version in service"),
+        (
+            lambda champion, config: (champion, replace(config, registry=replace(config.registry, publish=False))),
+            "does not publish",
+        ),
         (
             lambda champion, config: (
                 replace(champion, manifest=replace(champion.manifest, files={"model.onnx": ""})),
@@ -141,10 +151,9 @@ def test_damaged_weights_begin_anew(champion: Bundle, prepared: Prepared, config
     assert "\n" not in Start.of(config, prepared, damaged).said
 
 
-def test_nothing_to_train_and_nothing_to_start_from_is_refused(prepared: Prepared, config: JobConfig) -> None:
-    config = replace(config, training=replace(config.training, steps=0))
-    with pytest.raises(ConfigError, match="steps=0"):
-        Start.of(config, prepared, None)
+def test_a_start_that_may_be_none_needs_steps(config: JobConfig) -> None:
+    with pytest.raises(ConfigError, match=r"training\.steps is 0"):
+        replace(config.training, steps=0)
 
 
 def test_a_kind_that_joined_starts_as_an_unknown_one(champion: Bundle, prepared: Prepared, config: JobConfig) -> None:
