@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from queue import SimpleQueue
+from typing import Any
 
 from damage import harms
 from faults import NEEDS_ROOM, Cut, Fault, Scene, Struck, Survey, cuts
@@ -29,14 +30,14 @@ GOAL = 100
 Task = Callable[[Survey], Sequence[Struck]]
 
 
-def scenes(survey: Survey, folder: Path) -> dict[str, Scene]:
+def scenes(survey: Survey, folder: Path) -> tuple[Scene, Scene]:
     """A site whose first run this is but for its registry, and one whose telemetry and panel are there."""
     furnish(folder / "first")
     first = survey.rehearse(folder / "first")
     shutil.copytree(first.folder, folder / "next", symlinks=True)
     for part in ("fleet", "cache"):
         shutil.copytree(first.after / part, folder / "next" / part)
-    return {"first": first, "next": survey.rehearse(folder / "next")}
+    return first, survey.rehearse(folder / "next")
 
 
 def tasks(first: Scene, later: Scene) -> Iterator[Task]:
@@ -75,17 +76,14 @@ def _one_of_each(cuts: Iterator[Cut], known: set[Place]) -> Iterator[Cut]:
             yield cut
 
 
-def main(workers: int) -> int:
-    """Run the survey; return 1 where a promise was broken."""
-    with tempfile.TemporaryDirectory() as scratch, ExitStack() as stack:
-        folder, known = Path(scratch), {}
+def surveyed(workers: int, folder: Path) -> list[Struck]:
+    """Let every fault strike; say as it goes how far it is and what was broken."""
+    with ExitStack() as stack:
+        known: dict[str, tuple[str, ...]] = {}
         free: SimpleQueue[Survey] = SimpleQueue()
         for number in range(workers):
             jobs = stack.enter_context(started(folder / "jobs", str(number)))
             free.put(Survey(jobs, folder / f"work-{number}", known))
-        survey = free.get()
-        both = scenes(survey, folder)
-        free.put(survey)
 
         def run(task: Task) -> Sequence[Struck]:
             survey = free.get()
@@ -94,8 +92,10 @@ def main(workers: int) -> int:
             finally:
                 free.put(survey)
 
+        survey = free.get()
+        to_do = list(tasks(*scenes(survey, folder)))
+        free.put(survey)
         found: list[Struck] = []
-        to_do = list(tasks(both["first"], both["next"]))
         with ThreadPoolExecutor(workers) as pool:
             for done, struck in enumerate(pool.map(run, to_do), start=1):
                 found += struck
@@ -104,39 +104,51 @@ def main(workers: int) -> int:
                 for one in struck:
                     for problem in one.problems:
                         print(f"{one.fault} at {one.place.name} {one.place.role} {one.detail}: {problem}", flush=True)
-    return _told(found, workers)
+    return found
 
 
-def _told(found: list[Struck], workers: int) -> int:
-    """Print the table and write the figures down."""
-    places = list(dict.fromkeys(one.place for one in found if one.fault in _AT_PLACES))
+def main(workers: int) -> int:
+    """Run the survey; return 1 where a promise was broken."""
+    with tempfile.TemporaryDirectory() as scratch:
+        found = surveyed(workers, Path(scratch))
+    _tell(found)
+    _record(found, workers)
+    return int(any(one.problems for one in found))
+
+
+def _tell(found: list[Struck]) -> None:
+    """Print a line for each place, and what befell the whole."""
+    places = dict.fromkeys(one.place for one in found if one.fault in _AT_PLACES)
     for place in places:
-        here = [one for one in found if one.place == place]
-        print(f"{place.name:<9}{place.role}\n         {_line(here)}")
+        print(f"{place.name:<9}{place.role}\n         {_line([one for one in found if one.place == place])}")
     for fault in (Fault.CUT, Fault.DAMAGED):
-        ways = Counter(
-            (one.place.role if fault is Fault.DAMAGED else one.detail) for one in found if one.fault is fault
-        )
+        mine = [one for one in found if one.fault is fault]
+        ways = Counter(one.detail if fault is Fault.CUT else one.place.role for one in mine)
         print(f"{fault}: " + ", ".join(f"{way} {count}" for way, count in ways.items()))
-    violations = sum(bool(one.problems) for one in found)
-    struck = len({(one.place, one.fault, one.detail) for one in found})
-    print(f"{len(places)} places, {struck} faults at them, {len(found)} trials, {violations} broke a promise")
+    print(" · ".join(f"{name.replace('_', ' ')} {figure['value']}" for name, figure in _figures(found).items()))
+
+
+def _figures(found: list[Struck]) -> dict[str, dict[str, Any]]:
+    counts = {
+        "fault_points": (len({one.place for one in found if one.fault in _AT_PLACES}), GOAL, "higher"),
+        "faults_at_points": (len({(one.place, one.fault, one.detail) for one in found}), None, "higher"),
+        "trials": (len(found), None, "higher"),
+        "violations": (sum(bool(one.problems) for one in found), 0, "lower"),
+    }
+    return {name: dict(zip(("value", "goal", "better"), told, strict=True)) for name, told in counts.items()}
+
+
+def _record(found: list[Struck], workers: int) -> None:
+    by_fault = {fault.value: [one for one in found if one.fault is fault] for fault in Fault}
     record(
         "survival",
         workers,
-        {
-            "fault_points": {"value": len(places), "goal": GOAL, "better": "higher"},
-            "faults_at_points": {"value": struck, "goal": None, "better": "higher"},
-            "trials": {"value": len(found), "goal": None, "better": "higher"},
-            "violations": {"value": violations, "goal": 0, "better": "lower"},
-        },
-        trials_by_fault={fault.value: sum(one.fault is fault for one in found) for fault in Fault},
+        _figures(found),
+        trials={name: len(mine) for name, mine in by_fault.items()},
         exit_codes={
-            fault.value: dict(sorted(Counter(str(one.code) for one in found if one.fault is fault).items()))
-            for fault in Fault
+            name: dict(sorted(Counter(str(one.code) for one in mine).items())) for name, mine in by_fault.items()
         },
     )
-    return int(violations > 0)
 
 
 def _line(here: list[Struck]) -> str:

@@ -1,17 +1,13 @@
-"""The retraining job killed, refused by the disk, overlapped, cut off and damaged: `OPERATIONS.md` keeps its promises.
+"""The retraining job killed, refused by the disk, overlapped, cut off and damaged: its promises hold all the same."""
 
-Here each kind of fault strikes at a few of the places where it can; `make survival` lets all strike at all of them.
-"""
-
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import survey as all_of_them
 from damage import harms
-from faults import Fault, Scene, Survey, cuts
+from faults import Fault, Survey, cuts
 from jobs import UnwatchableError, started
 from scene import Place, service_problems
+from survey import GOAL, scenes, surveyed
 
 from forecast.contracts.errors import ExitCode
 
@@ -26,57 +22,32 @@ STRIKES = (
 )
 
 
-@pytest.fixture(scope="module")
-def survey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Survey]:
-    folder = tmp_path_factory.mktemp("survival")
-    with started(folder / "jobs") as jobs:
-        yield Survey(jobs, folder / "work")
+def test_a_few_faults_of_each_kind(tmp_path: Path) -> None:
+    """One test, since what it needs takes longer than each fault."""
+    with started(tmp_path / "jobs") as jobs:
+        survey = Survey(jobs, tmp_path / "work")
+        try:
+            first, later = scenes(survey, tmp_path)
+        except UnwatchableError as error:
+            pytest.skip(str(error))
+        print(f"{len(first.places())} places, {len(first.operations)} operations")
+        assert len(first.places()) >= GOAL
 
+        overlapped = survey.overlap(later, [Place("write", f"{STAGED}/model.onnx")])
+        assert [one.code for one in overlapped] == [ExitCode.LOCKED, ExitCode.PUBLISHED]
 
-@pytest.fixture(scope="module")
-def scenes(survey: Survey, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Scene]:
-    """Made by runs before each of whose steps on the registry what is in service was opened."""
-    try:
-        return all_of_them.scenes(survey, tmp_path_factory.mktemp("scenes"))
-    except UnwatchableError as error:
-        pytest.skip(str(error))
+        left = list(cuts(later))[::10]
+        assert len(left) > 10
+        for number, cut in enumerate(left):
+            cut.disk.write(tmp_path / f"cut-{number}")
+            assert not list(service_problems(tmp_path / f"cut-{number}", later.expected)), cut
 
-
-def test_there_are_many_places_where_a_run_can_fail(scenes: dict[str, Scene]) -> None:
-    places = scenes["first"].places()
-    print(f"{len(places)} places, {sum(places.values())} operations")
-    assert len(places) >= all_of_them.GOAL
-
-
-@pytest.mark.parametrize(("fault", "place"), STRIKES, ids=[fault.name.lower() for fault, _ in STRIKES])
-def test_a_run_that_a_fault_befell_is_made_good_by_the_next(
-    survey: Survey, scenes: dict[str, Scene], fault: Fault, place: Place
-) -> None:
-    assert survey.strike(scenes["next"], fault, place).problems == ()
-
-
-def test_no_power_cut_takes_the_version_in_service(survey: Survey, scenes: dict[str, Scene], tmp_path: Path) -> None:
-    """Whatever it left: one of every ten of these states is opened as by a server, one is given to the next run."""
-    scene = scenes["next"]
-    some = list(cuts(scene))[::10]
-    for number, cut in enumerate(some):
-        cut.disk.write(tmp_path / str(number))
-        assert not list(service_problems(tmp_path / str(number), scene.expected)), cut
-    assert len(some) > 10
-    assert survey.cut(scene, some[len(some) // 2]).problems == ()
-
-
-def test_a_second_run_leaves_the_first_alone(survey: Survey, scenes: dict[str, Scene]) -> None:
-    struck = survey.overlap(scenes["next"], [Place("write", f"{STAGED}/model.onnx")])
-    assert [one.code for one in struck] == [ExitCode.LOCKED, ExitCode.PUBLISHED]
-    assert [one.problems for one in struck] == [(), ()]
-
-
-def test_what_is_damaged_is_made_anew(survey: Survey, scenes: dict[str, Scene]) -> None:
-    for harm in list(harms())[::30]:
-        assert survey.damage(scenes["next"], harm).problems == (), harm
+        struck = [*overlapped, survey.cut(later, left[len(left) // 2])]
+        struck += [survey.strike(later, *each) for each in STRIKES]
+        struck += [survey.damage(later, harm) for harm in list(harms())[::30]]
+    assert not [one for one in struck if one.problems]
 
 
 @pytest.mark.slow
-def test_every_fault_at_every_place() -> None:
-    assert all_of_them.main(workers=2) == 0
+def test_every_fault_at_every_place(tmp_path: Path) -> None:
+    assert not [one for one in surveyed(2, tmp_path) if one.problems]
