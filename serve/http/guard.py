@@ -14,8 +14,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from serve.http.access import PROBES, scope_of
 from serve.http.answers import failed, refused
 from serve.http.bodies import LEAST_BYTES, accepted, deflate, inflate
+from serve.http.keys import check_key
 from serve.http.state import State
-from serve.refusals import ForbiddenError, RefusedError, TooLargeError, UnavailableError, UnknownKeyError
+from serve.refusals import RefusedError, TooLargeError, UnavailableError
 
 log = logging.getLogger(__name__)
 
@@ -72,23 +73,12 @@ class Guard:
         if self._requests > self._limits.requests and scope["path"] not in PROBES:
             raise UnavailableError(f"{self._limits.requests} requests are being answered already.")
         headers = Headers(scope=scope)
-        self._check_key(scope["path"], headers)
+        check_key(self._state.keys, headers.get("authorization", ""), scope_of(scope["path"]))
         body = await self._body(headers, receive)
         try:
             await self._app(scope, _given(body, receive), answer.send)
         finally:
             self._held_bytes -= len(body)
-
-    def _check_key(self, path: str, headers: Headers) -> None:
-        wanted = scope_of(path)
-        if wanted is None or self._state.keys is None:
-            return
-        kind, _, token = headers.get("authorization", "").partition(" ")
-        key = self._state.keys.find(token.strip()) if kind.lower() == "bearer" else None
-        if key is None:
-            raise UnknownKeyError("send a key that is known here, as authorization: Bearer KEY.")
-        if wanted not in key.scopes:
-            raise ForbiddenError(f"the key of {key.name} has no scope {wanted}.")
 
     async def _body(self, headers: Headers, receive: Receive) -> bytes:
         """The request's body, decompressed; it counts as held until whoever asked has it no more."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from forecast.contracts.errors import ConfigError
+from serve.refusals import ForbiddenError, UnknownKeyError
 
 #: What a key may be good for: reading forecasts, running the graph, sending telemetry, and looking at metrics.
 SCOPES = ("read", "infer", "push", "metrics")
@@ -72,6 +73,28 @@ class Keys:
         except OSError as error:
             raise ConfigError(f"{self._path}: {error.strerror}; `python -m serve key NAME` makes a key.") from error
         return stat.st_mtime_ns, stat.st_ino
+
+
+def check_key(keys: Keys | None, authorization: str, scope: str | None) -> None:
+    """Let in whoever may ask.
+
+    Args:
+        keys: None lets in everybody.
+        authorization: as of the header, or gRPC's metadata: `Bearer KEY`.
+        scope: what is asked takes it; None is open to all.
+
+    Raises:
+        UnknownKeyError: no key, or none that is known.
+        ForbiddenError: a key without the scope.
+    """
+    if scope is None or keys is None:
+        return
+    kind, _, token = authorization.partition(" ")
+    key = keys.find(token.strip()) if kind.lower() == "bearer" else None
+    if key is None:
+        raise UnknownKeyError("send a key that is known here, as authorization: Bearer KEY.")
+    if scope not in key.scopes:
+        raise ForbiddenError(f"the key of {key.name} has no scope {scope}.")
 
 
 def read_keys(path: Path) -> tuple[Key, ...]:

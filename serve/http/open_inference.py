@@ -5,7 +5,6 @@ those tensors that say `binary_data_size`, in order; `Inference-Header-Content-L
 """
 
 import asyncio
-from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
@@ -16,9 +15,19 @@ from starlette.responses import Response
 from forecast.bundle.load import Bundle
 from forecast.bundle.session import OUTPUTS, Outputs
 from forecast.contracts.specs import ForecastSpec
-from forecast.windows.arrays import Floats, Inputs
+from forecast.windows.arrays import Floats
 from serve.http.answers import Json, refusal
 from serve.http.state import State
+from serve.inference.requests import (
+    LARGE_BYTES,
+    InferRequest,
+    check_datatype,
+    check_names,
+    check_output,
+    check_supported,
+    input_of,
+    timeout_s,
+)
 from serve.inference.tensors import (
     DATATYPE,
     PLATFORM,
@@ -32,46 +41,16 @@ from serve.inference.tensors import (
     inputs_of,
     outputs_of,
 )
-from serve.refusals import BadRequestError, NotFoundError, TooLargeError
+from serve.refusals import BadRequestError, TooLargeError
 from serve.settings import Limits
 
 HEADER = "inference-header-content-length"
-
-#: Making arrays of a body this large is done on another thread.
-_LARGE_BYTES = 64 * 1024
-
-#: The protocol's extension for a request's deadline, in µs.
-_TIMEOUT = "timeout"
-
-
-@dataclass(frozen=True, eq=False)
-class InferRequest:
-    """What a client asks of a graph.
-
-    Attributes:
-        id: given back; None where there is none.
-        inputs: of any number of rows.
-        outputs: names in the order wanted, each with whether it goes out as bytes.
-        timeout_s: of this request; None for the server's.
-    """
-
-    id: str | None
-    inputs: Inputs
-    outputs: list[tuple[str, bool]]
-    timeout_s: float | None
 
 
 def router(state: State) -> APIRouter:
     """The routes under `/v2`."""
     routes = APIRouter(prefix="/v2", include_in_schema=False)
     engine, limits = state.engine, state.settings.limits
-
-    def served(name: str, wanted: str | None) -> Bundle:
-        """The bundle of a model; of versions there is the one in service."""
-        bundle = engine.live(name).bundle
-        if wanted is not None and wanted != bundle.manifest.bundle_id:
-            raise NotFoundError(f"model {name} has no version {wanted}; it has {bundle.manifest.bundle_id}.")
-        return bundle
 
     @routes.get("")
     async def server_metadata() -> Json:
@@ -89,13 +68,13 @@ def router(state: State) -> APIRouter:
     @routes.get("/models/{name}")
     @routes.get("/models/{name}/versions/{wanted}")
     async def model_metadata(name: str, wanted: str | None = None) -> Json:
-        bundle = served(name, wanted)
+        bundle = state.served(name, wanted)
         return Json(_described(name, bundle))
 
     @routes.get("/models/{name}/ready")
     @routes.get("/models/{name}/versions/{wanted}/ready")
     async def model_ready(name: str, wanted: str | None = None) -> Response:
-        served(name, wanted)
+        state.served(name, wanted)
         if state.draining:
             return refusal(503, "the server is about to end.")
         return Json({"name": name, "ready": True})
@@ -103,14 +82,13 @@ def router(state: State) -> APIRouter:
     @routes.post("/models/{name}/infer")
     @routes.post("/models/{name}/versions/{wanted}/infer")
     async def infer(request: Request, name: str, wanted: str | None = None) -> Response:
-        bundle = served(name, wanted)
+        bundle = state.served(name, wanted)
         spec, body = bundle.manifest.spec, await request.body()
-        if len(body) > _LARGE_BYTES:
+        if len(body) > LARGE_BYTES:
             asked = await asyncio.to_thread(parse, body, request.headers.get(HEADER), spec, limits)
         else:
             asked = parse(body, request.headers.get(HEADER), spec, limits)
-        timeout_s = min(asked.timeout_s or limits.deadline_s, limits.deadline_s)
-        outputs = await state.batcher.run(bundle.session, asked.inputs, timeout_s)
+        outputs = await state.batcher.run(bundle.session, asked.inputs, min(asked.timeout_s, limits.deadline_s))
         return answer(name, bundle.manifest.bundle_id, asked, outputs)
 
     @routes.post("/repository/index")
@@ -141,14 +119,11 @@ def parse(body: bytes, header: str | None, spec: ForecastSpec, limits: Limits) -
         raise BadRequestError("id must be a string.")
     parameters = _parameters(told, "the request")
     tensors = _tensors(told, memoryview(body)[length:], spec, limits)
-    timeout_us = parameters.get(_TIMEOUT)
-    if timeout_us is not None and (type(timeout_us) is not int or timeout_us <= 0):
-        raise BadRequestError(f"parameter {_TIMEOUT} must be a positive number of µs.")
     return InferRequest(
         request_id,
         inputs_from(tensors, spec),
         _wanted(told, bool(parameters.get("binary_data_output", False)), spec, limits),
-        None if timeout_us is None else timeout_us * 1e-6,
+        timeout_s(parameters),
     )
 
 
@@ -209,11 +184,9 @@ def _listed(told: dict[str, Any], what: str, limits: Limits) -> list[dict[str, A
     listed = told.get(what, [])
     if not isinstance(listed, list) or not all(isinstance(one, dict) for one in listed):
         raise BadRequestError(f"{what} must be a list of objects.")
-    if len(listed) > limits.tensors:
-        raise BadRequestError(f"{len(listed)} {what}; at most {limits.tensors} are taken.")
-    names = [one.get("name") for one in listed]
-    if not all(isinstance(name, str) for name in names) or len(set(names)) < len(names):
-        raise BadRequestError(f"{what} must each have a name of their own.")
+    if not all(isinstance(one.get("name"), str) for one in listed):
+        raise BadRequestError(f"{what} must each have a name.")
+    check_names(what, [one["name"] for one in listed], limits)
     return listed
 
 
@@ -221,20 +194,15 @@ def _parameters(told: dict[str, Any], where: str) -> dict[str, Any]:
     parameters = told.get("parameters", {})
     if not isinstance(parameters, dict):
         raise BadRequestError(f"parameters of {where} must be an object.")
-    for unsupported in ("shared_memory_region", "classification"):
-        if unsupported in parameters:
-            raise BadRequestError(f"parameter {unsupported} of {where} is not supported.")
+    check_supported(parameters, where)
     return parameters
 
 
 def _tensors(told: dict[str, Any], tail: memoryview, spec: ForecastSpec, limits: Limits) -> dict[str, Floats]:
     """The inputs by name; every byte after the JSON is one's."""
-    known = {described.name: described for described in inputs_of(spec)}
     tensors = {}
     for one in _listed(told, "inputs", limits):
-        if one["name"] not in known:
-            raise BadRequestError(f"no input {one['name']}; the model takes {', '.join(known)}.")
-        tensors[one["name"]], tail = _tensor(one, known[one["name"]], tail, limits)
+        tensors[one["name"]], tail = _tensor(one, input_of(one["name"], spec), tail, limits)
     if len(tail):
         raise BadRequestError(f"{len(tail)} bytes after the tensors belong to none of them.")
     return tensors
@@ -243,8 +211,7 @@ def _tensors(told: dict[str, Any], tail: memoryview, spec: ForecastSpec, limits:
 def _tensor(one: dict[str, Any], described: Described, tail: memoryview, limits: Limits) -> tuple[Floats, memoryview]:
     """An input, and the bytes that follow it."""
     name = described.name
-    if one.get("datatype") != DATATYPE:
-        raise BadRequestError(f"{name} is {one.get('datatype')}; expected {DATATYPE}.")
+    check_datatype(name, one.get("datatype"))
     shape = checked_shape(name, one.get("shape"), limits.dims)
     size = elements(described, shape, limits.body_bytes) * WIRE.itemsize
     told = _parameters(one, name).get("binary_data_size")
@@ -258,9 +225,7 @@ def _tensor(one: dict[str, Any], described: Described, tail: memoryview, limits:
 
 
 def _wanted(told: dict[str, Any], binary: bool, spec: ForecastSpec, limits: Limits) -> list[tuple[str, bool]]:
-    known = [described.name for described in outputs_of(spec)]
     listed = _listed(told, "outputs", limits) or [{"name": name} for name in OUTPUTS]
     for one in listed:
-        if one["name"] not in known:
-            raise BadRequestError(f"no output {one['name']}; the model gives {', '.join(known)}.")
+        check_output(one["name"], spec)
     return [(one["name"], bool(_parameters(one, one["name"]).get("binary_data", binary))) for one in listed]

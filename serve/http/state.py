@@ -2,10 +2,12 @@
 
 from dataclasses import dataclass
 
+from forecast.bundle.load import Bundle
 from serve.engine.engine import Engine
 from serve.http.keys import Keys
 from serve.inference.batching import Batcher
 from serve.metrics import Metrics
+from serve.refusals import NotFoundError
 from serve.settings import HttpSettings
 
 
@@ -28,6 +30,18 @@ class State:
     keys: Keys | None
     batcher: Batcher
     draining: bool = False
+
+    def served(self, name: str, version: str | None = None) -> Bundle:
+        """The bundle of a model; of versions there is the one in service.
+
+        Raises:
+            NotFoundError: no such model, or version of it.
+            UnavailableError: no bundle of it is in service yet.
+        """
+        bundle = self.engine.live(name).bundle
+        if version is not None and version != bundle.manifest.bundle_id:
+            raise NotFoundError(f"model {name} has no version {version}; it has {bundle.manifest.bundle_id}.")
+        return bundle
 
     @property
     def is_ready(self) -> bool:
