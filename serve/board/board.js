@@ -41,7 +41,7 @@ const state = {
 
 const turns = { map: new Turn(), entity: new Turn(), tightest: new Turn() };
 const map = new FleetMap($("map"), [$("map-cells"), $("map-marks")], { point, choose });
-const whatIf = new WhatIf($("what-if"), { ask: (path, query, more) => askAbout(path, query, more) });
+const whatIf = new WhatIf($("what-if"), askAbout);
 
 // --- what is new ---------------------------------------------------------------------------------------------------
 
@@ -76,7 +76,11 @@ async function ofServer() {
   state.shown = identity;
 }
 
-const askAbout = (path, query, more) => ask(["forecasts", state.name, path].filter(Boolean).map(encodeURIComponent).join("/"), query, more);
+/** Ask about the forecast that is shown; without a path for its rows. */
+function askAbout(path, query, more) {
+  const whole = ["forecasts", state.name, path].filter(Boolean).map(encodeURIComponent).join("/");
+  return ask(whole, query, more);
+}
 
 /** Seconds since the server last answered. */
 const silence = () => (state.heardAt === null ? 0 : (performance.now() - state.heardAt) / 1000);
@@ -197,6 +201,7 @@ async function showEntity() {
     past: past.columns,
     about: topology.rows[0],
     rooms: rooms.rows,
+    shown: stretch(),
     marked: stretchTimes(),
     now: serverNow(),
   });

@@ -1,7 +1,7 @@
 // One entity: where it is, how it fares, its fans, and what lies below it.
 
 import { $, element } from "./dom.js";
-import { column, fan, fanLegend, levelsOf } from "./fan.js";
+import { fan, fanLegend, levelsOf } from "./fan.js";
 import { swatch } from "./tables.js";
 import { SOURCES, TARGETS, chance, lasting, moment, percent, quantity } from "./words.js";
 
@@ -30,14 +30,14 @@ export function showPlace(fleet, view, at, choose) {
   const more = below.length > MOST_BELOW ? [element("p", { className: "note" }, `… and ${below.length - MOST_BELOW} with more room.`)] : [];
   $("below").hidden = !below.length;
   $("below").replaceChildren(
-    element("h3", { id: "below-title" }, below.length ? `Below it, the tightest first` : ""),
+    element("h3", { id: "below-title" }, "Below it, the tightest first"),
     element("ul", {}, ...items),
     ...more,
   );
 }
 
-/** The figures and the fans of an entity, from rows of /v1 for both. */
-export function showForecast({ fleet, at, spec, ahead, past, about, rooms, marked, now }) {
+/** The figures and the fans of an entity, from rows of /v1; `shown` are the steps, `marked` the times, of the map. */
+export function showForecast({ fleet, at, spec, ahead, past, about, rooms, shown, marked, now }) {
   const rung = worst(ahead.source);
   $("entity-kind").replaceChildren(
     `${about.level}, ${about.sku} · `,
@@ -45,7 +45,7 @@ export function showForecast({ fleet, at, spec, ahead, past, about, rooms, marke
     ahead.data_time[0] ? ` · data ${lasting((now - Date.parse(ahead.data_time[0])) / 1000)} old` : " · no data",
     ahead.status[0] === "ok" ? "" : ` · ${ahead.status[0].replace("_", " ")}`,
   );
-  $("entity-facts").replaceChildren(...rooms.map((room) => fact(room, Math.max(...ahead[`${room.target}_exceedance`]))));
+  $("entity-facts").replaceChildren(...rooms.map((room) => fact(room, Math.max(...ahead[`${room.target}_exceedance`].slice(...shown)))));
   const levels = levelsOf(spec.quantile_levels);
   const limits = { power_w: about.power_limit_w, temperature_c: about.temperature_limit_c };
   const stepMs = spec.step_s * 1000;
@@ -61,24 +61,23 @@ export function quantilesOf(spec) {
   return [...new Set([...pairs.flat(), middle])];
 }
 
-export { column };
-
 function fact({ target, headroom, share, limit, valid_time }, odds) {
   const kind = headroom === null ? "" : share < 0.05 || (target === "temperature_c" && headroom < 2) ? "loud" : "";
   const { name } = TARGETS[target];
+  const notes =
+    headroom === null
+      ? ["no limit known"]
+      : [
+          `${percent(share)} of ${quantity(target, limit)}`,
+          `least at ${moment(Date.parse(valid_time))}`,
+          `passes its limit: ${chance(odds)}`,
+        ];
   return element(
     "div",
     { className: "tile" },
     element("p", { className: "note" }, `${name} headroom`),
     element("p", { className: `big ${kind}` }, quantity(target, headroom)),
-    element(
-      "p",
-      { className: "note" },
-      headroom === null
-        ? "no limit known"
-        : `${percent(share)} of ${quantity(target, limit)}, least ${moment(Date.parse(valid_time))}`,
-    ),
-    element("p", { className: "note" }, limit === null ? "" : `passes its limit: ${chance(odds)}`),
+    ...notes.map((text) => element("p", { className: "note" }, text)),
   );
 }
 

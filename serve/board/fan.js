@@ -5,6 +5,8 @@ import { TARGETS, chance, day, hour, moment, quantity } from "./words.js";
 
 const SIZE = { width: 560, height: 176, left: 46, right: 10, top: 20, bottom: 20 };
 const ODDS = 16;
+/** Where the strip of chances grows darker. */
+const ODDS_STEPS = [0.005, 0.02, 0.1, 0.3, 0.6];
 const WANTED = [0.01, 0.1, 0.2];
 
 /** The quantile levels to ask for: the median, and up to three pairs around it. */
@@ -93,13 +95,14 @@ export function fanLegend(levels) {
 function chances(times, until, odds, x) {
   const top = SIZE.height + 2;
   const strip = [rectangle(SIZE.left, top, SIZE.width - SIZE.left - SIZE.right, 8, "odds-none")];
-  odds.forEach((value, at) => {
-    if (value === null || value < 0.005) return;
-    const [first, last] = [x(times[at]), x(times[at + 1] ?? until)];
-    const box = rectangle(first, top, last - first + 0.3, 8, "odds");
-    box.setAttribute("opacity", Math.min(0.15 + 0.85 * Math.sqrt(value), 1).toFixed(2));
-    strip.push(box);
-  });
+  const shade = odds.map((value) => ODDS_STEPS.filter((bound) => value >= bound).length);
+  for (let first = 0; first < shade.length; ) {
+    let last = first;
+    while (shade[last] === shade[first]) last++;
+    const [from, to] = [x(times[first]), x(times[last] ?? until)];
+    if (shade[first]) strip.push(rectangle(from, top, to - from, 8, `odds odds-${shade[first]}`));
+    first = last;
+  }
   return strip;
 }
 

@@ -3,12 +3,13 @@
 // Levels are not looked at, only the tree: a tile holds nothing but leaves (or is one), a strip nothing but tiles, and a
 // panel is whatever holds strips or panels. So any fleet has a map, one without rows or with GPUs too.
 
+const MARGIN = 4;
 const GAP = 4;
 const TITLE = 22;
 const INSET = 8;
 const LABEL = 78;
 const NARROW_LABEL = 50;
-const TILE = { least: 7, most: 190 };
+const TILE = { least: 7, most: 300 };
 const SHAPES = [0.45, 0.6, 0.8, 1.05, 1.4];
 const PANEL_COLUMNS = 8;
 
@@ -128,7 +129,7 @@ function place(fleet, kinds, width, plan, marks) {
     if (loose.length) top += tiles(loose, x, top, w) + GAP;
     for (const child of strips) top += strip(child, x, top, w) + GAP;
     top = panels.length ? shelves(panels, x, top, w) : top - GAP;
-    keep(at, "panel", x, y, w, TITLE - 2, top - y);
+    keep(at, "panel", x, y, w, TITLE - 4);
     return top - y;
   };
 
@@ -149,7 +150,7 @@ function place(fleet, kinds, width, plan, marks) {
     return kinds[at] === STRIP ? strip(at, x, y, w) : tiles([at], x, y, w);
   };
 
-  return shelves(fleet.roots, 0, 0, width);
+  return shelves(fleet.roots, MARGIN, MARGIN, width - 2 * MARGIN) + MARGIN;
 }
 
 /** The part of a tile that shows its own value, above its cells. */

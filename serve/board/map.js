@@ -58,6 +58,7 @@ export class FleetMap {
   /** Draw the fleet. */
   draw() {
     if (!this.spots) return;
+    const began = performance.now();
     const [{ canvas, pen }] = this.layers;
     const style = getComputedStyle(this.box);
     const colours = Object.fromEntries(["text", "soft", "line", "card", "page"].map((name) => [name, style.getPropertyValue(`--${name}`)]));
@@ -66,7 +67,7 @@ export class FleetMap {
     this.#fill(pen, colours);
     this.#write(pen, colours);
     this.#markAnew();
-    this.box.dataset.drawn = String(this.fleet.size);
+    Object.assign(this.box.dataset, { drawn: this.fleet.size, drawnMs: (performance.now() - began).toFixed(1) });
   }
 
   /** Rectangles by step, so that thousands take a few calls. */
@@ -123,8 +124,8 @@ export class FleetMap {
 
   #title(pen, colours, at) {
     const { x, y, w } = this.spots;
-    const middle = y[at] + 10;
-    this.#swatch(pen, colours, at, x[at], middle - 5);
+    const middle = y[at] + 9;
+    this.#swatch(pen, colours, at, x[at] + 2, middle - 5);
     pen.fillStyle = colours.text;
     pen.font = `600 12px ${FONT}`;
     const name = this.fleet.shortName(at);
@@ -140,14 +141,14 @@ export class FleetMap {
     const { x, y, w, h } = this.spots;
     const tall = h[at] >= 30;
     const first = tall ? y[at] + 8 : y[at] + h[at] / 2;
-    this.#swatch(pen, colours, at, x[at], first - 5);
+    this.#swatch(pen, colours, at, x[at] + 2, first - 5);
     pen.fillStyle = colours.text;
     pen.font = `11px ${FONT}`;
-    pen.fillText(this.fleet.shortName(at), x[at] + 14, first, w[at] - 14);
+    pen.fillText(this.fleet.shortName(at), x[at] + 17, first, w[at] - 17);
     if (!tall) return;
     pen.fillStyle = colours.soft;
     pen.font = `10px ${FONT}`;
-    pen.fillText(this.#told(at), x[at], first + 16, w[at]);
+    pen.fillText(this.#told(at), x[at] + 17, first + 15, w[at] - 17);
   }
 
   #value(pen, at, x, y, w, h) {
@@ -203,7 +204,7 @@ export class FleetMap {
     for (const [colour, width] of strokes) {
       pen.strokeStyle = colour;
       pen.lineWidth = width;
-      pen.strokeRect(Math.max(x, 1.5), Math.max(y, 1.5), Math.min(w, this.box.clientWidth - x - 2), h);
+      pen.strokeRect(x - 1, y - 1, w + 2, h + 2);
     }
   }
 

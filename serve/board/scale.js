@@ -1,20 +1,21 @@
-// Headroom as colour: few steps that can be told apart on a wall, dark where there is ample room, light where it is tight.
+// Headroom as colour: few steps that can be told apart on a wall, blue where there is ample room, yellow where it is tight.
 //
-// Lightness rises evenly towards the tight end, as in cividis (Nuñez et al. 2018, doi:10.1371/journal.pone.0199239), so that no kind of
-// colour vision is needed; what is tight is hatched too. Over the limit has a hue of its own, Okabe and Ito's vermilion.
+// From blue to yellow, lightness rising all the way, as in cividis (Nuñez et al. 2018, doi:10.1371/journal.pone.0199239): the
+// axis that is seen with every common kind of colour vision, and in grey. What is tight is hatched too. Over the limit has
+// a hue of its own, Okabe and Ito's vermilion.
 
 export const UNKNOWN = -1;
 
 /** From the tightest; the first is for what is over its limit. `hatch` is the distance of its lines in pixels. */
 export const STEPS = [
   { fill: "#d55e00", ink: "#ffffff", hatch: 5, crossed: true },
-  { fill: "#fee838", ink: "#14171b", hatch: 5 },
-  { fill: "#dcc84f", ink: "#14171b", hatch: 9 },
-  { fill: "#b3a56e", ink: "#14171b" },
-  { fill: "#858479", ink: "#14171b" },
-  { fill: "#5d6573", ink: "#ffffff" },
-  { fill: "#374a6d", ink: "#ffffff" },
-  { fill: "#16305f", ink: "#ffffff" },
+  { fill: "#ffe12e", ink: "#14171b", hatch: 5 },
+  { fill: "#e3cd63", ink: "#14171b", hatch: 9 },
+  { fill: "#bdba90", ink: "#14171b" },
+  { fill: "#86a2ab", ink: "#14171b" },
+  { fill: "#3a76a3", ink: "#ffffff" },
+  { fill: "#1f5f97", ink: "#ffffff" },
+  { fill: "#0b4678", ink: "#ffffff" },
 ];
 
 /** Where one step ends and the next begins: a share of the limit for loads, °C for temperatures. */

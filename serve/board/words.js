@@ -17,20 +17,22 @@ export const SOURCES = {
   safe_bound: "safe bound only",
 };
 
+const minus = (text) => text.replace("-", "−");
+
 /** Three significant digits, and no more than one decimal. */
 export function figure(value) {
   const size = Math.abs(value);
   const digits = size >= 100 || Number.isInteger(value) ? 0 : size >= 1 ? 1 : size >= 0.1 ? 2 : 3;
-  return value.toLocaleString("en-GB", { maximumFractionDigits: digits, useGrouping: size >= 10000 });
+  return minus(value.toLocaleString("en-GB", { maximumFractionDigits: digits, useGrouping: size >= 10000 }));
 }
 
 /** A value of a target, in its unit for people: `12.3 kW`; large loads in MW. */
 export function quantity(target, value) {
   if (value === null || value === undefined || Number.isNaN(value)) return NONE;
-  if (target === "power_w" && Math.abs(value) >= 1e6) return `${figure(value * 1e-6)} MW`;
+  if (target === "power_w" && Math.abs(value) >= 1e6) return `${figure(value * 1e-6)}\u00a0MW`;
   const { unit, scale } = TARGETS[target];
   const shown = target === "power_w" ? value * scale : Math.round(value * 10) / 10;
-  return `${figure(shown)} ${unit}`;
+  return `${figure(shown)}\u00a0${unit}`;
 }
 
 /** A share as percent. */
@@ -38,14 +40,14 @@ export function percent(share) {
   if (share === null || share === undefined || Number.isNaN(share)) return NONE;
   const value = share * 100;
   const text = Math.abs(value) < 9.95 && value !== 0 ? value.toFixed(1) : value.toFixed(0);
-  return `${text.replace("-0.0", "0.0")} %`;
+  return `${minus(text.replace("-0.0", "0.0"))}\u00a0%`;
 }
 
 /** A probability as percent; what is next to nothing or certain is told so. */
 export function chance(share) {
   if (share === null || share === undefined) return NONE;
-  if (share < 0.001) return "< 0.1 %";
-  return share > 0.999 ? "> 99.9 %" : percent(share);
+  if (share < 0.001) return "<\u00a00.1\u00a0%";
+  return share > 0.999 ? ">\u00a099.9\u00a0%" : percent(share);
 }
 
 /** How long: `40 s`, `12 min`, `6 h`, `2 d 3 h`. */
