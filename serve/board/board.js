@@ -51,14 +51,19 @@ async function look() {
     await ofServer();
     state.problem = null;
   } catch (error) {
-    if (!(error instanceof Gone) && !(error instanceof Refusal)) throw error;
-    state.problem = error;
-    if (error.status === 401 || error.status === 403) askForKey(error);
-    else pause = Math.min(MOST_LOOK_S, Math.max(LOOK_S, silence() / 4));
+    note(error);
+    pause = Math.min(MOST_LOOK_S, Math.max(LOOK_S, silence() / 4));
   } finally {
     showAges();
     setTimeout(look, pause * 1000);
   }
+}
+
+/** What the server refuses, or that there is none, is shown; anything else is a mistake of the board. */
+function note(error) {
+  if (!(error instanceof Gone) && !(error instanceof Refusal)) throw error;
+  state.problem = error;
+  if (error.status === 401 || error.status === 403) askForKey(error);
 }
 
 async function ofServer() {
@@ -149,7 +154,6 @@ function paint() {
   $("map").setAttribute("aria-label", `${fleet.size} entities; ${told_of(root)}`);
   if (state.view === "table") showTable();
   paintTightest();
-  if (performance.getEntriesByName("first map").length === 0) requestAnimationFrame(() => performance.mark("first map"));
 }
 
 function showTable() {
@@ -280,8 +284,8 @@ function warnings() {
   else if (age > old) told.push(["broken", `Telemetry is ${lasting(Math.floor(age / 60) * 60)} old.`]);
   if (health.falls_back && health.sources) {
     const rungs = Object.entries(health.sources).filter(([rung, count]) => rung !== "model" && count);
-    const list = rungs.map(([rung, count]) => `${count} by ${SOURCES[rung]}`).join(", ");
-    told.push(["fallen", `Fallback: not the model speaks for ${list}. Intervals are wider.`]);
+    const list = rungs.map(([rung, count]) => `${SOURCES[rung]} for ${count}`).join(", ");
+    told.push(["fallen", `Fallback, not the model: ${list} of ${state.fleet?.size ?? "all"} entities. Intervals are wider.`]);
   }
   if (health.bundle_refused) told.push(["fallen", `A newly published bundle was refused: ${health.bundle_refused}`]);
   for (const [where, what] of Object.entries(health.problems)) told.push(["fallen", `${where}: ${what}`]);
@@ -346,11 +350,11 @@ function whatIsShownChanged() {
 async function guarded(work) {
   try {
     await work();
+    state.problem = null;
   } catch (error) {
-    if (!(error instanceof Gone) && !(error instanceof Refusal)) throw error;
-    state.problem = error;
-    showAges();
+    note(error);
   }
+  showAges();
 }
 
 function remember() {

@@ -36,7 +36,7 @@ export class Fleet {
     const id = this.ids[at];
     const above = this.parents[at] < 0 ? "" : this.ids[this.parents[at]];
     if (!above || !id.startsWith(above) || id === above) return id;
-    return id.slice(above.length).replace(/^[^\p{L}\p{N}]+/u, "") || id;
+    return id.slice(above.length).replace(/^[\s./:_-]+/, "") || id;
   }
 
   /** Its name within the fleet: without the root's, where there is but one. */

@@ -85,6 +85,7 @@ function place(fleet, kinds, width, plan, marks) {
   };
 
   const tiles = (list, x, y, w) => {
+    if (tile > w && !marks) return Infinity;
     const perLine = Math.max(Math.floor((w + GAP) / (tile + GAP)), 1);
     if (marks) {
       list.forEach((at, count) => {

@@ -67,7 +67,9 @@ export class FleetMap {
     this.#fill(pen, colours);
     this.#write(pen, colours);
     this.#markAnew();
-    Object.assign(this.box.dataset, { drawn: this.fleet.size, drawnMs: (performance.now() - began).toFixed(1) });
+    const now = performance.now();
+    this.box.dataset.firstMs ??= now.toFixed(0);
+    Object.assign(this.box.dataset, { drawn: this.fleet.size, drawnMs: (now - began).toFixed(1) });
   }
 
   /** Rectangles by step, so that thousands take a few calls. */

@@ -8,7 +8,7 @@ export const UNKNOWN = -1;
 
 /** From the tightest; the first is for what is over its limit. `hatch` is the distance of its lines in pixels. */
 export const STEPS = [
-  { fill: "#d55e00", ink: "#ffffff", hatch: 5, crossed: true },
+  { fill: "#d55e00", ink: "#14171b", hatch: 5, crossed: true },
   { fill: "#ffe12e", ink: "#14171b", hatch: 5 },
   { fill: "#e3cd63", ink: "#14171b", hatch: 9 },
   { fill: "#bdba90", ink: "#14171b" },

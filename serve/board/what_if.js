@@ -113,7 +113,7 @@ function cell(target, row) {
 /** A name without what all of them share. */
 function short(id, ids) {
   const root = ids.reduce((a, b) => (b.length < a.length ? b : a));
-  return id !== root && id.startsWith(root) ? id.slice(root.length).replace(/^[^\p{L}\p{N}]+/u, "") : id;
+  return id !== root && id.startsWith(root) ? id.slice(root.length).replace(/^[\s./:_-]+/, "") : id;
 }
 
 /** As inputs of that kind want it. */

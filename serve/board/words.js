@@ -19,11 +19,13 @@ export const SOURCES = {
 
 const minus = (text) => text.replace("-", "−");
 
-/** Three significant digits, and no more than one decimal. */
+/** About three significant digits. */
 export function figure(value) {
   const size = Math.abs(value);
-  const digits = size >= 100 || Number.isInteger(value) ? 0 : size >= 1 ? 1 : size >= 0.1 ? 2 : 3;
-  return minus(value.toLocaleString("en-GB", { maximumFractionDigits: digits, useGrouping: size >= 10000 }));
+  if (size < 5e-4) return "0";
+  const digits = size >= 99.95 ? 0 : size >= 0.995 ? 1 : size >= 0.0995 ? 2 : 3;
+  const form = { minimumFractionDigits: digits, maximumFractionDigits: digits, useGrouping: size >= 1e4 };
+  return minus(value.toLocaleString("en-GB", form));
 }
 
 /** A value of a target, in its unit for people: `12.3 kW`; large loads in MW. */
@@ -31,8 +33,8 @@ export function quantity(target, value) {
   if (value === null || value === undefined || Number.isNaN(value)) return NONE;
   if (target === "power_w" && Math.abs(value) >= 1e6) return `${figure(value * 1e-6)}\u00a0MW`;
   const { unit, scale } = TARGETS[target];
-  const shown = target === "power_w" ? value * scale : Math.round(value * 10) / 10;
-  return `${figure(shown)}\u00a0${unit}`;
+  const shown = target === "temperature_c" && Math.abs(value) < 99.95 ? minus(value.toFixed(1)) : figure(value * scale);
+  return `${shown}\u00a0${unit}`;
 }
 
 /** A share as percent. */

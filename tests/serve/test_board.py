@@ -1,0 +1,520 @@
+"""The board in a real browser: what an operator sees is what /v1 says, by mouse, by keys and by ear."""
+
+import http.client
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from fleets import NOW, SPEC, publish, write_bundle
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+from running import Running, running
+
+from forecast.contracts.topology import Topology
+from serve.__main__ import main
+from serve.http.keys import Keys
+
+CHROMIUM = shutil.which("chromium")
+ARGUMENTS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+FORECAST = "/v1/forecasts/day-ahead"
+TIGHT = "site-1.hall-a.row-1.rack-2"
+
+#: A name that would be more than text where it is not treated as text.
+HOSTILE = 'site-1.hall-b.row-2.<img src="http://192.0.2.1/x">'
+
+#: Contrast between text and what is behind it (WCAG 2.2, success criterion 1.4.3).
+CONTRAST = 4.5
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium; Debian has it as chromium")
+
+
+class Hands:
+    """A clock that is set by hand."""
+
+    def __init__(self) -> None:
+        self.now = NOW
+
+    def __call__(self) -> datetime:
+        return self.now
+
+
+def site(halls: int, rows: int, racks: int, servers: int) -> Topology:
+    """Halls of rows of racks of servers, as the simulator names them; one rack is close to its limit."""
+    nodes: list[tuple[str, str | None, str, float]] = [("site-1", None, "site", 1e5)]
+    for hall in range(halls):
+        nodes.append((hall_id := f"site-1.hall-{'abcdefgh'[hall]}", "site-1", "hall", 5e4))
+        for row in range(1, rows + 1):
+            nodes.append((row_id := f"{hall_id}.row-{row}", hall_id, "row", 2e4))
+            for rack in range(1, racks + 1):
+                rack_id = f"{row_id}.rack-{rack}"
+                nodes.append((rack_id, row_id, "rack", 825.0 * servers if rack_id == TIGHT else 1_000.0 * servers))
+                nodes += [(f"{rack_id}.server-{at}", rack_id, "server", 1_000.0) for at in range(1, servers + 1)]
+    if halls == 2:
+        nodes.append((HOSTILE, "site-1.hall-b.row-2", "rack", 1_000.0))
+    table = pl.DataFrame(nodes, schema=["entity_id", "parent_id", "level", "power_limit_w"], orient="row")
+    return Topology.of(
+        table.with_columns(
+            sku=pl.lit("air"), temperature_limit_c=pl.lit(90.0), site=pl.lit("site-1"), time_zone=pl.lit("UTC")
+        )
+    )
+
+
+def telemetry(topology: Topology, end: datetime, steps: int) -> pl.DataFrame:
+    """A sample per step of every server, each at its own load."""
+    servers = [name for name in topology.entities if ".server-" in name or name == HOSTILE]
+    load = np.random.default_rng(0).uniform(0.3, 0.9, len(servers))
+    frames = []
+    for step in range(1, steps + 1):
+        frame = pl.DataFrame({"entity_id": servers, "power_w": 1_000 * load, "temperature_c": 40 + 45 * load})
+        time = pl.lit(end - timedelta(seconds=SPEC.step_s * step - 60)).cast(pl.Datetime("us", "UTC"))
+        frames.append(frame.with_columns(time=time, utilization_ratio=pl.Series(load)))
+    return pl.concat(frames)
+
+
+SITE = site(2, 2, 3, 4)
+LARGE = site(8, 10, 8, 15)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """A small site, and one of more than ten thousand entities."""
+    folder = tmp_path_factory.mktemp("board")
+    for name, topology in (("day-ahead", SITE), ("large", LARGE)):
+        publish(folder / "registry", write_bundle(folder / name, "made", topology), "k1", name)
+    with running(folder / "registry", clock=Hands()) as server:
+        server.push(pl.concat([telemetry(SITE, NOW, 96), telemetry(LARGE, NOW, 3)]).unique(["entity_id", "time"]))
+        yield server
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+Open = Callable[..., Page]
+
+
+@pytest.fixture
+def opened(server: Running, browser: Browser) -> Iterator[Open]:
+    """Opens the board; at the end nothing was asked of anybody else, and the console has nothing to complain of."""
+    wrong: list[str] = []
+    context = browser.new_context(viewport={"width": 1280, "height": 800}, reduced_motion="reduce")
+    context.on("request", lambda asked: None if server.address in asked.url else wrong.append(asked.url))
+    context.on("weberror", lambda error: wrong.append(str(error.error)))
+    context.on("console", lambda line: wrong.append(line.text) if line.type in {"error", "warning"} else None)
+
+    def opened(fragment: str = "forecast=day-ahead", *, by_hand: bool = True, **media: Any) -> Page:
+        page = context.new_page()
+        page.set_default_timeout(10_000)
+        page.emulate_media(**media)
+        if by_hand:
+            page.clock.install()
+        page.goto(f"http://{server.address}/#{fragment}")
+        return page
+
+    yield opened
+    context.close()
+    assert [line for line in wrong if "Failed to load resource" not in line] == []
+
+
+@pytest.fixture
+def board(opened: Open) -> Page:
+    page = opened()
+    shows(page, "site-1")
+    return page
+
+
+def shows(page: Page, entity: str) -> None:
+    expect(page.locator("#fans")).to_have_attribute("data-entity", entity, timeout=20_000)
+
+
+def answer(server: Running, path: str) -> Any:
+    return server.ask("GET", FORECAST + path).json
+
+
+def room(server: Running, entity: str, **asked: str) -> float:
+    query = "&".join(f"{name}={value}" for name, value in {"entity": entity, "target": "power_w", **asked}.items())
+    return float(answer(server, f"/headroom?{query}")["rows"][0]["headroom"])
+
+
+def kw(watts: float) -> str:
+    """A load as the board prints it: about three digits."""
+    value = watts / 1000
+    return f"{value:.{0 if abs(value) >= 99.95 else 1 if abs(value) >= 0.995 else 2}f} kW"
+
+
+def plain(text: str | None) -> str:
+    return (text or "").replace("\u00a0", " ").replace("−", "-")
+
+
+#: The colour in the middle of what stands for each rack, and the one that its share of the limit ought to have.
+COLOURS = """async () => {
+  const [{ Fleet }, { layOut }, { STEPS, steps }] = await Promise.all(
+    ["fleet", "layout", "scale"].map((name) => import(`/board/${name}.js`)));
+  const told = await (await fetch("/v1/forecasts/day-ahead/map")).json();
+  const fleet = new Fleet(told), box = document.getElementById("map-view");
+  const spots = layOut(fleet, box.clientWidth, box.clientHeight);
+  const canvas = document.getElementById("map-cells");
+  const { data, width } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+  const middle = (begin, length) => Math.floor(begin + length / 2);
+  const pixel = (at) => 4 * (middle(spots.y[at], spots.h[at]) * width + middle(spots.x[at], spots.w[at]));
+  const { share } = told.targets.power_w;
+  return fleet.order[fleet.levels.indexOf("server")].map((at) => ({
+    id: fleet.ids[at], share: share[at],
+    drawn: [...data.subarray(pixel(at), pixel(at) + 4)],
+    meant: STEPS[steps("power_w", [share[at]])[0]].fill,
+  }));
+}"""
+
+
+def test_the_map_has_the_colours_of_what_is_left(board: Page) -> None:
+    cells = board.evaluate(COLOURS)
+    assert len(cells) == 48
+    free = [cell for cell in cells if cell["share"] > 0.1]  # nothing is hatched there
+    assert len({cell["meant"] for cell in free}) > 2
+    for cell in free:
+        assert cell["drawn"] == [*bytes.fromhex(cell["meant"][1:]), 255], cell
+    lightness = [sum(bytes.fromhex(cell["meant"][1:])) for cell in sorted(free, key=lambda cell: cell["share"])]
+    assert lightness == sorted(lightness, reverse=True)
+
+
+def test_nothing_lies_on_anything_else(board: Page) -> None:
+    """Racks of any fleet, in any window: apart, inside, and as large as there is room."""
+    apart = """async ([halls, rows, racks, servers, width, height]) => {
+      const [{ Fleet }, { layOut }] = await Promise.all(["fleet", "layout"].map((name) => import(`/board/${name}.js`)));
+      const columns = { entity_id: [], parent: [], level: [], levels: ["server", "rack", "row", "hall", "site"] };
+      const add = (parent, level) => {
+        columns.parent.push(parent);
+        columns.level.push(level);
+        return columns.entity_id.push(`entity-${columns.level.length}`) - 1;
+      };
+      const site = add(-1, 4);
+      for (let a = 0; a < halls; a++) for (let hall = add(site, 3), b = 0; b < rows; b++)
+        for (let row = add(hall, 2), c = 0; c < racks; c++)
+          for (let rack = add(row, 1), d = 0; d < servers; d++) add(rack, 0);
+      const fleet = new Fleet(columns), spots = layOut(fleet, width, height);
+      const boxes = fleet.order[1].map((at) => [...spots.outer.subarray(4 * at, 4 * at + 4)]);
+      return [boxes, spots.height, fleet.order[0].every((at) => spots.w[at] > 0 && spots.h[at] > 0)];
+    }"""
+    for shape in ((1, 1, 1, 0, 300, 200), (2, 3, 4, 4, 740, 430), (3, 9, 20, 16, 1100, 700), (1, 40, 2, 1, 740, 430)):
+        boxes, height, seen = board.evaluate(apart, list(shape))
+        (*_, width, most) = shape
+        assert len(boxes) == shape[0] * shape[1] * shape[2]
+        assert seen
+        assert height <= most + 1 or min(box[2] for box in boxes) < 9
+        x, y, w, h = np.array(boxes).T
+        assert (x >= 0).all()
+        assert (x + w <= width).all()
+        crossing = (x[:, None] < x + w) & (x < (x + w)[:, None]) & (y[:, None] < y + h) & (y < (y + h)[:, None])
+        assert crossing.sum() == len(boxes)
+
+
+def test_a_click_selects_and_the_fan_tells_what_v1_does(board: Page, server: Running) -> None:
+    board.locator("#tightest").get_by_role("button", name="hall-a · row-1 · rack-2").click()
+    shows(board, TIGHT)
+    assert "rack-2" in board.locator("#entity-title").inner_text()
+    assert [link.inner_text() for link in board.locator("#crumbs button").all()] == ["site-1", "hall-a", "row-1"]
+    assert kw(room(server, TIGHT)) in plain(board.locator("#entity-facts").inner_text())
+    rows = answer(server, f"?entity={TIGHT}&target=power_w&quantile=0.5")["rows"]
+    label = plain(board.locator("svg.fan").first.get_attribute("aria-label"))
+    assert kw(max(row["power_w_p50"] for row in rows)) in label
+    assert "limit 3.3 kW" in label
+    assert board.locator("svg.fan").first.locator("path.band").count() == 2  # 5 to 95, and 10 to 90 %
+    seen = board.locator("svg.fan .observed").first.get_attribute("d") or ""
+    assert seen.count("L") > 4
+
+
+def test_a_click_on_the_map_selects_what_lies_there(board: Page) -> None:
+    place = board.evaluate(
+        COLOURS.replace(
+            "return fleet",
+            "const at = fleet.place.get('site-1.hall-b.row-1.rack-3'); "
+            "return [spots.x[at] + 5, spots.y[at] + 5]; return fleet",
+        )
+    )
+    board.locator("#map").hover(position={"x": place[0], "y": place[1]})
+    expect(board.locator("#tip")).to_contain_text("rack hall-b · row-1 · rack-3")
+    board.locator("#map").click(position={"x": place[0], "y": place[1]})
+    shows(board, "site-1.hall-b.row-1.rack-3")
+
+
+def test_keys_walk_the_tree_and_are_told_aloud(board: Page) -> None:
+    board.locator("#map").focus()
+    for key in ("Home", "ArrowDown", "ArrowDown", "ArrowDown", "ArrowRight"):
+        board.keyboard.press(key)
+    expect(board.locator("#said")).to_contain_text("rack hall-a · row-1 · rack-2: ")
+    expect(board.locator("#said")).to_contain_text("% of its limit")
+    board.keyboard.press("Enter")
+    shows(board, TIGHT)
+    board.keyboard.press("ArrowUp")
+    board.keyboard.press("Enter")
+    shows(board, "site-1.hall-a.row-1")
+    board.locator("#below button").first.focus()
+    board.keyboard.press("Enter")
+    shows(board, TIGHT)  # the tightest comes first
+
+
+def test_the_first_tab_skips_the_map(board: Page) -> None:
+    board.keyboard.press("Tab")
+    assert board.evaluate("document.activeElement.className") == "skip"
+    board.keyboard.press("Enter")
+    assert board.evaluate("document.activeElement.id") == "entity"
+
+
+def test_the_slider_moves_through_the_horizon(board: Page, server: Running) -> None:
+    def tightest() -> str:
+        return plain(board.locator("#tightest tbody tr").first.inner_text())
+
+    assert kw(room(server, TIGHT)) in tightest()
+    board.locator("#horizon").focus()
+    with board.expect_response(lambda reply: "/map?" in reply.url and "until=PT900S" in reply.url):
+        board.keyboard.press("Home")
+        board.clock.fast_forward(200)
+    first = kw(room(server, TIGHT, until="PT900S"))
+    expect(board.locator("#tightest tbody tr").first).to_contain_text(first.replace(" ", "\u00a0"))
+    assert board.locator("#horizon").get_attribute("aria-valuetext") == "Wed 4 Mar 01:15 UTC, 15 min ahead"
+    board.get_by_role("radio", name="At", exact=True).check()
+    for _ in range(3):
+        board.locator("#horizon").press("ArrowRight")
+    board.clock.fast_forward(200)
+    expect(board.locator("#horizon-told")).to_have_text("Wed 4 Mar 01:45 UTC, 45 min ahead")
+    fourth = kw(room(server, TIGHT, **{"from": "PT2700S", "until": "PT3600S"}))
+    assert fourth != first
+    expect(board.locator("#tightest tbody tr").first).to_contain_text(fourth.replace(" ", "\u00a0"))
+    board.reload()
+    expect(board.locator("#horizon-told")).to_have_text("Wed 4 Mar 01:45 UTC, 45 min ahead")
+
+
+def test_target_and_confidence_change_what_is_shown(board: Page, server: Running) -> None:
+    board.get_by_role("radio", name="Temperature, °C").check()
+    board.locator("#confidence").select_option("0.95")
+    board.clock.fast_forward(200)
+    row = answer(server, "/tightest?level=rack&n=1&target=temperature_c&confidence=0.95")["rows"][0]
+    expect(board.locator("#tightest tbody tr").first).to_contain_text(
+        f"{row['headroom']:.1f}\u00a0°C".replace("-", "−")
+    )
+    expect(board.locator("#legend")).to_contain_text("95\u00a0%, room below the limit".replace("\u00a0", " "))
+
+
+def test_what_if_tells_before_and_after_for_all_above(opened: Open, server: Running) -> None:
+    board = opened(f"forecast=day-ahead&entity={TIGHT}")
+    shows(board, TIGHT)
+    before = room(server, TIGHT)
+    box = board.locator("#what-if")
+    box.get_by_label("Added, kW").fill("0.1")
+    box.get_by_role("button", name="Ask").click()
+    rows = box.locator("tbody tr")
+    expect(rows).to_have_count(4)
+    cells = [plain(text) for text in rows.first.locator("td").all_inner_texts()]
+    assert cells[0] == kw(before)
+    assert float(cells[1].split()[0]) == pytest.approx((before - 100) / 1000, abs=0.006)
+    assert cells[3] == "–"  # this bundle takes no plans, and says nothing of heat
+    assert "fits" in box.locator("p").first.inner_text()
+    box.get_by_label("Added, kW").fill("30")
+    box.get_by_label("Added, kW").press("Enter")
+    expect(box.locator(".refused")).to_contain_text(f"It does not fit: {TIGHT}")
+    box.get_by_label("Entity").fill("site-1.hall-a.row-1.rak-2")
+    box.get_by_role("button", name="Ask").click()
+    expect(box.locator(".refused")).to_contain_text(f"nearest name is {TIGHT}")
+
+
+def test_the_same_numbers_are_in_a_table(board: Page, server: Running) -> None:
+    board.get_by_role("radio", name="Table", exact=True).check()
+    rows = board.locator("#table-view tbody tr")
+    expect(rows).to_have_count(13)
+    assert rows.first.get_attribute("data-entity") == TIGHT
+    assert kw(room(server, TIGHT)) in plain(rows.first.inner_text())
+    board.locator("#tightest-level").select_option("hall")
+    expect(rows).to_have_count(2)
+    assert not board.locator("#map").is_visible()
+
+
+def test_a_name_is_never_more_than_text(opened: Open) -> None:
+    board = opened("forecast=day-ahead&level=rack&view=table")
+    board.locator("#table-view tr", has_text="<img").get_by_role("button").click()
+    shows(board, HOSTILE)
+    assert board.locator("#entity-title").inner_text() == HOSTILE.removeprefix("site-1.hall-b.row-2.")
+    assert board.locator("img").count() == 0
+
+
+def test_old_data_and_fallbacks_cannot_be_overlooked(board: Page, server: Running) -> None:
+    expect(board.locator("#banner")).to_be_empty()
+    clock = server.engine.clock
+    assert isinstance(clock, Hands)
+    try:
+        clock.now = NOW + timedelta(hours=1)
+        server.push(telemetry(SITE, NOW, 1))
+        board.clock.fast_forward(6_000)
+        banner = board.get_by_role("alert")
+        expect(banner).to_contain_text("Telemetry is 60 min old.")
+        expect(banner).to_contain_text(f"usual at this hour for {len(SITE.entities)} of {len(SITE.entities)} entities")
+        expect(board.locator("#sources")).to_have_class("loud")
+        assert board.title().startswith("⚠")
+        expect(board.locator("#entity-kind .loud")).to_have_text("usual at this hour")
+    finally:
+        clock.now = NOW
+        server.push(telemetry(SITE, NOW, 1))
+    board.clock.fast_forward(6_000)
+    expect(board.locator("#banner")).to_be_empty()
+    expect(board.locator("#sources")).to_have_text("model")
+
+
+def test_it_goes_stale_in_sight_when_the_server_is_gone(board: Page) -> None:
+    board.context.set_offline(True)
+    board.clock.fast_forward(6_000)
+    expect(board.get_by_role("alert")).to_contain_text("No answer from the server")
+    assert "grayscale" in board.locator("#map-cells").evaluate("it => getComputedStyle(it).filter")
+    for _ in range(12):
+        board.clock.fast_forward(5_000)
+    expect(board.get_by_role("alert")).to_contain_text(re.compile(r"for \d0 s|for 1 min"))
+    board.context.set_offline(False)
+    board.clock.fast_forward(30_000)
+    expect(board.locator("#banner")).to_be_empty()
+
+
+def test_it_asks_for_little_while_nothing_is_new(board: Page) -> None:
+    asked: list[str] = []
+    board.on("request", lambda request: asked.append(request.url.rpartition("/")[2]))
+    for _ in range(3):
+        with board.expect_response(lambda reply: reply.url.endswith("/status")):
+            board.clock.fast_forward(5_100)
+    assert set(asked) == {"forecasts", "status"}
+
+
+def test_a_key_is_asked_for_and_kept_in_the_tab(
+    opened: Open, server: Running, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(["key", "operator", "--keys", str(tmp_path / "keys.json"), "--scopes", "read"])
+    token = capsys.readouterr().out.strip().splitlines()[-1].split()[-1]
+    server.state.keys = Keys(tmp_path / "keys.json")
+    try:
+        board = opened()
+        dialog = board.get_by_role("dialog")
+        for wrong in ("fc_wrong", token):
+            dialog.get_by_label("API key").fill(wrong)
+            dialog.get_by_role("button", name="Use it").click()
+            if wrong != token:
+                expect(dialog).to_contain_text("The key was not taken")
+        shows(board, "site-1")
+        expect(dialog).not_to_be_visible()
+        board.reload()
+        shows(board, "site-1")
+        assert board.evaluate("localStorage.length") == 0
+    finally:
+        server.state.keys = None
+
+
+#: Contrast of every text with what lies behind it, by the formula of WCAG 2.2, and where it is.
+CONTRASTS = """() => {
+  const canvas = new OffscreenCanvas(1, 1).getContext("2d", { willReadFrequently: true });
+  const over = (colour, below) => {
+    canvas.fillStyle = `rgb(${below})`; canvas.fillRect(0, 0, 1, 1);
+    canvas.fillStyle = colour; canvas.fillRect(0, 0, 1, 1);
+    return [...canvas.getImageData(0, 0, 1, 1).data].slice(0, 3);
+  };
+  const behind = (it) => it ? over(getComputedStyle(it).backgroundColor, behind(it.parentElement)) : [255, 255, 255];
+  const light = (rgb) => rgb.map((c) => c / 255).map((c) => c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4)
+    .reduce((sum, c, at) => sum + c * [0.2126, 0.7152, 0.0722][at], 0);
+  const found = [];
+  for (const it of document.querySelectorAll("body *:not(option)")) {
+    const own = [...it.childNodes].some((node) => node.nodeType === 3 && node.textContent.trim());
+    if (!own || !it.checkVisibility() || it.closest(".unseen, .skip, dialog")) continue;
+    const below = behind(it), style = getComputedStyle(it);
+    const ink = over(it instanceof SVGElement ? style.fill : style.color, below);
+    const [a, b] = [light(ink), light(below)].sort((x, y) => y - x);
+    found.push([(a + 0.05) / (b + 0.05), `${it.tagName}.${it.getAttribute("class")} ${it.textContent.slice(0, 30)}`]);
+  }
+  return found;
+}"""
+
+INKS = """async () => {
+  const { STEPS } = await import("/board/scale.js");
+  const light = (hex) => [1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16) / 255)
+    .map((c) => c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4)
+    .reduce((sum, c, at) => sum + c * [0.2126, 0.7152, 0.0722][at], 0);
+  return STEPS.map(({ fill, ink }) => [light(fill), light(ink)]);
+}"""
+
+#: What has no name for who does not see it, ids that are there twice, and labels that point nowhere.
+NAMELESS = """() => {
+  const named = (it) => it.labels?.length || it.ariaLabel || it.textContent.trim()
+    || (it.getAttribute("aria-labelledby") && document.getElementById(it.getAttribute("aria-labelledby")));
+  const nameless = [...document.querySelectorAll("button, input, select, svg[role], section, nav, form, table, [role]")]
+    .filter((it) => it.checkVisibility() && !named(it) && !["alert", "status"].includes(it.role))
+    .map((it) => it.outerHTML.slice(0, 80));
+  const ids = [...document.querySelectorAll("[id]")].map((it) => it.id);
+  const lost = [...document.querySelectorAll("[aria-labelledby], [aria-describedby]")]
+    .map((it) => it.getAttribute("aria-labelledby") ?? it.getAttribute("aria-describedby"))
+    .filter((id) => !ids.includes(id));
+  return [...nameless, ...ids.filter((id, at) => ids.indexOf(id) !== at), ...lost];
+}"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_everything_can_be_read_and_has_a_name(opened: Open, scheme: str) -> None:
+    board = opened(f"forecast=day-ahead&entity={TIGHT}", color_scheme=scheme)
+    shows(board, TIGHT)
+    board.locator("#what-if").get_by_role("button", name="Ask").click()
+    expect(board.locator("#what-if tbody tr")).to_have_count(4)
+    contrasts = board.evaluate(CONTRASTS)
+    assert len(contrasts) > 100
+    assert [told for told in contrasts if told[0] < CONTRAST] == []
+    assert board.evaluate(NAMELESS) == []
+    for fill, ink in board.evaluate(INKS):
+        assert (max(fill, ink) + 0.05) / (min(fill, ink) + 0.05) >= CONTRAST
+    assert board.locator("h1").count() == board.locator("main").count() == 1
+    assert board.evaluate("document.documentElement.lang") == "en-GB"
+    assert board.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_it_fits_a_telephone(opened: Open) -> None:
+    board = opened()
+    board.set_viewport_size({"width": 390, "height": 800})
+    shows(board, "site-1")
+    assert board.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_ten_thousand_entities(opened: Open) -> None:
+    board = opened("forecast=large", by_hand=False)
+    expect(board.locator("#map")).to_have_attribute("data-drawn", str(len(LARGE.entities)), timeout=20_000)
+    shows(board, "site-1")
+    first = board.locator("#map").get_attribute("data-first-ms")
+    drawn = board.locator("#map").get_attribute("data-drawn-ms")
+    print(f"{len(LARGE.entities)} entities: first map after {first} ms, drawn in {drawn} ms")
+    board.locator("#forecast").select_option("day-ahead")
+    expect(board.locator("#map")).to_have_attribute("data-drawn", str(len(SITE.entities)))
+
+
+def test_files_are_given_once_and_none_but_the_boards(server: Running) -> None:
+    page = server.ask("GET", "/")
+    policy = page.headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    assert b"//" not in re.sub(rb"<!doctype[^>]*>", b"", page.body)
+    again = server.ask("GET", "/", headers={"if-none-match": page.headers["etag"]})
+    assert (again.status, again.body) == (304, b"")
+    for name in set(re.findall(rb"board/[a-z_.]+", page.body)):
+        assert server.ask("GET", f"/{name.decode()}").status == 200
+    for path in ("/board/", "/board/nothing.js", "/board/..%2f__init__.py", "/board/__init__.py", "/board/board.js/x"):
+        assert server.ask("GET", path).status == 404
+    connection = http.client.HTTPConnection(server.address, timeout=30)
+    connection.request("GET", "/board/../settings.py")
+    assert connection.getresponse().status == 404
+    connection.close()
