@@ -82,7 +82,7 @@ def _run(options: argparse.Namespace) -> int:
     if options.as_of is not None:
         at = newest_of(engine) if options.as_of == "newest" else parse_utc(options.as_of)
         engine = dataclasses.replace(engine, as_of=at)
-    return run(engine, http)
+    return run(engine, http, options.sinks)
 
 
 def _key(options: argparse.Namespace) -> int:
@@ -185,6 +185,14 @@ def _add_run(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     what.add_argument("--every-s", type=float, metavar="S", help="between two looks at what is new (default: 60)")
     what.add_argument("--as-of", metavar="TIME", help="play a record from an ISO time, or from its `newest` step")
     what.add_argument("--speed", type=float, metavar="X", help="so many times as fast (default: 1; 0 stands still)")
+    what.add_argument(
+        "--sink",
+        dest="sinks",
+        metavar="URL",
+        action="append",
+        default=[],
+        help="write each forecast there too: parquet:FOLDER, mqtt://HOST/PREFIX, nats://… or kafka://…; docs/sinks.md",
+    )
     where = run.add_argument_group("who may ask, and where")
     where.add_argument("--host", help="default: 127.0.0.1; any other needs --keys")
     where.add_argument("--port", type=int, help="default: 8080; 0 takes a free one and logs it")

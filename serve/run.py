@@ -1,6 +1,7 @@
 """`python -m serve run`: engine and server together, until a signal."""
 
 import logging
+from collections.abc import Sequence
 from contextlib import ExitStack
 from datetime import datetime, timedelta
 
@@ -22,6 +23,7 @@ from serve.http.state import State
 from serve.inference.batching import Batcher
 from serve.metrics import Metrics
 from serve.settings import EngineSettings, HttpSettings
+from serve.sinks.kinds import outlets
 
 log = logging.getLogger(__name__)
 
@@ -29,11 +31,11 @@ log = logging.getLogger(__name__)
 _FATAL = 4
 
 
-def run(engine_settings: EngineSettings, http_settings: HttpSettings) -> ExitCode:
-    """Serve until SIGTERM or SIGINT.
+def run(engine_settings: EngineSettings, http_settings: HttpSettings, sinks: Sequence[str] = ()) -> ExitCode:
+    """Serve until SIGTERM or SIGINT, and write each forecast to `sinks` (URLs).
 
     Raises:
-        ConfigError: an address that cannot be had, keys that cannot be read.
+        ConfigError: an address that cannot be had, keys that cannot be read, a sink that means nothing.
         DataError: a topology that is none.
     """
     if engine_settings.topology is not None:
@@ -49,6 +51,10 @@ def run(engine_settings: EngineSettings, http_settings: HttpSettings) -> ExitCod
         state = State(engine, metrics, http_settings, keys, batcher)
         server = Server(make_app(state), state)
         closing.callback(batcher.close)
+        for outlet in outlets(sinks, metrics.registry, engine.report):
+            outlet.start()
+            closing.callback(outlet.stop)
+            engine.subscribe(outlet.put)
         engine.start()
         closing.callback(engine.stop)
         feed = Feed(engine)

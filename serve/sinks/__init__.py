@@ -1,0 +1,1 @@
+"""Forecasts written elsewhere, cycle by cycle: files, and brokers of messages."""
