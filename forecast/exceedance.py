@@ -9,6 +9,9 @@ import numpy as np
 from forecast.contracts.signals import RESOLUTION
 from forecast.features.gridded import Floats
 
+#: Of a limit of 0 no share is left; nothing is measured as closely as this, W or °C.
+_LEAST = 1e-9
+
 
 def exceedance(quantiles: Floats, levels: Sequence[float], limit: Floats) -> Floats:
     """Probability `[..., H]` that quantiles `[..., Q, H]` at `levels` give to passing `limit` `[..., 1]` or `[..., H]`.
@@ -17,7 +20,7 @@ def exceedance(quantiles: Floats, levels: Sequence[float], limit: Floats) -> Flo
     """
     rows = np.moveaxis(np.asarray(quantiles, np.float64), -2, 0)
     bound = np.broadcast_to(np.asarray(limit, np.float64), rows.shape[1:])
-    near = np.abs(bound) * RESOLUTION
+    near = np.maximum(np.abs(bound) * RESOLUTION, _LEAST)
     over = np.zeros(bound.shape)
     for at, (low, high) in enumerate(pairwise(rows)):
         share = np.clip((bound - low) / np.maximum(high - low, near), 0.0, 1.0)

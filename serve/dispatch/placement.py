@@ -104,12 +104,14 @@ class Placements:
 
     def _warm(self, outputs: Outputs | None, confidence: float) -> Left:
         targets, count = self.issued.forecast.spec.targets, len(self.places)
-        if TEMPERATURE not in targets or outputs is None:
+        if TEMPERATURE not in targets:
             nothing = np.full(count, np.nan, np.float32)
             return Left(nothing, np.zeros(count, np.intp), nothing)
-        hot, by = targets.index(TEMPERATURE), np.full(self.added_w.shape, np.nan, np.float32)
-        asked = int(self.asks.sum())
-        by[self.asks] = warmer(outputs.quantiles[:asked, hot], outputs.quantiles[asked:, hot][self._at])
+        hot = targets.index(TEMPERATURE)
+        by = np.where(self.added_w.any(axis=1, keepdims=True), np.full_like(self.added_w, np.nan), np.float32(0))
+        if outputs is not None:
+            asked = int(self.asks.sum())
+            by[self.asks] = warmer(outputs.quantiles[:asked, hot], outputs.quantiles[asked:, hot][self._at])
         return self._left(hot, by, confidence)
 
     def _left(self, target: int, by: Floats, confidence: float) -> Left:
