@@ -39,7 +39,7 @@ def draw(days: Sequence[Day], path: Path) -> None:
     for at, day in zip(dates, days, strict=True):
         if day.event:
             axes.axvline(at, color="black", linewidth=0.5, alpha=0.4)
-            axes.text(at, high, f" {day.event}", rotation=90, va="top", ha="right", fontsize=7)
+            axes.text(at, high, f"{day.event} ", rotation=90, va="top", ha="right", fontsize=7)
     axes.set(ylabel="WQL, geometric mean over targets and levels", ylim=(low, high))
     axes.xaxis.set_major_locator(DayLocator(interval=7))
     axes.xaxis.set_major_formatter(ConciseDateFormatter(axes.xaxis.get_major_locator()))

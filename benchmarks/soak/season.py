@@ -114,6 +114,7 @@ class Season:
             except Exception as error:  # a bug of ours ends a run, and no season
                 traceback.print_exc(file=log)
                 why, code = ending(error, "the telemetry")
+                why = why.replace(f"{self.folder}/", "")
         if code == ExitCode.DATA_REFUSED:
             self._lake.mend()
         if (out / "scores.json").exists():
