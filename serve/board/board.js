@@ -1,7 +1,7 @@
 // The board: asks what is new, shows it, and says so when it is not new any more.
 
 import { Gone, Refusal, Turn, ask, hasKey, keepKey } from "./api.js";
-import { $, element, say, segments } from "./dom.js";
+import { $, element, refill, say, segments } from "./dom.js";
 import { quantilesOf, showForecast, showPlace } from "./entity.js";
 import { Fleet } from "./fleet.js";
 import { legend } from "./legend.js";
@@ -158,7 +158,7 @@ function paint() {
 
 function showTable() {
   const level = fleet_level();
-  $("table-view").replaceChildren(...levelTable(state.fleet, state.look, level, choose));
+  refill($("table-view"), ...levelTable(state.fleet, state.look, level, choose));
 }
 
 const fleet_level = () => Math.max(state.fleet.levels.indexOf(state.tightest), 0);
@@ -174,7 +174,7 @@ async function showTightest() {
 
 function paintTightest() {
   if (!state.look || !state.ranking) return;
-  $("tightest").replaceChildren(tightestTable(state.fleet, state.look, state.ranking, choose));
+  refill($("tightest"), tightestTable(state.fleet, state.look, state.ranking, choose));
   $("tightest-note").textContent = `of ${state.health.entities[state.tightest]}`;
 }
 
@@ -184,7 +184,9 @@ async function showEntity() {
   const at = fleet.place.get(state.entity) ?? fleet.roots[0];
   state.entity = fleet.ids[at];
   map.select(at);
+  const isInside = $("entity").contains(document.activeElement);
   showPlace(fleet, state.look, at, choose);
+  if (isInside && document.activeElement === document.body) $("entity").focus();
   const entity = fleet.ids[at];
   const seconds = Math.min(Math.max(health.horizon_steps * health.step_s * 0.75, 3600), 7 * 86400);
   const answers = await turns.entity.take((signal) =>
@@ -424,6 +426,10 @@ function attend() {
     state.step = null;
     remember();
     guarded(ofServer);
+  });
+  document.querySelector(".skip").addEventListener("click", (event) => {
+    event.preventDefault(); // the address says what is shown
+    $("entity").focus();
   });
   $("key-form").addEventListener("submit", () => {
     keepKey($("key-text").value.trim());

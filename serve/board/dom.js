@@ -22,6 +22,13 @@ export function drawn(name, attributes = {}, ...children) {
   return made;
 }
 
+/** Put something else into `box`; focus stays on the button of the same entity. */
+export function refill(box, ...content) {
+  const focused = box.contains(document.activeElement) && document.activeElement.closest("[data-entity]");
+  box.replaceChildren(...content);
+  if (focused) box.querySelector(`[data-entity="${CSS.escape(focused.dataset.entity)}"] button`)?.focus();
+}
+
 /** Tell screen readers, when they have a moment. */
 export function say(text) {
   $("said").textContent = text;
@@ -29,6 +36,11 @@ export function say(text) {
 
 /** One row of radio buttons that look like a switch; `choose` is told the value. */
 export function segments(group, name, choices, chosen, choose) {
+  const inputs = [...group.querySelectorAll("input")];
+  if (inputs.map((input) => input.value).join() === choices.map(([value]) => value).join()) {
+    for (const input of inputs) input.checked = input.value === chosen;
+    return;
+  }
   group.replaceChildren(
     ...choices.map(([value, text]) => {
       const input = element("input", { type: "radio", name, value, checked: value === chosen });

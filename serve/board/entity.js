@@ -1,6 +1,6 @@
 // One entity: where it is, how it fares, its fans, and what lies below it.
 
-import { $, element } from "./dom.js";
+import { $, element, refill } from "./dom.js";
 import { fan, fanLegend, levelsOf } from "./fan.js";
 import { swatch } from "./tables.js";
 import { SOURCES, TARGETS, chance, lasting, moment, percent, quantity } from "./words.js";
@@ -9,14 +9,15 @@ const MOST_BELOW = 60;
 
 /** The way down to an entity, and what is right below it. */
 export function showPlace(fleet, view, at, choose) {
-  const link = (one, name, current) => {
+  const link = (one, name) => {
     const button = element("button", { type: "button", className: "link", title: fleet.ids[one] }, swatch(view.steps[one]), name);
-    if (current) button.setAttribute("aria-current", "true");
     button.addEventListener("click", () => choose(one));
-    return element("li", {}, button);
+    const item = element("li", {}, button);
+    item.dataset.entity = fleet.ids[one];
+    return item;
   };
   const path = [...fleet.above(at)].reverse();
-  $("crumbs").replaceChildren(element("ol", {}, ...path.map((one) => link(one, fleet.shortName(one)))));
+  refill($("crumbs"), element("ol", {}, ...path.map((one) => link(one, fleet.shortName(one)))));
   $("crumbs").hidden = !path.length;
   $("entity-title").textContent = fleet.shortName(at);
   $("entity-title").title = fleet.ids[at];
@@ -29,7 +30,8 @@ export function showPlace(fleet, view, at, choose) {
   });
   const more = below.length > MOST_BELOW ? [element("p", { className: "note" }, `… and ${below.length - MOST_BELOW} with more room.`)] : [];
   $("below").hidden = !below.length;
-  $("below").replaceChildren(
+  refill(
+    $("below"),
     element("h3", { id: "below-title" }, "Below it, the tightest first"),
     element("ul", {}, ...items),
     ...more,

@@ -52,17 +52,21 @@ export function fan({ target, past, ahead, levels, limit, stepMs, marked }) {
 
   if (marked) {
     const [first, last] = marked.map((time) => x(Math.min(Math.max(time, times[0]), until)));
-    svg.append(rectangle(first, SIZE.top, Math.max(last - first, 2), SIZE.height - SIZE.top - SIZE.bottom, "marked"));
+    svg.append(rectangle(first, SIZE.top, Math.max(last - first, 2), SIZE.height - SIZE.top - SIZE.bottom, last - first < 8 ? "marked step" : "marked"));
   }
   for (const value of ticks(low, high)) {
     svg.append(line(SIZE.left, y(value), SIZE.width - SIZE.right, y(value), "grid"));
     svg.append(text(SIZE.left - 6, y(value) + 3.5, value.toLocaleString("en-GB"), "end"));
   }
+  let free = 0; // labels end here
   for (const time of hours(from, until)) {
-    const isDay = new Date(time).getUTCHours() === 0;
+    const isDay = time % 86_400e3 === 0;
     svg.append(line(x(time), SIZE.height - SIZE.bottom, x(time), SIZE.height - SIZE.bottom + 4, "axis"));
-    const near = x(time) < SIZE.left + 24 ? "start" : x(time) > SIZE.width - 34 ? "end" : "middle";
-    svg.append(text(x(time), SIZE.height - SIZE.bottom + 15, isDay ? day(time) : hour(time), near));
+    const half = isDay ? 33 : 17;
+    const middle = Math.min(Math.max(x(time), SIZE.left + half), SIZE.width - half);
+    if (middle - half < free) continue;
+    free = middle + half + 6;
+    svg.append(text(middle, SIZE.height - SIZE.bottom + 15, isDay ? day(time) : hour(time), "middle"));
   }
   bands.forEach(([lower, upper], at) => {
     const there = [...times, until].map(x);

@@ -4,13 +4,12 @@
 // panel is whatever holds strips or panels. So any fleet has a map, one without rows or with GPUs too.
 
 const MARGIN = 4;
-const GAP = 4;
 const TITLE = 22;
 const INSET = 8;
 const LABEL = 78;
 const NARROW_LABEL = 50;
 const TILE = { least: 7, most: 300 };
-const SHAPES = [0.45, 0.6, 0.8, 1.05, 1.4];
+const SHAPES = [0.35, 0.45, 0.6, 0.8, 1.05, 1.4];
 const PANEL_COLUMNS = 8;
 
 const LEAF = 0;
@@ -72,6 +71,7 @@ function widest(fleet, kinds, width, height, plan) {
 function place(fleet, kinds, width, plan, marks) {
   const tileHeight = Math.max(Math.round(plan.tile * plan.shape), TILE.least);
   const tile = Math.floor(plan.tile);
+  const gap = tile >= 28 ? 4 : 2;
   const label = tile >= 40 ? LABEL : NARROW_LABEL;
 
   const keep = (at, kind, x, y, w, h, outerHeight = h, outerWidth = w) => {
@@ -86,15 +86,15 @@ function place(fleet, kinds, width, plan, marks) {
 
   const tiles = (list, x, y, w) => {
     if (tile > w && !marks) return Infinity;
-    const perLine = Math.max(Math.floor((w + GAP) / (tile + GAP)), 1);
+    const perLine = Math.max(Math.floor((w + gap) / (tile + gap)), 1);
     if (marks) {
       list.forEach((at, count) => {
-        const left = x + (count % perLine) * (tile + GAP);
-        const top = y + Math.floor(count / perLine) * (tileHeight + GAP);
+        const left = x + (count % perLine) * (tile + gap);
+        const top = y + Math.floor(count / perLine) * (tileHeight + gap);
         tileOf(at, left, top);
       });
     }
-    return Math.ceil(list.length / perLine) * (tileHeight + GAP) - GAP;
+    return Math.ceil(list.length / perLine) * (tileHeight + gap) - gap;
   };
 
   const tileOf = (at, x, y) => {
@@ -105,19 +105,19 @@ function place(fleet, kinds, width, plan, marks) {
     const [w, h] = [tile, tileHeight - band - 1];
     const across = columnsOf(leaves.length, w, h);
     const down = Math.ceil(leaves.length / across);
-    const gap = w / across >= 5 && h / down >= 5 ? 1 : 0.5;
+    const thin = Math.min(w / across, h / down) >= 5 ? 1 : 0;
     leaves.forEach((leaf, count) => {
       const left = x + ((count % across) * w) / across;
       const top = y + band + 1 + (Math.floor(count / across) * h) / down;
-      const right = (count % across) + 1 === across ? x + w : left + w / across - gap;
-      const bottom = Math.floor(count / across) + 1 === down ? y + tileHeight : top + h / down - gap;
+      const right = (count % across) + 1 === across ? x + w : left + w / across - thin;
+      const bottom = Math.floor(count / across) + 1 === down ? y + tileHeight : top + h / down - thin;
       keep(leaf, "cell", left, top, right - left, bottom - top);
     });
   };
 
   const strip = (at, x, y, w) => {
     const h = tiles(fleet.children[at], x + label, y, w - label);
-    keep(at, "strip", x, y, label - GAP, h, h, w);
+    keep(at, "strip", x, y, label - gap, h, h, w);
     return h;
   };
 
@@ -127,9 +127,9 @@ function place(fleet, kinds, width, plan, marks) {
     const loose = children.filter((child) => kinds[child] <= CELLED);
     const strips = children.filter((child) => kinds[child] === STRIP);
     const panels = children.filter((child) => kinds[child] === PANEL);
-    if (loose.length) top += tiles(loose, x, top, w) + GAP;
-    for (const child of strips) top += strip(child, x, top, w) + GAP;
-    top = panels.length ? shelves(panels, x, top, w) : top - GAP;
+    if (loose.length) top += tiles(loose, x, top, w) + gap;
+    for (const child of strips) top += strip(child, x, top, w) + gap;
+    top = panels.length ? shelves(panels, x, top, w) : top - gap;
     keep(at, "panel", x, y, w, TITLE - 4);
     return top - y;
   };

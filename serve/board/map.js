@@ -6,6 +6,9 @@ import { percent, quantity } from "./words.js";
 
 const FONT = '"DejaVu Sans", Verdana, system-ui, sans-serif';
 
+/** Pixels below which lines would only be noise. */
+const LEAST_HATCHED = 6;
+
 export class FleetMap {
   /** Draws into `box`; `point(entity or null, x, y)` is told what lies under the mouse or the keys, `choose` what is clicked. */
   constructor(box, [cells, marks], { point, choose }) {
@@ -27,6 +30,7 @@ export class FleetMap {
   /** Another fleet, or the same with other numbers: `view` has `target, steps, columns, source`. */
   show(fleet, view) {
     const isSame = this.fleet === fleet;
+    if (!isSame) this.selected = this.focused = this.hovered = null;
     this.fleet = fleet;
     this.view = view;
     if (isSame && this.spots) this.draw();
@@ -76,12 +80,14 @@ export class FleetMap {
   #fill(pen, colours) {
     const { x, y, w, h, kind } = this.spots;
     const paths = STEPS.map(() => new Path2D());
+    const hatched = STEPS.map(() => new Path2D());
     const unknown = new Path2D();
     const corners = new Path2D();
     for (let at = 0; at < this.fleet.size; at++) {
       if (kind[at] !== "cell" && kind[at] !== "tile") continue;
       const step = this.view.steps[at];
       (step === UNKNOWN ? unknown : paths[step]).rect(x[at], y[at], w[at], h[at]);
+      if (step !== UNKNOWN && w[at] >= LEAST_HATCHED && h[at] >= LEAST_HATCHED) hatched[step].rect(x[at], y[at], w[at], h[at]);
       if (this.view.source[at] > 0) {
         const side = Math.min(w[at], h[at], 9) * 0.8;
         corners.moveTo(x[at] + w[at] - side, y[at]);
@@ -97,7 +103,7 @@ export class FleetMap {
       if (lines) {
         lines.setTransform(new DOMMatrix().scale(1 / this.ratio));
         pen.fillStyle = lines;
-        pen.fill(paths[step]);
+        pen.fill(hatched[step]);
       }
     });
     pen.fillStyle = colours.card;

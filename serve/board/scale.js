@@ -8,7 +8,7 @@ export const UNKNOWN = -1;
 
 /** From the tightest; the first is for what is over its limit. `hatch` is the distance of its lines in pixels. */
 export const STEPS = [
-  { fill: "#d55e00", ink: "#14171b", hatch: 5, crossed: true },
+  { fill: "#d55e00", ink: "#14171b", hatch: 8, crossed: true },
   { fill: "#ffe12e", ink: "#14171b", hatch: 5 },
   { fill: "#e3cd63", ink: "#14171b", hatch: 9 },
   { fill: "#bdba90", ink: "#14171b" },
@@ -59,7 +59,7 @@ export function hatching(context, step, ratio) {
   const tile = new OffscreenCanvas(size, size);
   const pen = tile.getContext("2d");
   pen.strokeStyle = ink;
-  pen.globalAlpha = 0.55;
+  pen.globalAlpha = 0.5;
   pen.lineWidth = Math.max(ratio, 1);
   pen.beginPath();
   for (const shift of [-size, 0, size]) {

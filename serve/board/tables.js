@@ -50,7 +50,7 @@ export function tightestTable(fleet, view, rows, choose) {
       ],
     };
   });
-  const heads = ["Entity", "Headroom", "Share", "Limit", "Passes it", "Tightest at, UTC", "Speaks"];
+  const heads = ["Entity", "Headroom", "Share", "Limit", "Passes it", "Tightest at, UTC", "Source"];
   return table(fleet, "The entities with the least headroom", heads, made, choose);
 }
 
@@ -71,7 +71,7 @@ export function levelTable(fleet, view, level, choose) {
   }));
   const name = fleet.levels[level];
   const caption = `Headroom by ${name}, the tightest first`;
-  const heads = [name[0].toUpperCase() + name.slice(1), "Headroom", "Share", "Limit", "Passes it", "Speaks"];
+  const heads = [name[0].toUpperCase() + name.slice(1), "Headroom", "Share", "Limit", "Passes it", "Source"];
   const made = table(fleet, caption, heads, rows, choose);
   if (all.length <= MOST_ROWS) return [made];
   return [made, element("p", { className: "note" }, `The ${MOST_ROWS} tightest of ${all.length}.`)];

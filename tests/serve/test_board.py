@@ -269,6 +269,7 @@ def test_keys_walk_the_tree_and_are_told_aloud(board: Page) -> None:
     board.locator("#below button").first.focus()
     board.keyboard.press("Enter")
     shows(board, TIGHT)  # the tightest comes first
+    assert board.evaluate("document.activeElement.id") == "entity"  # and what was pressed is gone
 
 
 def test_the_first_tab_skips_the_map(board: Page) -> None:
