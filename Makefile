@@ -6,7 +6,7 @@ SERVE_BIN := .venv-serve/bin
 BENCH_BIN := .venv-bench/bin
 DEMO := var/demo
 
-.PHONY: help setup demo test test-all lint bench-simulator bench-features bench-physics bench-accuracy bench-known-ahead bench-robustness bench-exceedance bench-zero-shot bench-drift bench-gate bench-retrain bench-warm-start survival pretrain examples clean
+.PHONY: help setup demo test test-all conformance proto lint bench-simulator bench-features bench-physics bench-accuracy bench-known-ahead bench-robustness bench-exceedance bench-zero-shot bench-drift bench-gate bench-retrain bench-warm-start survival pretrain examples clean
 
 help:  ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 18
@@ -15,7 +15,7 @@ setup: $(VENV)/.done  ## Install everything into .venv
 
 $(VENV)/.done: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[train,test,mlflow]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[train,test,mlflow,grpc]'
 	touch $@
 
 # A second environment with the base install only: what a serving machine has.
@@ -30,17 +30,29 @@ $(VENV)/.done: pyproject.toml constraints.txt
 	.venv-dagster/bin/python -m pip install --quiet --constraint constraints.txt dagster
 	touch $@
 
+# The peer that the protocol's tests run against too: KServe asks for older versions than ours of what both bring.
+.venv-kserve/.done: tests/serve/kserve.txt
+	$(PYTHON) -m venv .venv-kserve
+	.venv-kserve/bin/python -m pip install --quiet --requirement tests/serve/kserve.txt
+	touch $@
+
 # The weights that ship are tested on the same weeks as those that are trained: compare what the two runs say in the end.
 demo: setup  ## Simulate a fleet, forecast untrained, train, publish, and forecast a week that training never saw
 	$(BIN)/python train.py experiment=pretrained evaluation.test_h=168 evaluation.validation_h=168 || case $$? in 10 | 11) ;; *) exit 1 ;; esac
 	$(BIN)/python train.py || [ $$? -eq 10 ]
 	$(BIN)/python -m serve forecast --bundle var/registry/day-ahead/current --telemetry var/fleet/telemetry --out $(DEMO)/forecasts.parquet
 
-test: setup .venv-serve/.done .venv-dagster/.done lint  ## Tests, lint, types and import rules
+test: setup .venv-serve/.done .venv-dagster/.done .venv-kserve/.done lint  ## Tests, lint, types and import rules
 	$(BIN)/python -m pytest -m "not slow" --numprocesses auto
 
-test-all: setup .venv-serve/.done .venv-dagster/.done lint  ## The slow tests too
+test-all: setup .venv-serve/.done .venv-dagster/.done .venv-kserve/.done lint  ## The slow tests too
 	$(BIN)/python -m pytest --numprocesses auto
+
+conformance: setup .venv-kserve/.done  ## What the Open Inference Protocol asks, of our server and of KServe's: a table
+	PYTHONPATH=.:tests:tests/serve $(BIN)/python -m pytest -p conformance tests/serve/test_open_inference.py tests/serve/test_open_inference_grpc.py
+
+proto: setup  ## Make the descriptors of the gRPC messages anew
+	$(BIN)/python -m grpc_tools.protoc --proto_path=serve/grpc --descriptor_set_out=serve/grpc/open_inference.binpb open_inference.proto
 
 lint: setup
 	$(BIN)/ruff check .
@@ -103,4 +115,4 @@ examples:  ## Build the programs of examples/ in other languages, as far as thei
 	bash examples/build.sh
 
 clean:  ## Remove environments and everything made
-	rm -rf $(VENV) .venv-serve .venv-bench .venv-dagster .examples examples/node/node_modules var
+	rm -rf $(VENV) .venv-serve .venv-bench .venv-dagster .venv-kserve .examples examples/node/node_modules var

@@ -196,8 +196,12 @@ def _add_run(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     where = run.add_argument_group("who may ask, and where")
     where.add_argument("--host", help="default: 127.0.0.1; any other needs --keys")
     where.add_argument("--port", type=int, help="default: 8080; 0 takes a free one and logs it")
+    where.add_argument("--grpc-port", type=int, metavar="PORT", help="gRPC too (default: off); 0 takes a free one")
     where.add_argument("--keys", type=Path, help="file of API keys, read again when it changes (default: no keys)")
     where.add_argument("--workers", type=int, help="threads that run inference requests (default: 2)")
+    where.add_argument(
+        "--metrics-level", metavar="LEVEL", help="forecasts under /metrics of entities from this level on (default: rack)"
+    )
     where.add_argument("--linger-s", type=float, metavar="S", help="go on so long, unready, after SIGTERM (default: 0)")
     where.add_argument("--drain-s", type=float, metavar="S", help="then wait so long for answers (default: 30)")
     where.add_argument("--body-bytes", type=int, metavar="N", help="of a request at most (default: 8388608)")

@@ -3,7 +3,7 @@
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 #: Seconds; from a read out of memory to a deadline.
-_LATENCY_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+LATENCY_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
 
 class Metrics:
@@ -26,7 +26,7 @@ class Metrics:
             "fleetcast_cycle_seconds",
             "From telemetry to the newest forecast",
             ["forecast"],
-            buckets=_LATENCY_S,
+            buckets=LATENCY_S,
             registry=of,
         )
         self.failures = Counter("fleetcast_failures", "Failures that somebody should look into", ["where"], registry=of)
@@ -34,7 +34,7 @@ class Metrics:
             "fleetcast_http_requests", "Requests answered", ["route", "method", "status"], registry=of
         )
         self.latency = Histogram(
-            "fleetcast_http_request_seconds", "From headers to answer", ["route"], buckets=_LATENCY_S, registry=of
+            "fleetcast_http_request_seconds", "From headers to answer", ["route"], buckets=LATENCY_S, registry=of
         )
         self.in_flight = Gauge("fleetcast_http_requests_in_flight", "Requests being answered", registry=of)
         self.waiting = Gauge("fleetcast_inference_queue", "Inference requests that wait for a core", registry=of)

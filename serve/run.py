@@ -1,6 +1,7 @@
 """`python -m serve run`: engine and server together, until a signal."""
 
 import logging
+import os
 from collections.abc import Sequence
 from contextlib import ExitStack
 from datetime import datetime, timedelta
@@ -18,7 +19,7 @@ from serve.engine.engine import Engine
 from serve.engine.feed import Feed
 from serve.http.app import make_app
 from serve.http.keys import Keys
-from serve.http.server import Server, listen
+from serve.http.server import Beside, Server, listen
 from serve.http.state import State
 from serve.inference.batching import Batcher
 from serve.metrics import Metrics
@@ -49,7 +50,7 @@ def run(engine_settings: EngineSettings, http_settings: HttpSettings, sinks: Seq
         engine = Engine(engine_settings, clock_of(engine_settings), metrics, limits.pushes)
         batcher = Batcher(http_settings.workers, http_settings.batch_rows, limits.queue, metrics)
         state = State(engine, metrics, http_settings, keys, batcher)
-        server = Server(make_app(state), state)
+        server = Server(make_app(state), state, _beside(state))
         closing.callback(batcher.close)
         for outlet in outlets(sinks, metrics.registry, engine.report):
             outlet.start()
@@ -65,6 +66,23 @@ def run(engine_settings: EngineSettings, http_settings: HttpSettings, sinks: Seq
         server.run(sockets=[sock])
     log.info("ended")
     return ExitCode.PUBLISHED
+
+
+def _beside(state: State) -> list[Beside]:
+    """What speaks other protocols than HTTP.
+
+    Raises:
+        ConfigError: it is wanted and not installed.
+    """
+    port = state.settings.grpc_port
+    if port is None:
+        return []
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its core would write lines of its own between ours
+    try:
+        from serve.grpc.server import GrpcServer  # noqa: PLC0415 - an extra
+    except ImportError as error:
+        raise ConfigError("--grpc-port needs gRPC: pip install 'fleetcast[grpc]'.") from error
+    return [GrpcServer(state, port)]
 
 
 def clock_of(settings: EngineSettings) -> Clock:

@@ -7,6 +7,7 @@ from ipaddress import ip_address
 from pathlib import Path
 
 from forecast.contracts.errors import ConfigError
+from forecast.contracts.signals import LEVELS
 
 _MIB = 1024**2
 
@@ -94,28 +95,35 @@ class HttpSettings:
 
     Attributes:
         host, port: port 0 takes a free one.
+        grpc_port: where gRPC is spoken, likewise; None is nowhere.
         keys: file of API keys (`python -m serve key` makes one); None lets in everybody who reaches the address.
         limits: see there.
         workers: threads that run inference requests.
         batch_rows: requests that wait for the same graph run together, up to so many rows.
+        metrics_level: of the fleet tree, from which on `/metrics` has forecasts of each entity.
         linger_s: after SIGTERM, how long to go on answering, not ready, until whoever routes requests here has seen it.
         drain_s: then, how long requests in flight may take to end.
     """
 
     host: str = "127.0.0.1"
     port: int = 8080
+    grpc_port: int | None = None
     keys: Path | None = None
     limits: Limits = field(default_factory=Limits)
     workers: int = 2
     batch_rows: int = 256
+    metrics_level: str = "rack"
     linger_s: float = 0.0
     drain_s: float = 30.0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.port <= 65_535:
-            raise ConfigError(f"port {self.port} is none; choose one up to 65535, or 0 for a free one.")
+        for port in (self.port, self.grpc_port or 0):
+            if not 0 <= port <= 65_535:
+                raise ConfigError(f"port {port} is none; choose one up to 65535, or 0 for a free one.")
         if self.workers < 1:
             raise ConfigError(f"workers={self.workers}; at least one thread must run inference.")
+        if self.metrics_level not in LEVELS:
+            raise ConfigError(f"metrics_level={self.metrics_level} is no level; there are {', '.join(LEVELS)}.")
         if self.keys is None and not is_loopback(self.host):
             raise ConfigError(
                 f"host {self.host} can be reached from elsewhere and nobody would be asked who he is; "

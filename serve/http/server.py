@@ -5,7 +5,8 @@ import contextlib
 import logging
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Protocol
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -20,15 +21,26 @@ log = logging.getLogger(__name__)
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
+class Beside(Protocol):
+    """What listens for another protocol, on the same event loop."""
+
+    async def start(self) -> None:
+        """Listen."""
+
+    async def stop(self, drain_s: float) -> None:
+        """Take nothing new, and let what is in flight end within `drain_s`; a second time, sooner."""
+
+
 class Server(uvicorn.Server):
     """uvicorn's server, which on SIGTERM first turns unready, lingers, lets requests in flight end, and then returns.
 
     Args:
         app: what answers.
         state: told that the server is about to end.
+        beside: starts and ends with it.
     """
 
-    def __init__(self, app: ASGIApp, state: State) -> None:
+    def __init__(self, app: ASGIApp, state: State, beside: Sequence[Beside] = ()) -> None:
         settings = state.settings
         super().__init__(
             uvicorn.Config(
@@ -44,8 +56,17 @@ class Server(uvicorn.Server):
                 timeout_graceful_shutdown=max(round(settings.drain_s), 1),
             )
         )
-        self._state = state
+        self._state, self._beside = state, beside
         self._ending: asyncio.Task[None] | None = None
+        self._forced: asyncio.Task[None] | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        for one in self._beside:
+            await one.start()
+        await super().startup(sockets)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await asyncio.gather(super().shutdown(sockets), self._stop_beside(self._state.settings.drain_s))
 
     def end(self) -> None:
         """Begin to end; a second time, end at once."""
@@ -54,10 +75,15 @@ class Server(uvicorn.Server):
         if self._ending is None:
             log.info("draining")
             self._ending = asyncio.get_running_loop().create_task(self._linger())
+        elif self._forced is None:
+            self._forced = asyncio.get_running_loop().create_task(self._stop_beside(0.0))
 
     async def _linger(self) -> None:
         await asyncio.sleep(self._state.settings.linger_s)
         self.should_exit = True
+
+    async def _stop_beside(self, drain_s: float) -> None:
+        await asyncio.gather(*(one.stop(drain_s) for one in self._beside))
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -18,6 +18,7 @@ from smoke_run import ROOT
 
 from serve.engine.clock import Clock
 from serve.engine.engine import Engine
+from serve.grpc.server import GrpcServer
 from serve.http.app import make_app
 from serve.http.keys import Keys
 from serve.http.server import Server, listen
@@ -49,9 +50,10 @@ class Reply:
 
 @dataclass
 class Running:
-    """A server that runs."""
+    """A server that runs; `grpc_port` is 0 where it speaks no gRPC."""
 
     port: int
+    grpc_port: int
     state: State
     server: Server
 
@@ -96,16 +98,19 @@ def running(
     clock: Clock = lambda: NOW,
     keys: Path | None = None,
     is_ready: bool = True,
+    grpc: bool = False,
+    metrics_level: str = "rack",
     **engine_settings: Any,
 ) -> Iterator[Running]:
     """Serve a registry on a free port, until the block ends."""
     settings = EngineSettings(registry, **{"every_s": 3600.0, "watch_s": 0.05, "trial": False, **engine_settings})
-    http = HttpSettings(port=0, limits=limits or Limits(), keys=keys, drain_s=10.0)
+    http = HttpSettings(port=0, limits=limits or Limits(), keys=keys, drain_s=10.0, metrics_level=metrics_level)
     metrics = Metrics()
     engine = Engine(settings, clock, metrics, http.limits.pushes)
     batcher = Batcher(http.workers, http.batch_rows, http.limits.queue, metrics)
     state = State(engine, metrics, http, None if keys is None else Keys(keys), batcher)
-    server = Server(make_app(state), state)
+    beside = [GrpcServer(state, 0)] if grpc else []
+    server = Server(make_app(state), state, beside)
     with listen(http) as sock:
         thread = threading.Thread(target=lambda: server.run(sockets=[sock]), daemon=True)
         thread.start()
@@ -114,7 +119,7 @@ def running(
             wait_until(lambda: server.started, "the server listens")
             if is_ready:
                 wait_until(lambda: engine.is_ready, "a bundle is in service")
-            yield Running(sock.getsockname()[1], state, server)
+            yield Running(sock.getsockname()[1], beside[0].port if grpc else 0, state, server)
         finally:
             server.should_exit = True
             thread.join(30)

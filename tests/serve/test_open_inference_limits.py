@@ -14,7 +14,7 @@ import pytest
 from fleets import SPEC, fleet, publish, write_bundle
 from loopback import wait_until
 from running import Reply, Running, running
-from test_open_inference import HEADER, Target, binary
+from test_open_inference import HEADER, MISTAKES, Target, binary
 
 from forecast.bundle.session import Outputs, Session
 from forecast.windows.arrays import Inputs
@@ -127,6 +127,24 @@ def test_a_damaged_or_foreign_compression_is_refused(server: Running, body: byte
     reply = compressed(server, body, coding)
     assert reply.status == status
     assert reply.error
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_clients_mistake_is_never_called_ours(server: Running, mistake: str) -> None:
+    target = Target(server.address, "day-ahead")
+    body = target.request(1)
+    MISTAKES[mistake](body)
+    assert 400 <= target.infer(body).status < 500
+
+
+def test_bytes_that_belong_to_no_tensor_are_refused(server: Running) -> None:
+    body, headers = binary(Target(server.address, "day-ahead").tensors(1))
+    assert "4 bytes" in server.ask("POST", INFER, body + bytes(4), headers).error
+
+
+def test_a_version_that_there_is_not_is_not_found(server: Running) -> None:
+    for rest in ("", "/ready"):
+        assert server.ask("GET", f"/v2/models/day-ahead/versions/never{rest}").status == 404
 
 
 def test_json_before_tensors_is_bounded(server: Running) -> None:

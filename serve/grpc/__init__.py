@@ -1,0 +1,1 @@
+"""What the server answers over gRPC; needs the extra `grpc`, and is imported only where a port is given for it."""
