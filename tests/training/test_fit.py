@@ -101,6 +101,12 @@ def test_targets_that_were_not_observed_do_not_stop_it(spec: ForecastSpec) -> No
     assert all(torch.isfinite(weight).all() for weight in model.parameters())
 
 
+@pytest.mark.parametrize("steps", [1, 2, 10])
+def test_a_fit_may_be_as_short_as_a_step(windows: Windows, steps: int) -> None:
+    _, fitted = trained(windows, TrainingConfig(steps=steps, batch=8, validate_every=1))
+    assert 1 <= fitted.step <= steps
+
+
 def test_progress_reaches_the_end(windows: Windows) -> None:
     shares: list[float] = []
     pairs = pairs_in(windows, 0, CUT), pairs_in(windows, CUT, END, 6)
