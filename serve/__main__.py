@@ -200,7 +200,9 @@ def _add_run(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     where.add_argument("--keys", type=Path, help="file of API keys, read again when it changes (default: no keys)")
     where.add_argument("--workers", type=int, help="threads that run inference requests (default: 2)")
     where.add_argument(
-        "--metrics-level", metavar="LEVEL", help="forecasts under /metrics of entities from this level on (default: rack)"
+        "--metrics-level",
+        metavar="LEVEL",
+        help="forecasts under /metrics of entities from this level on (default: rack)",
     )
     where.add_argument("--linger-s", type=float, metavar="S", help="go on so long, unready, after SIGTERM (default: 0)")
     where.add_argument("--drain-s", type=float, metavar="S", help="then wait so long for answers (default: 30)")
