@@ -27,6 +27,7 @@ def restore(registry: Registry, patience_s: float, say: Callable[[str], object])
             return None
         problem = next(file_problems(current), None) if current else f"{registry.folder}: no version is in service."
         if problem is None:
+            registry.prune()  # as far as a run that was killed did not come
             return current
         whole = next(_whole_versions(registry), None)
         say(f"{problem} {f'{whole.name} comes back into service.' if whole else 'No version is whole.'}")

@@ -50,6 +50,11 @@ def test_what_is_whole_stays(registry: Registry) -> None:
     assert registry.served() == ["k1", "k2", "k3"]
 
 
+def test_versions_that_a_killed_run_did_not_come_to_delete_go(registry: Registry) -> None:
+    restore(Registry(registry.folder.parent, "day-ahead", keep=2), 0.0, str)
+    assert [version.name for version in registry.versions()] == ["k3", "k2"]
+
+
 def test_a_damaged_version_gives_way_to_the_last_that_is_whole(registry: Registry) -> None:
     said: list[str] = []
     for key in ("k3", "k2"):
