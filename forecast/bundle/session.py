@@ -12,7 +12,7 @@ MODEL = "model.onnx"
 OUTPUTS = ("quantiles", "headroom", "exceedance")
 
 #: One call of 10,000 rows measured up to 1.9 times slower than 256-row pieces, which fit the cache.
-_CHUNK = 256
+CHUNK_ROWS = 256
 
 
 class Outputs(NamedTuple):
@@ -40,7 +40,7 @@ class Session:
 
     def run(self, inputs: Inputs) -> Outputs:
         rows = len(inputs.past)
-        parts = [self._call(inputs, slice(begin, begin + _CHUNK)) for begin in range(0, rows, _CHUNK)]
+        parts = [self._call(inputs, slice(begin, begin + CHUNK_ROWS)) for begin in range(0, rows, CHUNK_ROWS)]
         return Outputs(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
 
     def _call(self, inputs: Inputs, rows: slice) -> list[Floats]:

@@ -28,6 +28,7 @@ examples:
   python -m forecast registry rollback day-ahead --to 1ede27dc
   python -m forecast registry prune day-ahead --keep 3 --dry-run
   python -m forecast registry export day-ahead --to mlflow http://mlflow:5000
+  python -m forecast registry export day-ahead --to triton /srv/models
 
 exit codes: 0 done, or sound; 2 wrong usage; 20 a bundle, link or journal is not as it was published; 30 another run is
 writing to it; 40 MLflow is away; 50 disk.
@@ -67,15 +68,15 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     prune.add_argument("--keep", type=int, required=True, metavar="N", help="versions to keep, newest first")
     prune.add_argument("--dry-run", action="store_true", help="say what would be deleted, and delete nothing")
 
-    export = _verb(verbs, "export", _export, "the current bundle to another registry")
+    export = _verb(verbs, "export", _export, "the current bundle to another registry, or another server")
     export.add_argument("name", metavar="NAME", help="the forecast")
     export.add_argument(
         "--to",
         nargs=2,
         required=True,
-        metavar=("mlflow", "URI"),
-        help="a tracking server; needs pip install 'fleetcast[mlflow]'. Credentials are MLflow's own "
-        "(MLFLOW_TRACKING_TOKEN, ...)",
+        metavar=("KIND", "WHERE"),
+        help="mlflow URI: a tracking server; needs pip install 'fleetcast[mlflow]', and credentials are MLflow's own "
+        "(MLFLOW_TRACKING_TOKEN, ...). triton FOLDER: a model repository of the Triton Inference Server",
     )
 
 
@@ -204,14 +205,14 @@ def _prune(options: argparse.Namespace) -> int:
 
 
 def _export(options: argparse.Namespace) -> int:
+    from forecast.registry import to_mlflow, to_triton  # noqa: PLC0415
     from forecast.registry.contents import opened, version_of  # noqa: PLC0415
-    from forecast.registry.to_mlflow import export  # noqa: PLC0415
 
-    kind, uri = options.to
-    if kind != "mlflow":
-        raise ConfigError(f"--to {kind}: not known; use --to mlflow URI.")
-    registry = opened(options.root, options.name)
-    print(export(version_of(registry, "current"), uri))
+    kind, where = options.to
+    if kind not in {"mlflow", "triton"}:
+        raise ConfigError(f"--to {kind}: not known; use --to mlflow URI or --to triton FOLDER.")
+    current = version_of(opened(options.root, options.name), "current")
+    print(to_mlflow.export(current, where) if kind == "mlflow" else to_triton.export(current, Path(where)))
     return ExitCode.PUBLISHED
 
 

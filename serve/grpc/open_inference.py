@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from forecast.bundle.interface import DATATYPE, PLATFORM, inputs_of, outputs_of
 from forecast.bundle.session import OUTPUTS, Outputs
 from forecast.contracts.specs import ForecastSpec
 from forecast.windows.arrays import Floats
@@ -37,17 +38,7 @@ from serve.inference.requests import (
     input_of,
     timeout_s,
 )
-from serve.inference.tensors import (
-    DATATYPE,
-    PLATFORM,
-    WIRE,
-    checked_shape,
-    elements,
-    from_bytes,
-    inputs_from,
-    inputs_of,
-    outputs_of,
-)
+from serve.inference.tensors import WIRE, checked_shape, elements, from_bytes, inputs_from
 from serve.refusals import BadRequestError
 from serve.settings import Limits
 

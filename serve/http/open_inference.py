@@ -12,6 +12,7 @@ import orjson
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from forecast.bundle.interface import DATATYPE, PLATFORM, Described, inputs_of, outputs_of
 from forecast.bundle.load import Bundle
 from forecast.bundle.session import OUTPUTS, Outputs
 from forecast.contracts.specs import ForecastSpec
@@ -28,19 +29,7 @@ from serve.inference.requests import (
     input_of,
     timeout_s,
 )
-from serve.inference.tensors import (
-    DATATYPE,
-    PLATFORM,
-    WIRE,
-    Described,
-    checked_shape,
-    elements,
-    from_bytes,
-    from_numbers,
-    inputs_from,
-    inputs_of,
-    outputs_of,
-)
+from serve.inference.tensors import WIRE, checked_shape, elements, from_bytes, from_numbers, inputs_from
 from serve.refusals import BadRequestError, TooLargeError
 from serve.settings import Limits
 

@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from forecast.bundle.interface import DATATYPE, Described, inputs_of, outputs_of
 from forecast.contracts.specs import ForecastSpec
 from forecast.windows.arrays import Inputs
-from serve.inference.tensors import DATATYPE, Described, inputs_of, outputs_of
 from serve.refusals import BadRequestError
 from serve.settings import Limits
 

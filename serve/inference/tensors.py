@@ -1,50 +1,18 @@
-"""Tensors of the Open Inference Protocol: what a bundle takes and gives, and arrays made of what a client claims."""
+"""Tensors of the Open Inference Protocol: arrays made of what a client claims."""
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from forecast.bundle.session import OUTPUTS
+from forecast.bundle.interface import Described, inputs_of
 from forecast.contracts.specs import ForecastSpec
 from forecast.windows.arrays import Floats, Inputs
 from serve.refusals import BadRequestError
 
-#: All that goes in and comes out: 32-bit floats, little-endian and row-major on the wire; NaN is unknown.
-DATATYPE = "FP32"
+#: Little-endian and row-major; NaN is unknown.
 WIRE = np.dtype("<f4")
-
-#: As Triton names what runs a bundle.
-PLATFORM = "onnxruntime_onnx"
-
-
-@dataclass(frozen=True)
-class Described:
-    """One tensor of a model: its name and shape, -1 for the batch."""
-
-    name: str
-    shape: tuple[int, ...]
-
-    def to_dict(self) -> dict[str, Any]:
-        return {"name": self.name, "datatype": DATATYPE, "shape": list(self.shape)}
-
-
-def inputs_of(spec: ForecastSpec) -> tuple[Described, ...]:
-    """What the graph takes."""
-    return (
-        Described("past", (-1, len(spec.past), spec.context_steps)),
-        Described("future", (-1, len(spec.future), spec.horizon_steps)),
-        Described("static", (-1, len(spec.static))),
-    )
-
-
-def outputs_of(spec: ForecastSpec) -> tuple[Described, ...]:
-    """What it gives."""
-    whole = (-1, len(spec.targets), len(spec.quantile_levels), spec.horizon_steps)
-    shapes = {"quantiles": whole, "headroom": whole, "exceedance": (-1, len(spec.targets), spec.horizon_steps)}
-    return tuple(Described(name, shapes[name]) for name in OUTPUTS)
 
 
 def checked_shape(name: str, shape: object, dims: int) -> tuple[int, ...]:
