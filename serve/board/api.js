@@ -28,7 +28,12 @@ export async function ask(path, query = {}, { signal, body } = {}) {
   if (body) headers["content-type"] = "application/json";
   let reply;
   try {
-    reply = await fetch(address, { method: body ? "POST" : "GET", body: body && JSON.stringify(body), headers, signal });
+    reply = await fetch(address, {
+      method: body ? "POST" : "GET",
+      body: body && JSON.stringify(body),
+      headers,
+      signal,
+    });
   } catch (error) {
     if (error.name === "AbortError") throw error;
     throw new Gone("the server does not answer.");

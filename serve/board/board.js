@@ -102,10 +102,16 @@ function serverNow() {
 async function showAll() {
   const { horizon_steps: count, targets } = state.health;
   if (!targets.includes(state.target)) state.target = targets[0];
-  segments($("targets"), "target", targets.map((one) => [one, `${TARGETS[one].name}, ${TARGETS[one].unit}`]), state.target, (target) => {
-    state.target = target;
-    whatIsShownChanged();
-  });
+  segments(
+    $("targets"),
+    "target",
+    targets.map((one) => [one, `${TARGETS[one].name}, ${TARGETS[one].unit}`]),
+    state.target,
+    (target) => {
+      state.target = target;
+      whatIsShownChanged();
+    },
+  );
   $("horizon").max = count;
   $("horizon").value = state.step ?? count;
   showHorizon();
@@ -133,9 +139,15 @@ function stretchTimes() {
 }
 
 async function showMap() {
-  const told = await turns.map.take((signal) => askAbout("map", { ...stretchAsked(), confidence: state.confidence }, { signal }));
+  const told = await turns.map.take((signal) =>
+    askAbout("map", { ...stretchAsked(), confidence: state.confidence }, { signal }),
+  );
   if (told === undefined) return;
-  if (!state.fleet || state.fleet.ids.length !== told.entity_id.length || state.fleet.ids.some((id, at) => id !== told.entity_id[at])) {
+  if (
+    !state.fleet ||
+    state.fleet.ids.length !== told.entity_id.length ||
+    state.fleet.ids.some((id, at) => id !== told.entity_id[at])
+  ) {
     state.fleet = new Fleet(told);
     showLevels();
   }
@@ -147,24 +159,32 @@ async function showMap() {
 function paint() {
   const { fleet, map: told, target } = state;
   const columns = told.targets[target];
-  state.look = { target, columns, source: told.source, sources: told.sources, steps: steps(target, columns[BASIS[target].column]) };
+  state.look = {
+    target,
+    columns,
+    source: told.source,
+    sources: told.sources,
+    steps: steps(target, columns[BASIS[target].column]),
+  };
   map.show(fleet, state.look);
   $("legend").replaceChildren(...legend(target, told.confidence));
   const [root] = fleet.roots;
-  $("map").setAttribute("aria-label", `${fleet.size} entities; ${told_of(root)}`);
+  $("map").setAttribute("aria-label", `${fleet.size} entities; ${toldOf(root)}`);
   if (state.view === "table") showTable();
   paintTightest();
 }
 
 function showTable() {
-  const level = fleet_level();
+  const level = levelShown();
   refill($("table-view"), ...levelTable(state.fleet, state.look, level, choose));
 }
 
-const fleet_level = () => Math.max(state.fleet.levels.indexOf(state.tightest), 0);
+const levelShown = () => Math.max(state.fleet.levels.indexOf(state.tightest), 0);
 
 async function showTightest() {
-  if (!state.tightest) state.tightest = ["rack", "server"].find((level) => state.health.entities[level]) ?? Object.keys(state.health.entities)[0];
+  if (!state.tightest)
+    state.tightest =
+      ["rack", "server"].find((level) => state.health.entities[level]) ?? Object.keys(state.health.entities)[0];
   const query = { ...stretchAsked(), confidence: state.confidence, target: state.target, level: state.tightest, n: 12 };
   const told = await turns.tightest.take((signal) => askAbout("tightest", query, { signal }));
   if (told === undefined) return;
@@ -217,7 +237,9 @@ async function showEntity() {
 function showNames(names) {
   $("forecast-pick").hidden = names.length < 2;
   if ([...$("forecast").options].map((one) => one.value).join() === names.join()) return;
-  $("forecast").replaceChildren(...names.map((name) => element("option", { value: name, selected: name === state.name }, name)));
+  $("forecast").replaceChildren(
+    ...names.map((name) => element("option", { value: name, selected: name === state.name }, name)),
+  );
 }
 
 function showLevels() {
@@ -265,7 +287,9 @@ function tell(id, text, isLoud) {
 
 function spoken({ sources }) {
   if (!sources) return NONE;
-  const [first, ...others] = Object.keys(SOURCES).filter((rung) => sources[rung]).reverse();
+  const [first, ...others] = Object.keys(SOURCES)
+    .filter((rung) => sources[rung])
+    .reverse();
   if (!others.length) return SOURCES[first] ?? NONE;
   const fallen = Object.entries(sources).reduce((sum, [rung, count]) => (rung === "model" ? sum : sum + count), 0);
   return `fallback for ${fallen} of ${fallen + sources.model}`;
@@ -287,7 +311,10 @@ function warnings() {
   if (health.falls_back && health.sources) {
     const rungs = Object.entries(health.sources).filter(([rung, count]) => rung !== "model" && count);
     const list = rungs.map(([rung, count]) => `${SOURCES[rung]} for ${count}`).join(", ");
-    told.push(["fallen", `Fallback, not the model: ${list} of ${state.fleet?.size ?? "all"} entities. Intervals are wider.`]);
+    told.push([
+      "fallen",
+      `Fallback, not the model: ${list} of ${state.fleet?.size ?? "all"} entities. Intervals are wider.`,
+    ]);
   }
   if (health.bundle_refused) told.push(["fallen", `A newly published bundle was refused: ${health.bundle_refused}`]);
   for (const [where, what] of Object.entries(health.problems)) told.push(["fallen", `${where}: ${what}`]);
@@ -308,16 +335,19 @@ function showBanner() {
 function choose(at) {
   state.entity = state.fleet.ids[at];
   remember();
-  say(`Selected ${told_of(at)}`);
+  say(`Selected ${toldOf(at)}`);
   guarded(showEntity);
 }
 
 /** One entity in words. */
-function told_of(at) {
+function toldOf(at) {
   const { fleet, look, map: told } = state;
   const { headroom, share, exceedance } = look.columns;
   const source = told.sources[look.source[at]];
-  const room = headroom[at] === null ? "no limit known" : `${quantity(look.target, headroom[at])} of headroom, ${percent(share[at])} of its limit`;
+  const room =
+    headroom[at] === null
+      ? "no limit known"
+      : `${quantity(look.target, headroom[at])} of headroom, ${percent(share[at])} of its limit`;
   const odds = exceedance[at] === null ? "" : `, passes it with ${chance(exceedance[at])}`;
   return `${fleet.levelName(at)} ${fleet.localName(at)}: ${room}${odds}; ${SOURCES[source]}`;
 }
@@ -326,14 +356,14 @@ function point(at, x, y, isKeyed) {
   const tip = $("tip");
   tip.hidden = at === null || at === undefined || !state.look;
   if (tip.hidden) return;
-  const [head, rest] = told_of(at).split(/: (.*)/s);
+  const [head, rest] = toldOf(at).split(/: (.*)/s);
   tip.replaceChildren(element("strong", {}, head), element("br"), rest);
   const area = $("map-view").getBoundingClientRect();
   const left = Math.min(Math.max(x - area.left + 14, 0), area.width - tip.offsetWidth - 4);
   const below = y - area.top + 18;
   const top = below + tip.offsetHeight > area.height ? Math.max(y - area.top - tip.offsetHeight - 10, 0) : below;
   tip.style.transform = `translate(${left}px, ${top}px)`;
-  if (isKeyed) say(told_of(at));
+  if (isKeyed) say(toldOf(at));
 }
 
 /** Confidence, stretch or target changed: the map at once where its numbers are here, and then what else shows them. */
@@ -342,10 +372,14 @@ function whatIsShownChanged() {
   showHorizon();
   clearTimeout(state.resting);
   if (state.map) paint();
-  state.resting = setTimeout(() => guarded(async () => {
-    await Promise.all([showMap(), showTightest()]);
-    await showEntity();
-  }), REST_MS);
+  state.resting = setTimeout(
+    () =>
+      guarded(async () => {
+        await Promise.all([showMap(), showTightest()]);
+        await showEntity();
+      }),
+    REST_MS,
+  );
 }
 
 /** Work that a person asked for: what goes wrong is shown, not thrown. */
@@ -388,9 +422,11 @@ function radios(name, begin, changed) {
 
 const THEMES = ["system", "light", "dark"];
 
+const SYSTEM = matchMedia("(prefers-color-scheme: dark)");
+
 function showTheme(theme) {
-  if (theme === "system") delete document.documentElement.dataset.theme;
-  else document.documentElement.dataset.theme = theme;
+  const isDark = theme === "dark" || (theme === "system" && SYSTEM.matches);
+  document.documentElement.dataset.theme = isDark ? "dark" : "light";
   $("theme").textContent = `Theme: ${theme}`;
   map.draw();
 }
@@ -443,7 +479,7 @@ function attend() {
     showTheme(theme);
   });
   showTheme(theme);
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => map.draw());
+  SYSTEM.addEventListener("change", () => showTheme(theme));
   showView();
 }
 

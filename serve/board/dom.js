@@ -3,7 +3,7 @@
 /** The element with an id. */
 export const $ = (id) => document.getElementById(id);
 
-/** An element; `options` are properties, or attributes where their name has a dash or is `role`. Children may be text. */
+/** An element; `options` are properties, or attributes where a name has a dash or is `role`. Children may be text. */
 export function element(name, options = {}, ...children) {
   const made = document.createElement(name);
   for (const [key, value] of Object.entries(options)) {

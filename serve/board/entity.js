@@ -10,7 +10,12 @@ const MOST_BELOW = 60;
 /** The way down to an entity, and what is right below it. */
 export function showPlace(fleet, view, at, choose) {
   const link = (one, name) => {
-    const button = element("button", { type: "button", className: "link", title: fleet.ids[one] }, swatch(view.steps[one]), name);
+    const button = element(
+      "button",
+      { type: "button", className: "link", title: fleet.ids[one] },
+      swatch(view.steps[one]),
+      name,
+    );
     button.addEventListener("click", () => choose(one));
     const item = element("li", {}, button);
     item.dataset.entity = fleet.ids[one];
@@ -28,7 +33,10 @@ export function showPlace(fleet, view, at, choose) {
     item.append(element("span", { className: "note" }, quantity(view.target, view.columns.headroom[one])));
     return item;
   });
-  const more = below.length > MOST_BELOW ? [element("p", { className: "note" }, `… and ${below.length - MOST_BELOW} with more room.`)] : [];
+  const more =
+    below.length > MOST_BELOW
+      ? [element("p", { className: "note" }, `… and ${below.length - MOST_BELOW} with more room.`)]
+      : [];
   $("below").hidden = !below.length;
   refill(
     $("below"),
@@ -47,13 +55,22 @@ export function showForecast({ fleet, at, spec, ahead, past, about, rooms, shown
     ahead.data_time[0] ? ` · data ${lasting((now - Date.parse(ahead.data_time[0])) / 1000)} old` : " · no data",
     ahead.status[0] === "ok" ? "" : ` · ${ahead.status[0].replace("_", " ")}`,
   );
-  $("entity-facts").replaceChildren(...rooms.map((room) => fact(room, Math.max(...ahead[`${room.target}_exceedance`].slice(...shown)))));
+  $("entity-facts").replaceChildren(
+    ...rooms.map((room) => fact(room, Math.max(...ahead[`${room.target}_exceedance`].slice(...shown)))),
+  );
   const levels = levelsOf(spec.quantile_levels);
   const limits = { power_w: about.power_limit_w, temperature_c: about.temperature_limit_c };
   const stepMs = spec.step_s * 1000;
-  const charts = spec.targets.map((target) => fan({ target, past, ahead, levels, limit: limits[target], stepMs, marked }));
-  const key = fanLegend(levels).map(([kind, text]) => element("li", {}, element("span", { className: `key ${kind}` }), text));
-  $("fans").replaceChildren(...charts, element("ul", { className: "keys", "aria-label": "Meaning of the charts" }, ...key));
+  const charts = spec.targets.map((target) =>
+    fan({ target, past, ahead, levels, limit: limits[target], stepMs, marked }),
+  );
+  const key = fanLegend(levels).map(([kind, text]) =>
+    element("li", {}, element("span", { className: `key ${kind}` }), text),
+  );
+  $("fans").replaceChildren(
+    ...charts,
+    element("ul", { className: "keys", "aria-label": "Meaning of the charts" }, ...key),
+  );
   $("fans").dataset.entity = fleet.ids[at];
 }
 

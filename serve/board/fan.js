@@ -4,6 +4,7 @@ import { drawn } from "./dom.js";
 import { TARGETS, chance, day, hour, moment, quantity } from "./words.js";
 
 const SIZE = { width: 560, height: 176, left: 46, right: 10, top: 20, bottom: 20 };
+const PLOT = SIZE.height - SIZE.top - SIZE.bottom;
 const ODDS = 16;
 /** Where the strip of chances grows darker. */
 const ODDS_STEPS = [0.005, 0.02, 0.1, 0.3, 0.6];
@@ -24,8 +25,8 @@ export const column = (target, level) => `${target}_p${Number((level * 100).toFi
 
 /** One chart.
  *
- * `past` and `ahead` are columns of /v1 (observed, and forecast rows); `levels` as of `levelsOf`; `marked` is the stretch
- * `[from, until]` that the map shows, in ms.
+ * `past` and `ahead` are columns of /v1 (observed, and forecast rows); `levels` as of `levelsOf`; `marked` is the
+ * stretch `[from, until]` that the map shows, in ms.
  */
 export function fan({ target, past, ahead, levels, limit, stepMs, marked }) {
   const { scale, name } = TARGETS[target];
@@ -33,7 +34,10 @@ export function fan({ target, past, ahead, levels, limit, stepMs, marked }) {
   const times = ahead.valid_time.map(Date.parse);
   const pastTimes = past.time.map(Date.parse);
   const seen = shown(past[target] ?? past.time.map(() => null));
-  const bands = levels.pairs.map(([low, high]) => [shown(ahead[column(target, low)]), shown(ahead[column(target, high)])]);
+  const bands = levels.pairs.map(([low, high]) => [
+    shown(ahead[column(target, low)]),
+    shown(ahead[column(target, high)]),
+  ]);
   const middle = shown(ahead[column(target, levels.middle)]);
   const bound = limit === null ? NaN : limit * scale;
   const odds = ahead[`${target}_exceedance`];
@@ -42,40 +46,57 @@ export function fan({ target, past, ahead, levels, limit, stepMs, marked }) {
   const until = times.at(-1) + stepMs;
   const [low, high] = extent([...seen, ...middle, ...bands.flat(2)], bound, target === "power_w");
   const x = (time) => SIZE.left + ((time - from) / (until - from)) * (SIZE.width - SIZE.left - SIZE.right);
-  const y = (value) => SIZE.top + ((high - value) / (high - low)) * (SIZE.height - SIZE.top - SIZE.bottom);
+  const y = (value) => SIZE.top + ((high - value) / (high - low)) * PLOT;
 
   const most = argmax(middle);
   const label =
     `${name}: median at most ${quantity(target, middle[most] / scale)} at ${moment(times[most])}` +
-    (limit === null ? ", no limit known." : `; limit ${quantity(target, limit)}, passed with at most ${chance(Math.max(...odds))}.`);
-  const svg = drawn("svg", { viewBox: `0 0 ${SIZE.width} ${SIZE.height + ODDS}`, role: "img", "aria-label": label, class: "fan" });
+    (limit === null
+      ? ", no limit known."
+      : `; limit ${quantity(target, limit)}, passed with at most ${chance(Math.max(...odds))}.`);
+  const svg = drawn("svg", {
+    viewBox: `0 0 ${SIZE.width} ${SIZE.height + ODDS}`,
+    role: "img",
+    "aria-label": label,
+    class: "fan",
+  });
 
-  if (marked) {
-    const [first, last] = marked.map((time) => x(Math.min(Math.max(time, times[0]), until)));
-    svg.append(rectangle(first, SIZE.top, Math.max(last - first, 2), SIZE.height - SIZE.top - SIZE.bottom, last - first < 8 ? "marked step" : "marked"));
-  }
   for (const value of ticks(low, high)) {
     svg.append(line(SIZE.left, y(value), SIZE.width - SIZE.right, y(value), "grid"));
     svg.append(text(SIZE.left - 6, y(value) + 3.5, value.toLocaleString("en-GB"), "end"));
   }
-  let free = 0; // labels end here
-  for (const time of hours(from, until)) {
-    const isDay = time % 86_400e3 === 0;
-    svg.append(line(x(time), SIZE.height - SIZE.bottom, x(time), SIZE.height - SIZE.bottom + 4, "axis"));
-    const half = isDay ? 33 : 17;
-    const middle = Math.min(Math.max(x(time), SIZE.left + half), SIZE.width - half);
-    if (middle - half < free) continue;
-    free = middle + half + 6;
-    svg.append(text(middle, SIZE.height - SIZE.bottom + 15, isDay ? day(time) : hour(time), "middle"));
-  }
+  svg.append(...timeAxis(hours(from, until), x));
   bands.forEach(([lower, upper], at) => {
     const there = [...times, until].map(x);
     const up = steps(there, upper.map(y));
     const down = steps(there, lower.map(y)).reverse();
     svg.append(drawn("path", { class: `band band-${bands.length - at}`, d: `M${[...up, ...down].join("L")}Z` }));
   });
-  svg.append(drawn("path", { class: "observed", d: broken(pastTimes.map((time) => x(time + stepMs / 2)), seen.map(y)) }));
-  svg.append(drawn("path", { class: "median", d: broken(times.map((time) => x(time + stepMs / 2)), middle.map(y)) }));
+  if (marked) {
+    const [first, last] = marked.map((time) => x(Math.min(Math.max(time, times[0]), until)));
+    const isStep = last - first < 8; // a line above the bands; more is a tint behind them
+    const box = rectangle(first, SIZE.top, Math.max(last - first, 2), PLOT, isStep ? "marked step" : "marked");
+    if (isStep) svg.append(box);
+    else svg.prepend(box);
+  }
+  svg.append(
+    drawn("path", {
+      class: "observed",
+      d: broken(
+        pastTimes.map((time) => x(time + stepMs / 2)),
+        seen.map(y),
+      ),
+    }),
+  );
+  svg.append(
+    drawn("path", {
+      class: "median",
+      d: broken(
+        times.map((time) => x(time + stepMs / 2)),
+        middle.map(y),
+      ),
+    }),
+  );
   svg.append(line(x(times[0]), SIZE.top - 4, x(times[0]), SIZE.height - SIZE.bottom, "issued"));
   svg.append(line(SIZE.left, SIZE.height - SIZE.bottom, SIZE.width - SIZE.right, SIZE.height - SIZE.bottom, "axis"));
   svg.append(text(SIZE.left - 6, 11, TARGETS[target].unit, "end"));
@@ -91,8 +112,27 @@ export function fan({ target, past, ahead, levels, limit, stepMs, marked }) {
 
 /** What the colours of a fan mean. */
 export function fanLegend(levels) {
-  const items = levels.pairs.map(([low, high], at) => [`band band-${levels.pairs.length - at}`, `${Math.round((high - low) * 100)} %`]);
+  const items = levels.pairs.map(([low, high], at) => [
+    `band band-${levels.pairs.length - at}`,
+    `${Math.round((high - low) * 100)} %`,
+  ]);
   return [...items, ["median", "median"], ["observed", "observed"], ["limit", "limit"], ["odds", "chance to pass it"]];
+}
+
+/** Ticks of time, and as many labels as have room; midnights first, which are told as days. */
+function timeAxis(times, x) {
+  const bottom = SIZE.height - SIZE.bottom;
+  const made = times.map((time) => line(x(time), bottom, x(time), bottom + 4, "axis"));
+  const isDay = (time) => time % 86_400e3 === 0;
+  const taken = [];
+  for (const time of [...times.filter(isDay), ...times.filter((one) => !isDay(one))]) {
+    const half = isDay(time) ? 36 : 20;
+    const middle = Math.min(Math.max(x(time), SIZE.left + half - 3), SIZE.width - half + 3);
+    if (taken.some(([other, width]) => Math.abs(other - middle) < width + half)) continue;
+    taken.push([middle, half]);
+    made.push(text(middle, bottom + 15, isDay(time) ? day(time) : hour(time), "middle"));
+  }
+  return made;
 }
 
 /** A thin strip below: how likely the limit is passed, the darker the likelier. */
@@ -100,7 +140,7 @@ function chances(times, until, odds, x) {
   const top = SIZE.height + 2;
   const strip = [rectangle(SIZE.left, top, SIZE.width - SIZE.left - SIZE.right, 8, "odds-none")];
   const shade = odds.map((value) => ODDS_STEPS.filter((bound) => value >= bound).length);
-  for (let first = 0; first < shade.length; ) {
+  for (let first = 0; first < shade.length;) {
     let last = first;
     while (shade[last] === shade[first]) last++;
     const [from, to] = [x(times[first]), x(times[last] ?? until)];
@@ -133,9 +173,9 @@ function readOut(svg, { x, y, times, pastTimes, seen, middle, bands, levels, odd
     rule.setAttribute("x2", x(grid[at] + stepMs / 2));
     rule.setAttribute("visibility", "visible");
     const value = (of) => quantity(target, of / scale);
-    const [low, high] = bands[0];
+    const [low, high] = bands[0].map((of) => value(of[at]));
     told.textContent = isAhead
-      ? `${hour(grid[at])}  median ${value(middle[at])}, ${interval(levels.pairs[0])} ${value(low[at])} to ${value(high[at])}` +
+      ? `${hour(grid[at])}  median ${value(middle[at])}, ${interval(levels.pairs[0])} ${low} to ${high}` +
         (odds[at] === null ? "" : `, passes limit ${chance(odds[at])}`)
       : `${hour(grid[at])}  observed ${value(seen[at])}`;
   });
@@ -169,7 +209,9 @@ function ticks(low, high) {
 /** Round hours between two times, seven or so. */
 function hours(from, until) {
   const HOUR = 3600e3;
-  const step = [0.25, 0.5, 1, 2, 3, 6, 12, 24, 48, 168].map((one) => one * HOUR).find((one) => (until - from) / one <= 9);
+  const step = [0.25, 0.5, 1, 2, 3, 6, 12, 24, 48, 168]
+    .map((one) => one * HOUR)
+    .find((one) => (until - from) / one <= 9);
   const made = [];
   for (let time = Math.ceil(from / step) * step; time < until; time += step) made.push(time);
   return made;
@@ -179,7 +221,10 @@ const argmax = (values) => values.reduce((best, value, at) => (value > values[be
 
 /** The corners of a staircase. */
 function steps(edges, values) {
-  return values.flatMap((value, at) => [`${edges[at].toFixed(1)} ${value.toFixed(1)}`, `${edges[at + 1].toFixed(1)} ${value.toFixed(1)}`]);
+  return values.flatMap((value, at) => [
+    `${edges[at].toFixed(1)} ${value.toFixed(1)}`,
+    `${edges[at + 1].toFixed(1)} ${value.toFixed(1)}`,
+  ]);
 }
 
 /** A line that stops where nothing is known. */
@@ -198,7 +243,12 @@ function broken(xs, ys) {
     .join("");
 }
 
-const nearest = (values, wanted) => values.reduce((best, one) => (best === undefined || Math.abs(one - wanted) < Math.abs(best - wanted) ? one : best), undefined);
+const nearest = (values, wanted) =>
+  values.reduce(
+    (best, one) => (best === undefined || Math.abs(one - wanted) < Math.abs(best - wanted) ? one : best),
+    undefined,
+  );
 const line = (x1, y1, x2, y2, kind) => drawn("line", { x1, y1, x2, y2, class: kind });
 const rectangle = (x, y, width, height, kind) => drawn("rect", { x, y, width, height, class: kind });
-const text = (x, y, content, anchor, kind = "tick") => drawn("text", { x, y, "text-anchor": anchor, class: kind }, content);
+const text = (x, y, content, anchor, kind = "tick") =>
+  drawn("text", { x, y, "text-anchor": anchor, class: kind }, content);

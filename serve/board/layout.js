@@ -1,7 +1,7 @@
 // Where everything of a fleet is drawn: halls are panels, rows strips, racks tiles, servers cells within.
 //
-// Levels are not looked at, only the tree: a tile holds nothing but leaves (or is one), a strip nothing but tiles, and a
-// panel is whatever holds strips or panels. So any fleet has a map, one without rows or with GPUs too.
+// Levels are not looked at, only the tree: a tile holds nothing but leaves (or is one), a strip nothing but tiles, and
+// a panel is whatever holds strips or panels. So any fleet has a map, one without rows or with GPUs too.
 
 const MARGIN = 4;
 const TITLE = 22;
@@ -19,8 +19,8 @@ const PANEL = 3;
 
 /** Place a fleet in so many pixels; what cannot be read at that size goes on below.
  *
- * Gives `height`, and by entity: `x, y, w, h` of what is coloured, `outer` `[x, y, w, h]` of all of it, and `kind` of mark
- * (`cell`, `tile`, `strip`, `panel`).
+ * Gives `height`, and by entity: `x, y, w, h` of what is coloured, `outer` `[x, y, w, h]` of all of it, and `kind` of
+ * mark (`cell`, `tile`, `strip`, `panel`).
  */
 export function layOut(fleet, width, height) {
   const kinds = kindsOf(fleet);

@@ -19,7 +19,12 @@ export function legend(target, confidence) {
 
 function sample(step) {
   const ratio = window.devicePixelRatio || 1;
-  const canvas = element("canvas", { width: SIZE[0] * ratio, height: SIZE[1] * ratio, className: "sample", "aria-hidden": "true" });
+  const canvas = element("canvas", {
+    width: SIZE[0] * ratio,
+    height: SIZE[1] * ratio,
+    className: "sample",
+    "aria-hidden": "true",
+  });
   const pen = canvas.getContext("2d");
   pen.fillStyle = STEPS[step].fill;
   pen.fillRect(0, 0, canvas.width, canvas.height);

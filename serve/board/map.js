@@ -10,7 +10,7 @@ const FONT = '"DejaVu Sans", Verdana, system-ui, sans-serif';
 const LEAST_HATCHED = 6;
 
 export class FleetMap {
-  /** Draws into `box`; `point(entity or null, x, y)` is told what lies under the mouse or the keys, `choose` what is clicked. */
+  /** Draws into `box`; `point(entity, x, y)` is told what the mouse or the keys are at, `choose` what is clicked. */
   constructor(box, [cells, marks], { point, choose }) {
     this.box = box;
     this.layers = [cells, marks].map((canvas) => ({ canvas, pen: canvas.getContext("2d") }));
@@ -65,7 +65,9 @@ export class FleetMap {
     const began = performance.now();
     const [{ canvas, pen }] = this.layers;
     const style = getComputedStyle(this.box);
-    const colours = Object.fromEntries(["text", "soft", "line", "card", "page"].map((name) => [name, style.getPropertyValue(`--${name}`)]));
+    const colours = Object.fromEntries(
+      ["text", "soft", "line", "card", "page"].map((name) => [name, style.getPropertyValue(`--${name}`)]),
+    );
     pen.setTransform(this.ratio, 0, 0, this.ratio, 0, 0);
     pen.clearRect(0, 0, canvas.width, canvas.height);
     this.#fill(pen, colours);
@@ -87,7 +89,8 @@ export class FleetMap {
       if (kind[at] !== "cell" && kind[at] !== "tile") continue;
       const step = this.view.steps[at];
       (step === UNKNOWN ? unknown : paths[step]).rect(x[at], y[at], w[at], h[at]);
-      if (step !== UNKNOWN && w[at] >= LEAST_HATCHED && h[at] >= LEAST_HATCHED) hatched[step].rect(x[at], y[at], w[at], h[at]);
+      if (step !== UNKNOWN && w[at] >= LEAST_HATCHED && h[at] >= LEAST_HATCHED)
+        hatched[step].rect(x[at], y[at], w[at], h[at]);
       if (this.view.source[at] > 0) {
         const side = Math.min(w[at], h[at], 9) * 0.8;
         corners.moveTo(x[at] + w[at] - side, y[at]);
@@ -200,10 +203,21 @@ export class FleetMap {
     if (!this.spots) return;
     const style = getComputedStyle(this.box);
     const [text, page, accent] = ["text", "page", "accent"].map((name) => style.getPropertyValue(`--${name}`));
-    if (this.hovered !== null) this.#outline(pen, this.hovered, [[page, 3], [text, 1.25]]);
-    if (this.selected !== null) this.#outline(pen, this.selected, [[page, 6], [text, 2.5]]);
+    if (this.hovered !== null)
+      this.#outline(pen, this.hovered, [
+        [page, 3],
+        [text, 1.25],
+      ]);
+    if (this.selected !== null)
+      this.#outline(pen, this.selected, [
+        [page, 6],
+        [text, 2.5],
+      ]);
     if (this.focused !== null && document.activeElement === this.box) {
-      this.#outline(pen, this.focused, [[page, 7], [accent, 3]]);
+      this.#outline(pen, this.focused, [
+        [page, 7],
+        [accent, 3],
+      ]);
     }
   }
 

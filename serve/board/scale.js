@@ -1,8 +1,8 @@
-// Headroom as colour: few steps that can be told apart on a wall, blue where there is ample room, yellow where it is tight.
+// Headroom as colour: few steps that can be told apart on a wall, blue where room is ample, yellow where it is tight.
 //
-// From blue to yellow, lightness rising all the way, as in cividis (Nuñez et al. 2018, doi:10.1371/journal.pone.0199239): the
-// axis that is seen with every common kind of colour vision, and in grey. What is tight is hatched too. Over the limit has
-// a hue of its own, Okabe and Ito's vermilion.
+// From blue to yellow, lightness rising all the way, as in cividis (Nuñez et al. 2018,
+// doi:10.1371/journal.pone.0199239): the axis that every common kind of colour vision has, and grey too. What is tight
+// is hatched as well. Over the limit has a hue of its own, Okabe and Ito's vermilion.
 
 export const UNKNOWN = -1;
 

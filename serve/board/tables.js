@@ -9,9 +9,19 @@ const MOST_ROWS = 500;
 /** A table whose first column chooses an entity. `rows` are `{ at, cells, step }`. */
 function table(fleet, caption, heads, rows, choose) {
   const body = rows.map(({ at, cells, step }) => {
-    const button = element("button", { type: "button", className: "link", title: fleet.ids[at] }, swatch(step), fleet.localName(at));
+    const button = element(
+      "button",
+      { type: "button", className: "link", title: fleet.ids[at] },
+      swatch(step),
+      fleet.localName(at),
+    );
     button.addEventListener("click", () => choose(at));
-    const row = element("tr", {}, element("th", { scope: "row" }, button), ...cells.map((cell) => element("td", {}, cell)));
+    const row = element(
+      "tr",
+      {},
+      element("th", { scope: "row" }, button),
+      ...cells.map((cell) => element("td", {}, cell)),
+    );
     row.dataset.entity = fleet.ids[at];
     return row;
   });

@@ -60,7 +60,10 @@ export class WhatIf {
 
   async #answer() {
     const [from, until] = [this.from.value, this.until.value].map((value) => `${value}Z`);
-    const plan = { entity_id: this.entity.value.trim(), added_power_w: { [from]: Number(this.added.value) * 1000, [until]: 0 } };
+    const plan = {
+      entity_id: this.entity.value.trim(),
+      added_power_w: { [from]: Number(this.added.value) * 1000, [until]: 0 },
+    };
     const query = { from, until, confidence: this.confidence };
     try {
       const answers = await this.#turn.take(async (signal) => {
@@ -80,14 +83,22 @@ export class WhatIf {
     const of = (rows, id, target) => rows.find((row) => row.entity_id === id && row.target === target);
     const ids = [...new Set(after.map((row) => row.entity_id))].sort((a, b) => (b === entity) - (a === entity));
     const rows = ids.map((id) => {
-      const cells = targets.flatMap((target) => [of(before, id, target), of(after, id, target)].map((row) => cell(target, row)));
+      const cells = targets.flatMap((target) =>
+        [of(before, id, target), of(after, id, target)].map((row) => cell(target, row)),
+      );
       return element("tr", {}, element("th", { scope: "row", title: id }, short(id, ids)), ...cells);
     });
     const heads = targets.flatMap((target) => [`${TARGETS[target].unit} before`, "after"]);
     const head = element("tr", {}, ...["Headroom", ...heads].map((text) => element("th", { scope: "col" }, text)));
     this.told.replaceChildren(
       verdict(after),
-      element("table", {}, element("caption", { className: "unseen" }, "Headroom before and after"), element("thead", {}, head), element("tbody", {}, ...rows)),
+      element(
+        "table",
+        {},
+        element("caption", { className: "unseen" }, "Headroom before and after"),
+        element("thead", {}, head),
+        element("tbody", {}, ...rows),
+      ),
     );
   }
 }
@@ -97,17 +108,24 @@ function verdict(after) {
   const over = after.filter((row) => row.headroom !== null && row.headroom < 0);
   if (over.length) {
     const { entity_id, target, headroom, valid_time } = over.reduce((a, b) => (b.share < a.share ? b : a));
-    const text = `It does not fit: ${entity_id} would be ${quantity(target, -headroom)} over its limit at ${moment(Date.parse(valid_time))}.`;
-    return element("p", { className: "refused" }, text);
+    const much = `${quantity(target, -headroom)} over its limit at ${moment(Date.parse(valid_time))}`;
+    return element("p", { className: "refused" }, `It does not fit: ${entity_id} would be ${much}.`);
   }
   const isHeatKnown = after.some((row) => row.target === "temperature_c" && row.headroom !== null);
-  const heat = isHeatKnown || !after.some((row) => row.target === "temperature_c") ? "" : " What it does to temperatures this bundle does not know: it takes no plans.";
+  const heat =
+    isHeatKnown || !after.some((row) => row.target === "temperature_c")
+      ? ""
+      : " What it does to temperatures this bundle does not know: it takes no plans.";
   return element("p", { className: "kept" }, `The load fits.${heat}`);
 }
 
 function cell(target, row) {
   const isOver = row && row.headroom !== null && row.headroom < 0;
-  return element("td", {}, element("span", { className: isOver ? "loud" : "" }, quantity(target, row ? row.headroom : null)));
+  return element(
+    "td",
+    {},
+    element("span", { className: isOver ? "loud" : "" }, quantity(target, row ? row.headroom : null)),
+  );
 }
 
 /** A name without what all of them share. */
