@@ -311,10 +311,7 @@ function warnings() {
   if (health.falls_back && health.sources) {
     const rungs = Object.entries(health.sources).filter(([rung, count]) => rung !== "model" && count);
     const list = rungs.map(([rung, count]) => `${SOURCES[rung]} for ${count}`).join(", ");
-    told.push([
-      "fallen",
-      `Fallback, not the model: ${list} of ${state.fleet?.size ?? "all"} entities. Intervals are wider.`,
-    ]);
+    told.push(["fallen", `Fallback, not the model: ${list} of ${state.fleet?.size ?? "all"} entities.`]);
   }
   if (health.bundle_refused) told.push(["fallen", `A newly published bundle was refused: ${health.bundle_refused}`]);
   for (const [where, what] of Object.entries(health.problems)) told.push(["fallen", `${where}: ${what}`]);
