@@ -28,7 +28,7 @@ PROBES = ("ServerLive", "ServerReady")
 
 _SCOPE = "infer"
 
-#: Messages that are held at once, all together, as a multiple of the largest one.
+#: Messages and unread answers that are held at once, all together, as a multiple of the largest message.
 _MESSAGES = 16
 
 #: What each status of HTTP is called here.
@@ -129,11 +129,18 @@ class Guard(grpc.GenericRpcHandler):  # type: ignore[misc]
         return content
 
     async def _write(self, context: "grpc.aio.ServicerContext[bytes, bytes]", content: bytes) -> None:
-        try:
-            async with asyncio.timeout(self._limits.write_s):
-                await context.write(content)
-        except TimeoutError as error:
-            raise TooLateError("reading the answer took too long.") from error
+        """Send the answer; it counts as held until the client has read it, though nobody waits for that for long."""
+        self._held_bytes += len(content)
+        writing = asyncio.ensure_future(context.write(content))
+        writing.add_done_callback(partial(self._release, len(content)))
+        done, _ = await asyncio.wait([writing], timeout=self._limits.write_s)
+        if not done:
+            raise TooLateError("reading the answer took too long.")
+
+    def _release(self, size: int, writing: "asyncio.Future[None]") -> None:
+        self._held_bytes -= size
+        if not writing.cancelled() and (error := writing.exception()) is not None:
+            log.debug("answer not sent", extra={"reason": str(error)})
 
 
 def _left_s(context: "grpc.aio.ServicerContext[bytes, bytes]") -> float:

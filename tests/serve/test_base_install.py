@@ -49,6 +49,13 @@ def test_it_serves(tmp_path: Path) -> None:
         server.process.kill()
 
 
+def test_grpc_is_an_extra_and_says_so(tmp_path: Path) -> None:
+    command = [PYTHON, "-m", "serve", "run", "--registry", str(tmp_path), "--port", "0", "--grpc-port", "0"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "pip install 'fleetcast[grpc]'" in done.stderr.splitlines()[-1]
+
+
 def test_help_loads_nothing_heavy() -> None:
     code = (
         "import sys, serve.__main__ as m; m._parser().format_help();"

@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import grpc
@@ -199,6 +199,37 @@ def test_a_deadline_among_the_parameters_is_kept(target: Target) -> None:
     assert target.code_of("ModelInfer", request) == grpc.StatusCode.DEADLINE_EXCEEDED
     request.parameters["timeout"].int64_param = -1
     assert target.code_of("ModelInfer", request) == grpc.StatusCode.INVALID_ARGUMENT
+
+
+def test_what_clients_do_not_read_is_bounded_and_forgotten_when_they_leave(server: Running, target: Target) -> None:
+    large = raw(target, target.tensors(190))
+    small_window = [("grpc.http2.lookahead_bytes", 1024), ("grpc.http2.bdp_probe", 0)]
+    with grpc.insecure_channel(f"127.0.0.1:{server.grpc_port}", options=small_window) as deaf:
+        ask = deaf.stream_stream("/inference.GRPCInferenceService/ModelInfer")
+        unread = [ask(iter([large.SerializeToString()])) for _ in range(60)]
+        wait_until(lambda: refusal_of(target, large) == grpc.StatusCode.UNAVAILABLE, "no more is taken")
+        assert not any(call.done() and call.code() == grpc.StatusCode.OK for call in unread)
+    wait_until(lambda: refusal_of(target, large) is None, "it is forgotten")
+
+
+def test_more_connections_than_the_limit_are_not_taken(registry: Path) -> None:
+    own = [("grpc.use_local_subchannel_pool", 1)]  # or the channels of one process would share a connection
+    with running(registry, limits=Limits(connections=2), grpc=True) as server, ExitStack() as closing:
+        address = f"127.0.0.1:{server.grpc_port}"
+        channels = [closing.enter_context(grpc.insecure_channel(address, options=own)) for _ in range(3)]
+        first, second, third = (one.unary_unary("/inference.GRPCInferenceService/ServerLive") for one in channels)
+        assert first(b"", timeout=30) == second(b"", timeout=30) == b"\x08\x01"
+        with pytest.raises(grpc.RpcError) as refusal:
+            third(b"", timeout=30)
+        assert refusal.value.code() == grpc.StatusCode.UNAVAILABLE
+
+
+def refusal_of(target: Target, request: messages.ModelInferRequest) -> grpc.StatusCode | None:
+    try:
+        target.call("ModelInfer", request)
+    except grpc.RpcError as error:
+        return error.code()
+    return None
 
 
 @contextmanager
