@@ -65,6 +65,11 @@ class LastGood:
         self.origin = np.where(good, origin, self.origin)
         self.made_by = np.where(good.any(axis=1), made_by, self.made_by)
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was remembered yet."""
+        return bool((self.origin == _NEVER).all())
+
     def shifted(self, origin: int, rows: NDArray[np.intp]) -> Floats:
         """What they say of the steps from `origin` on, `[n, T, Q, H]`; NaN beyond their horizon.
 
@@ -80,8 +85,7 @@ class LastGood:
 
     def widest(self, rows: NDArray[np.intp]) -> Floats:
         """How far each level stands from the median at most, `[n, T, Q]`; 0 where there is no forecast."""
-        widest: Floats = np.nan_to_num(_apart(self.quantiles[rows]), nan=0.0).max(axis=-1)
-        return widest
+        return _widest(self.quantiles[rows])
 
 
 class Fallen(NamedTuple):
@@ -126,7 +130,10 @@ class Ladder:
         rung = np.zeros((len(good), steps), np.uint8)
         if not rows.size and outputs is not None:
             return Fallen(outputs, rung)
-        quantiles, on = self._below(rows, origin, seen)
+        widest = self.good.widest(rows)
+        if outputs is not None:  # on stale data it is no basis, yet it tells how much is open
+            widest = np.fmax(widest, _widest(outputs.quantiles[rows]))
+        quantiles, on = self._below(rows, origin, seen, widest)
         limit = self._limits[rows]
         headroom = limit[..., None, None] - quantiles[:, :, ::-1]
         safe = (on == SAFE_BOUND)[:, :, None, :]
@@ -138,12 +145,11 @@ class Ladder:
         return Fallen(_put(outputs, fallen, rows, keep), rung)
 
     def _below(
-        self, rows: NDArray[np.intp], origin: int, seen: Callable[[], Floats]
+        self, rows: NDArray[np.intp], origin: int, seen: Callable[[], Floats], widest: Floats
     ) -> tuple[Floats, NDArray[np.int64]]:
         """Quantiles `[n, T, Q, H]` of the highest rung below the model that there is, and which one, `[n, T, H]`."""
         quantiles = self.good.shifted(origin, rows)
         on = np.where(np.isnan(quantiles[:, :, 0]), SAFE_BOUND, LAST_GOOD)
-        widest = self.good.widest(rows)
         for rung, make in (
             (SEASONAL, lambda: self._seasonal(seen()[:, rows], origin)),
             (TRAINING, lambda: np.repeat(self._usual[rows][..., None], self.spec.horizon_steps, -1)),
@@ -151,7 +157,7 @@ class Ladder:
             if (on != SAFE_BOUND).all():
                 break
             offered = self._no_narrower(make(), widest)
-            widest = np.fmax(widest, np.nan_to_num(_apart(offered), nan=0.0).max(axis=-1))
+            widest = np.fmax(widest, _widest(offered))
             taken = (on == SAFE_BOUND) & ~np.isnan(offered[:, :, 0])
             quantiles = np.where(taken[:, :, None, :], offered, quantiles)
             on = np.where(taken, rung, on)
@@ -188,6 +194,12 @@ def _apart(quantiles: Floats) -> Floats:
     middle = quantiles.shape[-2] // 2
     apart: Floats = np.abs(quantiles - quantiles[..., middle : middle + 1, :])
     return apart
+
+
+def _widest(quantiles: Floats) -> Floats:
+    """How far each level stands from the median at most, of `[..., Q, H]` as `[..., Q]`; 0 where nothing is told."""
+    widest: Floats = np.nan_to_num(_apart(quantiles), nan=0.0).max(axis=-1)
+    return widest
 
 
 def _spread(quantiles: Floats, apart: Floats) -> Floats:

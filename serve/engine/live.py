@@ -15,6 +15,7 @@ from forecast.bundle.usual import Usual, read_usual
 from forecast.contracts.errors import FleetcastError
 from forecast.contracts.topology import Topology
 from forecast.predictor import Forecast, Predictor
+from forecast.windows.panel import Panel
 from serve.engine.issued import RUNGS, Given, Issued
 from serve.engine.ladder import FRESH_STEPS, Ladder, Mask
 from serve.engine.ring import Ring, Taken
@@ -117,9 +118,23 @@ class Live:
         age = _age(self.ring.targets()[:, :, at - context : at])
         good = (age.min(axis=1) + lag <= FRESH_STEPS)[:, None] & (age <= context)
         model = self.predictor.at(panel, at) if good.any() else None
+        if model is None and self.ladder.good.is_empty:
+            self._recall(panel)
         self.issued = self._issued(model, age, good, origin, now)
         self._made_from = made_from
         return self.issued
+
+    def _recall(self, panel: Panel) -> None:
+        """Remember what the model would have said when data was last fresh: a start in an outage falls back on it."""
+        complete = self.ring.complete()
+        if complete is None:
+            return
+        spec, origin = self.predictor.spec, complete + 1
+        at = origin - self.ring.step(self.ring.first_time)
+        age = _age(self.ring.targets()[:, :, max(at - spec.context_steps, 0) : at])
+        good = (age.min(axis=1) <= FRESH_STEPS)[:, None] & (age <= min(at, spec.context_steps))
+        outputs = self.predictor.at(panel, at).outputs
+        self.ladder.good.remember(outputs.quantiles, origin, good, self.bundle.manifest.bundle_id)
 
     def save(self) -> None:
         """Keep what was learnt for the next start."""

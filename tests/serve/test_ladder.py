@@ -92,6 +92,28 @@ def test_intervals_never_narrow_on_the_way_down(live: Live) -> None:
             said[valid] = now
 
 
+def test_a_start_in_an_outage_says_what_would_have_been_said_before_it(live: Live, bundle: Bundle) -> None:
+    live.issue(NOW)
+    started = Live("day-ahead", bundle, 3600.0)
+    started.take(ROWS, NOW)
+    for late in (5, SPEC.horizon_steps):
+        ran, came = live.issue(NOW + late * STEP), started.issue(NOW + late * STEP)
+        assert sources(came) == sources(ran)
+        np.testing.assert_array_equal(came.forecast.outputs.quantiles, ran.forecast.outputs.quantiles)
+
+
+def test_who_was_silent_from_the_start_is_not_told_surer_than_the_model_would(bundle: Bundle) -> None:
+    live = Live("day-ahead", bundle, 3600.0)
+    gone = (pl.col("entity_id") == "server-1") & (pl.col("time") >= NOW - 5 * STEP)
+    live.take(ROWS.filter(~gone), NOW)
+    issued = live.issue(NOW)
+    assert "model" not in sources(issued)
+    model = live.predictor.at(live.ring.panel(), live.ring.step(NOW) - live.ring.step(live.ring.first_time)).outputs
+    quantiles = model.quantiles[SERVER]
+    told = (quantiles[:, ::-1] - quantiles)[:, : quantiles.shape[1] // 2]
+    assert (width(issued) >= told - 1e-3).all()
+
+
 def test_one_silent_server_falls_back_alone(bundle: Bundle) -> None:
     live = Live("day-ahead", bundle, 3600.0)
     silent = (pl.col("entity_id") == "server-1") & (pl.col("time") >= NOW)
