@@ -6,7 +6,7 @@ SERVE_BIN := .venv-serve/bin
 BENCH_BIN := .venv-bench/bin
 DEMO := var/demo
 
-.PHONY: help setup demo test test-all conformance proto lint bench-simulator bench-features bench-physics bench-accuracy bench-known-ahead bench-robustness bench-exceedance bench-zero-shot bench-drift bench-gate bench-retrain bench-warm-start survival pretrain examples clean
+.PHONY: help setup demo test test-all conformance proto lint bench-simulator bench-features bench-physics bench-accuracy bench-known-ahead bench-robustness bench-exceedance bench-zero-shot bench-drift bench-gate bench-retrain bench-warm-start bench-serve survival pretrain examples clean
 
 help:  ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 18
@@ -15,7 +15,7 @@ setup: $(VENV)/.done  ## Install everything into .venv
 
 $(VENV)/.done: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[train,test,mlflow,grpc]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[train,test,mlflow,grpc,mqtt,nats,kafka]'
 	touch $@
 
 # A second environment with the base install only: what a serving machine has.
@@ -107,6 +107,9 @@ bench-retrain: setup  ## The scheduled job on 1,000 servers: with nothing new, a
 
 bench-warm-start: setup  ## Daily retraining anew, and from the version in service; an hour on one core
 	$(BIN)/python -m benchmarks.warm_start
+
+bench-serve: setup  ## Latency of reads and inference, beside the runtime in process and KServe, and overload
+	$(BIN)/python -m benchmarks.serve
 
 pretrain: setup  ## Make the weights that ship with the package anew
 	$(BIN)/python -m forecast.retrain.pretrain

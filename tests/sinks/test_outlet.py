@@ -1,8 +1,6 @@
 """A sink's thread: what an outage of any length costs, and what is told of it."""
 
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,12 +8,12 @@ import polars as pl
 import pytest
 from issuing import issue, later
 from loopback import wait_until
-from prometheus_client import CollectorRegistry
+from outlets import Desk, outlet
 
 from serve.engine.issued import Issued
 from serve.sinks.address import parse_address
 from serve.sinks.kinds import open_sink
-from serve.sinks.outlet import WAITING, Outlet, SinkMetrics
+from serve.sinks.outlet import WAITING
 from serve.sinks.sink import Sink
 
 
@@ -31,31 +29,6 @@ class Gate(Sink):
         self.reached.set()
         assert self.open.wait(30)
         self.behind.write(issued)
-
-
-class Desk:
-    """Who is told of problems, and what is counted."""
-
-    def __init__(self) -> None:
-        self.registry = CollectorRegistry()
-        self.metrics = SinkMetrics(self.registry)
-        self.problems: dict[str, str | None] = {}
-
-    def report(self, where: str, problem: str | None) -> None:
-        self.problems[where] = problem
-
-    def count(self, outlet: Outlet, what: str) -> float:
-        return self.registry.get_sample_value(f"fleetcast_sink_{what}", {"sink": outlet.name}) or 0.0
-
-
-@contextmanager
-def outlet(sink: Sink, desk: Desk) -> Iterator[Outlet]:
-    made = Outlet(sink, desk.metrics, desk.report, pause_s=0.01)
-    made.start()
-    try:
-        yield made
-    finally:
-        made.stop()
 
 
 def times(folder: Path) -> list[object]:
