@@ -17,7 +17,9 @@ from kserve.utils.utils import generate_uuid
 class Graph(Model):
     def __init__(self, name: str, path: str) -> None:
         super().__init__(name)
-        self._session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1  # as ours
+        self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         self._inputs = {one.name: described(one) for one in self._session.get_inputs()}
         self._outputs = {one.name: described(one) for one in self._session.get_outputs()}
         self.ready = True
