@@ -5,9 +5,10 @@ series, whose value now is what is forecast for then.
 """
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from itertools import product
+from typing import Any
 
 import numpy as np
 from prometheus_client import Metric
@@ -36,16 +37,42 @@ _NAMES = {
     "thermal_headroom_c": "fleetcast_thermal_headroom_celsius",
 }
 
+Part = tuple[Issued, Places]
 Sample = tuple[Sequence[str], float]
 
 
 class ForecastGauges(Collector):
-    """What every named forecast says, and what that rests on.
+    """What forecasts say: the same as long as they are the newest.
 
     Args:
-        engine: where the newest forecasts lie.
+        forecasts: one of each name.
         lowest: level of the fleet tree from which on entities have series of their own, which bounds how many there
             are. A fleet with nothing so high has those of its highest level.
+    """
+
+    def __init__(self, forecasts: Sequence[Issued], lowest: str) -> None:
+        self._parts = [(issued, _places(issued, lowest)) for issued in forecasts]
+
+    def collect(self) -> Iterator[Metric]:
+        """The gauges."""
+        yield from _of_provenance(self._parts)
+        for target in TARGETS:
+            yield from _of_target(target, [part for part in self._parts if target in part[0].forecast.spec.targets])
+        told = (sample for issued, places in self._parts for sample in _exceedance(issued, places))
+        yield _gauge(
+            "fleetcast_exceedance_ratio",
+            "Probability of passing the limit in the step, up to the horizon, where it is highest",
+            (*_WHO, "target", "horizon"),
+            told,
+        )
+
+
+class ServiceGauges(Collector):
+    """What is in service now, what is wrong with it, and how old its inputs are.
+
+    Args:
+        engine: whose forecasts they are.
+        lowest: as of `ForecastGauges`.
     """
 
     def __init__(self, engine: Engine, lowest: str) -> None:
@@ -53,19 +80,14 @@ class ForecastGauges(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """The gauges as of now."""
-        lives = [self._engine.live(name) for name in self._engine.names]
-        parts = [(issued, _places(issued, self._lowest)) for live in lives if (issued := live.issued) is not None]
-        yield from _of_service(lives, self._engine.problems)
-        yield from _of_provenance(parts, self._engine.clock())
-        for target in TARGETS:
-            yield from _of_target(target, [part for part in parts if target in part[0].forecast.spec.targets])
-        told = (sample for issued, places in parts for sample in _exceedance(issued, places))
-        yield _gauge(
-            "fleetcast_exceedance_ratio",
-            "Probability of passing the limit in the step, up to the horizon, where it is highest",
-            (*_WHO, "target", "horizon"),
-            told,
-        )
+        engine = self._engine
+        yield from _of_service([engine.live(name) for name in engine.names], engine.problems)
+        yield _ages([(issued, _places(issued, self._lowest)) for issued in newest(engine)], engine.clock())
+
+
+def newest(engine: Engine) -> tuple[Issued, ...]:
+    """The newest forecast of each name that has one."""
+    return tuple(issued for name in engine.names if (issued := engine.live(name).issued) is not None)
 
 
 def _of_service(lives: Sequence[Live], problems: dict[str, str]) -> Iterator[Metric]:
@@ -90,7 +112,7 @@ def _of_service(lives: Sequence[Live], problems: dict[str, str]) -> Iterator[Met
     )
 
 
-def _of_provenance(parts: Sequence[tuple[Issued, Places]], now: datetime) -> Iterator[Metric]:
+def _of_provenance(parts: Sequence[Part]) -> Iterator[Metric]:
     yield _gauge(
         "fleetcast_forecast_issue_time_seconds",
         "When the newest forecast was made, by the engine's clock",
@@ -119,7 +141,10 @@ def _of_provenance(parts: Sequence[tuple[Issued, Places]], now: datetime) -> Ite
             for who, rung in zip(_who(issued, places), issued.rung[places].max(axis=1), strict=True)
         ),
     )
-    yield _gauge(
+
+
+def _ages(parts: Sequence[Part], now: datetime) -> Metric:
+    return _gauge(
         "fleetcast_input_age_seconds",
         "Time since the newest step in which an entity was observed; +Inf where it was not, in the whole context",
         _WHO,
@@ -131,7 +156,7 @@ def _of_provenance(parts: Sequence[tuple[Issued, Places]], now: datetime) -> Ite
     )
 
 
-def _of_target(target: str, parts: Sequence[tuple[Issued, Places]]) -> Iterator[Metric]:
+def _of_target(target: str, parts: Sequence[Part]) -> Iterator[Metric]:
     """The quantiles of a target, and of the room below its limit."""
     headroom = TARGETS[target].headroom
     labels = (*_WHO, "horizon", "quantile")
@@ -153,7 +178,7 @@ def _quantiles(issued: Issued, places: Places, target: str, is_headroom: bool) -
     levels = {level: spec.quantile_levels.index(level) for level in QUANTILES if level in spec.quantile_levels}
     steps = _steps(issued)
     array = (outputs.headroom if is_headroom else outputs.quantiles)[:, spec.targets.index(target)]
-    values: Floats = array[np.ix_(places, list(levels.values()), list(steps.values()))]
+    values: Floats = array[np.ix_(places, _at(levels), _at(steps))]
     labels = list(product((f"{level:g}" for level in levels), steps))
     for who, row in zip(_who(issued, places), values.reshape(len(places), -1).tolist(), strict=True):
         for (level, horizon), value in zip(labels, row, strict=True):
@@ -165,7 +190,7 @@ def _exceedance(issued: Issued, places: Places) -> Iterator[Sample]:
     steps = _steps(issued)
     for at, target in enumerate(spec.targets):
         odds = issued.forecast.outputs.exceedance[places, at]
-        highest = np.fmax.accumulate(odds, axis=1)[:, list(steps.values())].tolist()
+        highest = np.fmax.accumulate(odds, axis=1)[:, _at(steps)].tolist()
         for who, row in zip(_who(issued, places), highest, strict=True):
             for horizon, value in zip(steps, row, strict=True):
                 yield (*who, target, horizon), value
@@ -183,6 +208,10 @@ def _steps(issued: Issued) -> dict[str, int]:
     spec = issued.forecast.spec
     steps = {label: -(-ahead_s // spec.step_s) - 1 for label, ahead_s in HORIZONS.items()}
     return {label: step for label, step in steps.items() if step < spec.horizon_steps}
+
+
+def _at(places: Mapping[Any, int]) -> Places:
+    return np.array(list(places.values()), np.intp)
 
 
 def _who(issued: Issued, places: Places) -> list[tuple[str, str, str]]:
