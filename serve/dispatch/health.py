@@ -46,7 +46,7 @@ def status(engine: Engine, live: Live, now: datetime) -> dict[str, Any]:
     return summary(live, now) | {
         "issued_at": None if issued is None else issued.issued_at,
         "bundle_refused": engine.problems.get(_BUNDLE + live.name),
-        "problems": {where: told for where, told in engine.problems.items() if not where.startswith(_BUNDLE)},
+        "problems": {where: told for where, told in dict(engine.problems).items() if not where.startswith(_BUNDLE)},
         "sources": None if rungs is None else {rung: rungs.count(at) for at, rung in enumerate(RUNGS)},
         "statuses": dict(Counter(statuses)),
         "without_data": statuses.count("no_data"),
