@@ -122,6 +122,7 @@ def test_no_more_is_made_of_a_bomb_than_may_come_out() -> None:
         (b"{}", "br", 415),
         (b"{}", "gzip, gzip", 415),
     ],
+    ids=["cut short", "with a tail", "plain", "another", "unknown", "twice"],  # gzip writes the time
 )
 def test_a_damaged_or_foreign_compression_is_refused(server: Running, body: bytes, coding: str, status: int) -> None:
     reply = compressed(server, body, coding)
