@@ -11,7 +11,7 @@ import polars as pl
 
 from forecast.contracts.errors import ConfigError
 from forecast.contracts.version import code_version, key_of
-from forecast.disk import sync_tree, write_whole
+from forecast.disk import sync, sync_tree
 from forecast.simulator.config import SimulatorConfig
 from forecast.simulator.simulate import simulate
 from forecast.traces.files import FileSource
@@ -46,9 +46,7 @@ class SimulatedSource(Source):
         key = key_of(asdict(self.fleet), code_version("simulator", "contracts"))
         with _alone(out):
             if not _holds(out, key):
-                simulate(self.fleet, out, progress)
-                sync_tree(out)
-                write_whole(out / _KEY, lambda file: file.write(key.encode()))
+                _make(self.fleet, key, out, progress)
         files = FileSource(path=str(out / "telemetry"), topology=str(_tree(out, self.until)), until=self.until)
         jobs, weather = (pl.scan_parquet(out / f"{name}.parquet") for name in ("jobs", "weather"))
         return replace(files.read(), jobs=jobs, weather=weather, now=None)
@@ -82,6 +80,20 @@ def _alone(out: Path) -> Iterator[None]:
         for stale in out.parent.glob(f".{out.name}.*.staging"):
             shutil.rmtree(stale)
         yield
+
+
+def _make(fleet: SimulatorConfig, key: str, out: Path, progress: Progress) -> None:
+    """Simulate a record that has its name when the disk has all of it."""
+    staging = out.parent / f".{out.name}.new.staging"
+    staging.mkdir()
+    try:
+        simulate(fleet, staging / out.name, progress)
+        (staging / out.name / _KEY).write_text(key)
+        sync_tree(staging)
+        (staging / out.name).rename(out)
+        sync(out.parent)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
 
 
 def _clear(out: Path) -> None:
