@@ -99,7 +99,7 @@ bench-drift: setup  ## How often drift is seen where nothing happened, and how s
 soak: setup  ## A season of operation in minutes: a daily run on a site whose world changes
 	$(BIN)/python -m benchmarks.soak
 
-survival: setup  ## Every fault at every place of a retraining run; half an hour on two cores
+survival: setup  ## Every fault at every place of a retraining run; most of an hour on two cores
 	PYTHONPATH=.:tests $(BIN)/python tests/survival/survey.py
 
 bench-retrain: setup  ## The scheduled job on 1,000 servers: with nothing new, and with one new day

@@ -62,7 +62,7 @@ class Change:
 #: What an operation makes.
 _KINDS = {"create": "file", "mkdir": "folder", "symlink": "link"}
 
-#: The bytes of what was written: all, none (the length as it was), zeros, or the first half.
+#: Which bytes of what was written are there: all, zeros instead, or the first half.
 Loss = Callable[[bytes], bytes]
 
 

@@ -41,23 +41,24 @@ def scenes(survey: Survey, folder: Path) -> tuple[Scene, Scene]:
 
 
 def tasks(first: Scene, later: Scene) -> Iterator[Task]:
-    """Each fault at each place where it is passed first; a kill where it is passed last, too."""
+    """What there is to try: every damage, other runs at every place, every power cut, every fault at every place."""
     for harm in harms():
         yield lambda survey, harm=harm: [survey.damage(later, harm)]
     yield lambda survey: survey.overlap(first, first.places())
-    for place in first.places():
-        scene = later if place in later.places() else first
-        for fault, nth in _strikes(place, scene.places()[place]):
-            yield lambda survey, scene=scene, at=(fault, place, nth): [survey.strike(scene, *at)]
     for place in later.places():
         if place.role.startswith(REGISTRY):
             yield lambda survey, place=place: [survey.overtake(later, place)]
     for scene, some in ((later, cuts(later)), (first, _one_of_each(cuts(first), set(later.places())))):
         for cut in some:
             yield lambda survey, scene=scene, cut=cut: [survey.cut(scene, cut)]
+    for place in first.places():
+        scene = later if place in later.places() else first
+        for fault, nth in _strikes(place, scene.places()[place]):
+            yield lambda survey, scene=scene, at=(fault, place, nth): [survey.strike(scene, *at)]
 
 
 def _strikes(place: Place, last: int) -> Iterator[tuple[Fault, int]]:
+    """The faults at a place that is passed `last` times: where it is passed first, a kill where it is last, too."""
     for nth in sorted({1, last}):
         yield Fault.KILLED, nth
     if place.name in NEEDS_ROOM:  # else the next that does is where a full disk shows
