@@ -77,7 +77,7 @@ class Feed:
             if not rows.is_empty():
                 self._engine.push(rows, wait=True)
         for live in lives:
-            live.wants_history = False
+            self._engine.do(live.has_history)  # behind the rows, which may still wait
         if again:
             self._read_whole = time.monotonic()
 

@@ -90,6 +90,10 @@ class Live:
         """Put telemetry into the ring; see `Ring.take`."""
         return self.ring.take(rows, now)
 
+    def has_history(self) -> None:
+        """Note that the source has told all that it had."""
+        self.wants_history = False
+
     def needs_since(self, now: datetime) -> datetime:
         """The time from which on telemetry may still change something; from any thread."""
         newest = self.ring.newest

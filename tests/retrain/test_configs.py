@@ -109,7 +109,8 @@ def test_a_value_of_the_wrong_type_names_its_key() -> None:
     ],
 )
 def test_what_cannot_be_is_told_in_one_line(tmp_path: Path, mistake: list[str], said: str) -> None:
-    done = train(f"hydra.run.dir={tmp_path}", f"source.path={tmp_path / 'fleet'}", *mistake)
+    places = ("hydra.run.dir=run", "source.path=fleet", "registry.root=registry", "cache=cache")
+    done = train(*(place.replace("=", f"={tmp_path}/") for place in places), *mistake)
     assert done.returncode == 2
     assert done.stdout == ""
     assert done.stderr.count("\n") == 1
