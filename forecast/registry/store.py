@@ -305,7 +305,11 @@ class Registry:
         make_folder(self._versions)
         with (self.folder / name).open("a") as file:
             self._take(file, patience_s)
-            yield
+            try:
+                yield
+            finally:
+                # Closing alone would leave the lock to a child that is being born and still holds its copy of the file.
+                fcntl.flock(file, fcntl.LOCK_UN)
 
     def _take(self, file: TextIO, patience_s: float) -> None:
         until = monotonic() + patience_s

@@ -1,6 +1,7 @@
 """The registry's bad days: held locks, killed publishers, full disks."""
 
 import errno
+import multiprocessing
 import signal
 import subprocess
 import sys
@@ -200,11 +201,15 @@ def test_a_run_at_work_keeps_nobody_from_rolling_back_nor_other_forecasts_from_r
 
 def test_a_child_that_outlives_its_run_does_not_hold_its_lock(tmp_path: Path) -> None:
     registry = Registry(tmp_path, "day-ahead")
+    forks = multiprocessing.get_context("fork")
+    ended = forks.Event()
     with registry.run_lock():
-        child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, close_fds=False)
-    with child, registry.run_lock():
-        assert child.poll() is None
-        child.kill()
+        child = forks.Process(target=ended.wait, daemon=True)
+        child.start()
+    with registry.run_lock():
+        assert child.is_alive()
+        ended.set()
+    child.join()
 
 
 def test_who_is_patient_gets_the_lock_of_somebody_who_writes(tmp_path: Path) -> None:
