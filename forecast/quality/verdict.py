@@ -100,9 +100,7 @@ def _unit(unit: Unit) -> Judged:
 def _complete(target: str, evidence: Evidence) -> Judged:
     share = evidence.completeness[target]
     bound = f"at least {percent(1 - STORM_RATIO, 0)}"
-    source = (
-        f"over {percent(STORM_RATIO, 0)} missing is a storm by OPERATIONS.md §2, and nothing should be learnt from it"
-    )
+    source = f"over {percent(STORM_RATIO, 0)} missing is a storm, and nothing should be learnt from it"
     interval_s = evidence.interval_s.get(target, 0.0)
     sparse = interval_s > _SPARSE * evidence.step_s
     slower = f"; a sample comes every {fixed(interval_s, 0)} s: choose a longer step" if sparse else ""
@@ -124,7 +122,7 @@ def _there(evidence: Evidence) -> Judged:
         "the fleet is still there",
         left if evidence.left else "nobody has left",
         f"at most {percent(STORM_RATIO, 0)}, or one, silent for {LEFT_S // 3600} h at the end",
-        "who is silent for so long is not forecast any more (OPERATIONS.md §2), and more at once is a storm",
+        "who is silent for so long is not forecast any more, and more at once is a storm",
         evidence.left <= max(1, STORM_RATIO * evidence.measured),
     )
 
