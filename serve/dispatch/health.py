@@ -1,6 +1,7 @@
 """How a forecast fares: how old its data is, which rungs speak, what was refused."""
 
 from collections import Counter
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
@@ -54,7 +55,9 @@ def status(engine: Engine, live: Live, now: datetime) -> dict[str, Any]:
         "rows_set_aside": _counted(metrics.aside, live.name, "reason"),
         "faults": live.ring.faults(max(_RECENT_S // spec.step_s, 1)),
         "cycles": count,
-        "cycle_s": total_s / count if count else None,
+        "cycle_s": None if live.cycle is None else live.cycle.total_s,
+        "cycle_parts": None if live.cycle is None else asdict(live.cycle),
+        "mean_cycle_s": total_s / count if count else None,
     }
 
 

@@ -271,9 +271,9 @@ class Engine:
 
     def _issue(self, live: Live, *, anew: bool = False) -> Issued:
         before = live.issued
-        with self.metrics.cycle.labels(live.name).time():
-            issued = live.issue(self.clock(), anew=anew)
-        if issued is not before:
+        issued = live.issue(self.clock(), anew=anew)
+        if issued is not before and live.cycle is not None:
+            self.metrics.cycle.labels(live.name).observe(live.cycle.total_s)
             for listener in self._listeners:
                 self._guarded("listener", partial(listener, issued))
         return issued

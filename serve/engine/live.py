@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -23,6 +24,25 @@ from serve.engine.ring import Ring, Taken
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class Cycle:
+    """What a forecast took, in seconds.
+
+    Attributes:
+        telemetry_s: to take in what came since the forecast before.
+        model_s: of the graph, with what it is given and what is learnt from outcomes.
+        ladder_s: of the rungs below it, and of all else.
+    """
+
+    telemetry_s: float
+    model_s: float
+    ladder_s: float
+
+    @property
+    def total_s(self) -> float:
+        return self.telemetry_s + self.model_s + self.ladder_s
+
+
 class Live:
     """What the engine's thread keeps of a named forecast; other threads read `issued` and `bundle`.
 
@@ -35,6 +55,7 @@ class Live:
 
     Attributes:
         issued: the newest forecast; None before the first.
+        cycle: what that took.
         wants_history: whether the ring lacks what the source may still have.
     """
 
@@ -43,6 +64,8 @@ class Live:
     ) -> None:
         self.name = name
         self.issued: Issued | None = None
+        self.cycle: Cycle | None = None
+        self._telemetry_s = 0.0
         self._late_s, self._state = late_s, state
         self._told: tuple[pl.LazyFrame | None, pl.LazyFrame | None] = (None, None)
         self._made_from: tuple[int, int, int, int] | None = None
@@ -88,7 +111,11 @@ class Live:
 
     def take(self, rows: pl.DataFrame, now: datetime) -> Taken:
         """Put telemetry into the ring; see `Ring.take`."""
-        return self.ring.take(rows, now)
+        begin = time.perf_counter()
+        try:
+            return self.ring.take(rows, now)
+        finally:
+            self._telemetry_s += time.perf_counter() - begin
 
     def has_history(self) -> None:
         """Note that the source has told all that it had."""
@@ -116,16 +143,20 @@ class Live:
         made_from = (origin, lag, self.ring.revision, id(self.predictor))
         if self.issued is not None and made_from == self._made_from and not anew:
             return self.issued
+        begin = time.perf_counter()
         panel = self.ring.panel()
         at = origin - self.ring.step(self.ring.first_time)
         context = self.predictor.spec.context_steps
         age = _age(self.ring.targets()[:, :, at - context : at])
         good = (age.min(axis=1) + lag <= FRESH_STEPS)[:, None] & (age <= context)
         model = self.predictor.at(panel, at) if good.any() else None
+        modelled = time.perf_counter()
         if model is None and self.ladder.good.is_empty:
             self._recall(panel)
         self.issued = self._issued(model, age, good, origin, now)
         self._made_from = made_from
+        self.cycle = Cycle(self._telemetry_s, modelled - begin, time.perf_counter() - modelled)
+        self._telemetry_s = 0.0
         return self.issued
 
     def _recall(self, panel: Panel) -> None:

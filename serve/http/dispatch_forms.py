@@ -191,6 +191,14 @@ class Summaries(_Told):
     forecasts: list[Summary]
 
 
+class CycleParts(_Told):
+    """What the newest forecast took, in seconds."""
+
+    telemetry_s: float = Field(description="taking in what came since the forecast before")
+    model_s: float = Field(description="the graph, and what it is given")
+    ladder_s: float = Field(description="the fallback ladder, and all else")
+
+
 class Health(Summary):
     """How a forecast and its data fare."""
 
@@ -203,8 +211,10 @@ class Health(Summary):
     rows: int = Field(description="rows of telemetry taken in since the start")
     rows_set_aside: dict[str, int] = Field(description="other rows, by reason")
     faults: dict[str, int] = Field(description="faulty values of the newest hour, by kind of fault")
-    cycles: int
-    cycle_s: float | None = Field(description="mean time from telemetry to forecast")
+    cycles: int = Field(description="forecasts since the start")
+    cycle_s: float | None = Field(description="seconds from telemetry to the newest forecast")
+    cycle_parts: CycleParts | None
+    mean_cycle_s: float | None
 
 
 class Provenance(_Told):

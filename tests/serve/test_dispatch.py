@@ -413,6 +413,20 @@ def test_a_fallback_is_labelled_and_can_be_refused(made: Path) -> None:
         assert {row["source"] for row in rows(server, entity="server-1")} == {"last_good", "seasonal"}
 
 
+def test_a_cycle_is_a_forecast_that_was_made_and_tells_what_it_took(made: Path) -> None:
+    """Looks that find nothing new are no cycles: they would make the others seem fast."""
+    with running(made.parent / "registry", every_s=1e-3) as server:
+        server.push(ROWS)
+        cycles = get(server, "/status").json["cycles"]
+        for _ in range(20):
+            server.engine.ask(lambda: None).result(30)
+        told = get(server, "/status").json
+        assert told["cycles"] == cycles >= 1
+        assert told["cycle_s"] == pytest.approx(sum(told["cycle_parts"].values()))
+        assert all(seconds >= 0 for seconds in told["cycle_parts"].values())
+        assert told["mean_cycle_s"] > 0
+
+
 def test_a_bundle_that_was_refused_is_told(made: Path, tmp_path: Path) -> None:
     publish(tmp_path, made, "k1")
     with running(tmp_path) as server:
