@@ -66,6 +66,8 @@ class Limits:
         header_s, body_s, write_s, keep_alive_s: how long a client may take to send headers, then the body; to read
             what was sent to it; and to ask again.
         connections, requests: at once; more are refused with 503.
+        pipelined: requests that one connection sends ahead of the answers; more are refused with 503.
+        unread_bytes: of answers that clients have yet to read; beyond it all but probes are refused with 503.
         queue: inference requests that wait for a core; more are refused with 503.
         deadline_s: for an inference request that names none of its own.
         rows: of an answer in JSON; more are given as Arrow or Parquet.
@@ -83,6 +85,8 @@ class Limits:
     keep_alive_s: int = 30
     connections: int = 1000
     requests: int = 200
+    pipelined: int = 16
+    unread_bytes: int = 512 * _MIB
     queue: int = 64
     deadline_s: float = 30.0
     rows: int = 50_000

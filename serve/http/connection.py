@@ -4,11 +4,16 @@ import asyncio
 import json
 from collections.abc import Callable
 from http import HTTPStatus
-from typing import Any
+from typing import Any, NoReturn
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from serve.settings import Limits
+
+#: Of what came, the parser is given so much at a time: what it makes nothing of is then known to within this.
+_PIECE_BYTES = 16 * 1024
+
+_LONG = (HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "headers are too long.")
 
 
 def connection_class(limits: Limits) -> type[asyncio.Protocol]:
@@ -17,7 +22,7 @@ def connection_class(limits: Limits) -> type[asyncio.Protocol]:
 
 
 class _Connection(HttpToolsProtocol):
-    """uvicorn's connection, with a clock for headers, body and reading, and a bound on headers."""
+    """uvicorn's connection, with a clock for headers, body and reading, and bounds on headers and pipelining."""
 
     limits: Limits
 
@@ -26,13 +31,14 @@ class _Connection(HttpToolsProtocol):
         self._timer: asyncio.TimerHandle | None = None
         self._stalled: asyncio.TimerHandle | None = None
         self._head_bytes = 0
-        self._in_head = False
+        self._unheard_bytes = 0  # that came since the parser last made something of any
         self._refusal: tuple[HTTPStatus, str] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)  # type: ignore[arg-type]
+        self.transport.set_write_buffer_limits(0)  # whatever waits for the client to read is on the clock
         if len(self.connections) > self.limits.connections:
-            self._refuse(HTTPStatus.SERVICE_UNAVAILABLE, "too many connections.", "retry-after: 1\r\n")
+            self._refuse(HTTPStatus.SERVICE_UNAVAILABLE, "too many connections.")
         else:
             self._wait(self.limits.header_s, self._headers_are_late)
 
@@ -43,15 +49,20 @@ class _Connection(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        if self.transport.is_closing():
-            return
-        super().data_received(data)
-        if self._in_head and self._head_bytes + len(data) > self.limits.header_bytes:
-            self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "headers are too long.")
+        for at in range(0, len(data), _PIECE_BYTES):
+            if self.transport.is_closing():
+                return
+            piece = data[at : at + _PIECE_BYTES]
+            self._unheard_bytes += len(piece)
+            super().data_received(piece)
+            if self._unheard_bytes > self.limits.header_bytes:
+                self._refuse(*_LONG)
+        if self._timer is None and self.cycle.response_complete:
+            self._wait(self.limits.header_s, self._headers_are_late)  # neither a request nor quiet: an empty line, say
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self._head_bytes, self._in_head = 0, True
+        self._head_bytes = self._unheard_bytes = 0
         self._wait(self.limits.header_s, self._headers_are_late)
 
     def on_url(self, url: bytes) -> None:
@@ -63,13 +74,20 @@ class _Connection(HttpToolsProtocol):
         super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        self._in_head = False
+        if len(self.pipeline) >= self.limits.pipelined:
+            self._stop(HTTPStatus.SERVICE_UNAVAILABLE, "too many requests at once on one connection.")
         self._wait(self.limits.body_s, self._body_is_late)
         super().on_headers_complete()
 
+    def on_body(self, body: bytes) -> None:
+        self._unheard_bytes = 0
+        super().on_body(body)
+
     def on_message_complete(self) -> None:
+        self._unheard_bytes = 0
         if self._timer is not None:
             self._timer.cancel()
+            self._timer = None
         super().on_message_complete()
 
     def pause_writing(self) -> None:
@@ -86,10 +104,16 @@ class _Connection(HttpToolsProtocol):
         self._refuse(status, reason)
 
     def _count(self, size: int) -> None:
+        """Count what the parser made of a head, or of the trailers of a body in chunks."""
+        self._unheard_bytes = 0
         self._head_bytes += size
         if self._head_bytes > self.limits.header_bytes:
-            self._refusal = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "headers are too long."
-            raise ValueError(self._refusal[1])  # the parser stops, and asks for `send_400_response`
+            self._stop(*_LONG)
+
+    def _stop(self, status: HTTPStatus, reason: str) -> NoReturn:
+        """Refuse from within the parser, which then asks for `send_400_response`."""
+        self._refusal = status, reason
+        raise ValueError(reason)
 
     def _wait(self, seconds: float, late: Callable[[], None]) -> None:
         if self._timer is not None:
@@ -108,12 +132,13 @@ class _Connection(HttpToolsProtocol):
         else:
             self._refuse(HTTPStatus.REQUEST_TIMEOUT, "the body took too long.")
 
-    def _refuse(self, status: HTTPStatus, reason: str, more: str = "") -> None:
+    def _refuse(self, status: HTTPStatus, reason: str) -> None:
         """Answer without asking a route, and hang up."""
+        again = "retry-after: 1\r\n" if status is HTTPStatus.SERVICE_UNAVAILABLE else ""
         body = json.dumps({"error": reason}).encode()
         head = (
             f"HTTP/1.1 {status.value} {status.phrase}\r\ncontent-type: application/json\r\n"
-            f"content-length: {len(body)}\r\nconnection: close\r\n{more}\r\n"
+            f"content-length: {len(body)}\r\nconnection: close\r\n{again}\r\n"
         )
         self.transport.write(head.encode() + body)
         self.transport.close()

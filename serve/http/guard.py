@@ -6,6 +6,7 @@ A route behind it sees a body that is whole, decompressed and within bounds, and
 import asyncio
 import logging
 import time
+from dataclasses import dataclass
 from uuid import uuid4
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -23,12 +24,23 @@ log = logging.getLogger(__name__)
 #: Work on this many bytes is done on another thread: it would keep everybody else waiting for milliseconds.
 _LARGE_BYTES = 64 * 1024
 
+#: Of an answer, so much is handed on at a time: the rest waits here until the client has read that.
+_PIECE_BYTES = 256 * 1024
+
 #: Bodies that are held at once, all together, as a multiple of the largest one.
 _BODIES = 16
 
 
 class _GoneError(Exception):
     """The client hung up."""
+
+
+@dataclass
+class _Held:
+    """Bytes in memory on behalf of all clients: bodies of requests, and answers that are yet to be read."""
+
+    bodies: int = 0
+    unread: int = 0
 
 
 class Guard:
@@ -42,7 +54,7 @@ class Guard:
     def __init__(self, app: ASGIApp, state: State) -> None:
         self._app, self._state = app, state
         self._limits = state.settings.limits
-        self._requests = self._held_bytes = 0
+        self._requests, self._held = 0, _Held()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -50,7 +62,7 @@ class Guard:
             await self._app(scope, receive, send)
             return
         scope["request_id"] = uuid4().hex[:16]
-        answer = _Answer(scope, send)
+        answer = _Answer(scope, send, self._held)
         began = time.perf_counter()
         self._requests += 1
         self._state.metrics.in_flight.set(self._requests)
@@ -70,15 +82,21 @@ class Guard:
             self._tell(scope, answer.status, time.perf_counter() - began)
 
     async def _pass(self, scope: Scope, receive: Receive, answer: "_Answer") -> None:
-        if self._requests > self._limits.requests and scope["path"] not in PROBES:
-            raise UnavailableError(f"{self._limits.requests} requests are being answered already.")
+        if scope["path"] not in PROBES:
+            self._check_load()
         headers = Headers(scope=scope)
         check_key(self._state.keys, headers.get("authorization", ""), scope_of(scope["path"]))
         body = await self._body(headers, receive)
         try:
             await self._app(scope, _given(body, receive), answer.send)
         finally:
-            self._held_bytes -= len(body)
+            self._held.bodies -= len(body)
+
+    def _check_load(self) -> None:
+        if self._requests > self._limits.requests:
+            raise UnavailableError(f"{self._limits.requests} requests are being answered already.")
+        if self._held.unread > self._limits.unread_bytes:
+            raise UnavailableError(f"{self._limits.unread_bytes} bytes of answers are yet to be read.")
 
     async def _body(self, headers: Headers, receive: Receive) -> bytes:
         """The request's body, decompressed; it counts as held until whoever asked has it no more."""
@@ -96,18 +114,18 @@ class Guard:
                 part, more = message.get("body", b""), message.get("more_body", False)
                 parts.append(part)
                 size += len(part)
-                self._held_bytes += len(part)
+                self._held.bodies += len(part)
                 if size > largest:
                     raise TooLargeError(f"the body is larger than {largest} bytes.")
-                if self._held_bytes > _BODIES * largest:
+                if self._held.bodies > _BODIES * largest:
                     raise UnavailableError("too many large bodies at once.")
             content = b"".join(parts)
             if coding := headers.get("content-encoding", "").lower():
                 content = await asyncio.to_thread(inflate, content, coding, largest)
         except BaseException:
-            self._held_bytes -= size
+            self._held.bodies -= size
             raise
-        self._held_bytes += len(content) - size
+        self._held.bodies += len(content) - size
         return content
 
     def _tell(self, scope: Scope, status: int, took_s: float) -> None:
@@ -127,11 +145,11 @@ class Guard:
 
 
 class _Answer:
-    """What goes out: marked with the request's id, and compressed where the client takes it."""
+    """What goes out: marked with the request's id, compressed where the client takes it, no faster than it reads."""
 
-    def __init__(self, scope: Scope, send: Send) -> None:
+    def __init__(self, scope: Scope, send: Send, held: _Held) -> None:
         self.started, self.status = False, 499  # as nginx logs a client that left
-        self._scope, self._send = scope, send
+        self._scope, self._send, self._held = scope, send, held
         self._coding = accepted(Headers(scope=scope).get("accept-encoding", ""))
         self._head: Message | None = None
 
@@ -144,7 +162,7 @@ class _Answer:
         if self._head is not None:
             await self._begin(self._head, message)
             self._head = None
-        await self._send(message)
+        await self._pour(message.get("body", b""), more=message.get("more_body", False))
 
     async def _begin(self, head: Message, first: Message) -> None:
         headers, body = MutableHeaders(raw=head["headers"]), first.get("body", b"")
@@ -158,6 +176,16 @@ class _Answer:
             headers["content-length"] = str(len(first["body"]))
             headers.add_vary_header("Accept-Encoding")
         await self._send(head)
+
+    async def _pour(self, body: bytes, *, more: bool) -> None:
+        """Hand on a body piece by piece; each waits until the client has read those before, or is cut off."""
+        self._held.unread += len(body)
+        try:
+            for at in range(0, max(len(body), 1), _PIECE_BYTES):
+                piece, end = body[at : at + _PIECE_BYTES], at + _PIECE_BYTES
+                await self._send({"type": "http.response.body", "body": piece, "more_body": more or end < len(body)})
+        finally:
+            self._held.unread -= len(body)
 
 
 def _given(body: bytes, receive: Receive) -> Receive:
