@@ -9,7 +9,7 @@ more often than in training, schedules that come a day late, and none at all.
 import argparse
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -74,6 +74,9 @@ _WRONG = {
     "jobs start late": WorkConfig(start_delay_s=4 * 3600.0),
 }
 _WRONG_SEEDS = (310, 311)
+
+#: What nobody can tell, as a bound of what a schedule can be worth; true where all jobs are known from the beginning.
+_PROPHECIES = {"known jobs with their true times": False, "all jobs with their true times": True}
 _STRANGER = "a kind of machine never seen"
 
 
@@ -238,6 +241,23 @@ def late(jobs: pl.DataFrame) -> pl.DataFrame:
     return jobs.with_columns(pl.col("available_at") + timedelta(days=1))
 
 
+def prophetic(jobs: pl.DataFrame, everything: bool) -> pl.DataFrame:
+    """A schedule that tells when each job will really begin and end, from the moment that it is known at all.
+
+    Args:
+        jobs: contract JOB_SCHEDULE.
+        everything: all jobs are known from the beginning, even those that nobody has submitted.
+    """
+    job = ["job_id", "entity_id"]
+    told = jobs.group_by(job).agg(told_at=pl.col("available_at").min())
+    last = jobs.sort("available_at").group_by(job, maintain_order=True).last().join(told, on=job)
+    ran = last.filter(pl.col("status") != "queued")
+    known = pl.lit(jobs["available_at"].min()) if everything else pl.min_horizontal("told_at", "start_time")
+    moments = {"reserved": known, "running": pl.col("start_time") + timedelta(seconds=1), "done": pl.col("end_time")}
+    rows = [ran.with_columns(status=pl.lit(status), available_at=at) for status, at in moments.items()]
+    return pl.concat(rows).select(jobs.columns)
+
+
 def main() -> None:
     """Train, score, print, and record."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.accuracy.simulated", description=__doc__)
@@ -263,6 +283,7 @@ def main() -> None:
     changes = _worlds(usual, skus, with_schedule, without)
     scored([lightgbm("LightGBM", spec_of(told.window), learn)])
     scored([lightgbm("LightGBM without the schedule", spec_of(untold.window), learn)])
+    rows |= _foreseen(told, learn, usual)
     wrong = {name: change["change_percent"] for name, change in changes.items() if name != _STRANGER}
     figures = {
         "load_wql_percent_below_no_schedule": _figure(
@@ -275,6 +296,16 @@ def main() -> None:
         print(f"{name:<50}{figure['value']:>10}{figure['goal']:>10}")
     rounded = [{"method": name} | {key: round(value, 5) for key, value in row.items()} for name, row in rows.items()]
     record("known_ahead", 1, figures, rows=rounded, worlds=changes, seeds=len(seeds))
+
+
+def _foreseen(told: JobConfig, learn: Fleet, usual: Fleet) -> dict[str, dict[str, float]]:
+    rows = {}
+    for name, everything in _PROPHECIES.items():
+        seer = ours(name, told, replace(learn, jobs=prophetic(learn.jobs, everything)), 0)
+        scores = seer.scores(usual, learn.topology.skus, prophetic(usual.jobs, everything))
+        rows[name] = scores.row() | {"train_s": seer.train_s}
+        print(name, {key: round(value, 4) for key, value in rows[name].items()}, flush=True)
+    return rows
 
 
 def _worlds(

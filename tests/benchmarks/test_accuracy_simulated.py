@@ -9,9 +9,11 @@ import pytest
 pytest.importorskip("lightgbm")
 
 from benchmarks.accuracy import simulated
+from forecast.contracts.tables import JOB_SCHEDULE
 from forecast.simulator.config import RowConfig
 
 ROWS = (RowConfig("hall", "h100-air", racks=2, servers_per_rack=1),)
+BUSY = (RowConfig("hall", "cpu-2s", racks=1, servers_per_rack=4),)
 
 
 def test_no_seed_and_no_kind_of_the_strange_fleet_is_trained_on() -> None:
@@ -38,3 +40,19 @@ def test_a_late_schedule_says_the_same_a_day_later() -> None:
     later = simulated.late(jobs)
     assert (later["available_at"] - known).dt.total_hours().unique().to_list() == [24]
     assert later["job_id"].to_list() == ["a"] * 5
+
+
+@pytest.mark.parametrize("everything", [False, True])
+def test_a_prophecy_tells_the_end_that_came_and_is_a_schedule(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, everything: bool
+) -> None:
+    monkeypatch.setattr(simulated, "_SITES", tmp_path)
+    jobs = simulated.site(1, 4, BUSY).jobs
+    told = simulated.prophetic(jobs, everything)
+    done = jobs.filter(pl.col("status") == "done").select("job_id", "entity_id", "start_time", "end_time")
+    promised = told.filter(pl.col("status") == "reserved")
+    assert done.height > 0
+    assert done.join(promised, on=done.columns, how="anti").is_empty()
+    assert JOB_SCHEDULE.check(told.lazy(), "prophecy").collect().height == told.height
+    first = jobs["available_at"].min()
+    assert set(promised["available_at"] == first) == ({True} if everything else {True, False})
