@@ -36,6 +36,12 @@ $(VENV)/.done: pyproject.toml constraints.txt
 	.venv-kserve/bin/python -m pip install --quiet --requirement tests/serve/kserve.txt
 	touch $@
 
+# What the server's speed is held against, besides KServe: MLServer asks for older versions yet.
+.venv-mlserver/.done: tests/serve/mlserver.txt
+	$(PYTHON) -m venv .venv-mlserver
+	.venv-mlserver/bin/python -m pip install --quiet --requirement tests/serve/mlserver.txt
+	touch $@
+
 # The weights that ship are tested on the same weeks as those that are trained: compare what the two runs say in the end.
 demo: setup  ## Simulate a fleet, forecast untrained, train, publish, and forecast a week that training never saw
 	$(BIN)/python train.py experiment=pretrained evaluation.test_h=168 evaluation.validation_h=168 || case $$? in 10 | 11) ;; *) exit 1 ;; esac
@@ -108,7 +114,8 @@ bench-retrain: setup  ## The scheduled job on 1,000 servers: with nothing new, a
 bench-warm-start: setup  ## Daily retraining anew, and from the version in service; an hour on one core
 	$(BIN)/python -m benchmarks.warm_start
 
-bench-serve: setup  ## Latency of reads and inference, beside the runtime in process and KServe, and overload
+bench-serve: setup  ## Latency of reads and inference beside the runtime in process, KServe and MLServer, and overload
+	-$(MAKE) --keep-going .venv-kserve/.done .venv-mlserver/.done
 	$(BIN)/python -m benchmarks.serve
 
 pretrain: setup  ## Make the weights that ship with the package anew
@@ -118,4 +125,4 @@ examples:  ## Build the programs of examples/ in other languages, as far as thei
 	bash examples/build.sh
 
 clean:  ## Remove environments and everything made
-	rm -rf $(VENV) .venv-serve .venv-bench .venv-dagster .venv-kserve .examples examples/node/node_modules var
+	rm -rf $(VENV) .venv-serve .venv-bench .venv-dagster .venv-kserve .venv-mlserver .examples examples/node/node_modules var

@@ -6,11 +6,14 @@ that would have come meanwhile.
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
+import grpc
 import numpy as np
+
+from benchmarks.infer_requests import INFER, UNBOUNDED
 
 QUANTILES = (0.5, 0.99, 0.999)
 
@@ -49,7 +52,17 @@ class Answers:
         return {"rate": round(self.rate, 1), "answered_per_s": round(self.goodput, 1), **told, "others": others}
 
 
-class Client:
+class Client(Protocol):
+    """Asks one server."""
+
+    async def ask(self, request: bytes) -> tuple[int, bytes]:
+        """The status and the head of the answer to a request, whose body is read and dropped."""
+
+    async def close(self) -> None:
+        """Hang up."""
+
+
+class HttpClient:
     """Connections to one server that are kept, as many as there are requests at once."""
 
     def __init__(self, address: str) -> None:
@@ -58,7 +71,6 @@ class Client:
         self._idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
 
     async def ask(self, request: bytes) -> tuple[int, bytes]:
-        """The status and the head of the answer to a request, whose body is read and dropped."""
         reader, writer = self._idle.pop() if self._idle else await asyncio.open_connection(self._host, self._port)
         try:
             writer.write(request)
@@ -79,14 +91,32 @@ class Client:
             self._idle.append((reader, writer))
         return int(head[9:12]), head
 
-    def close(self) -> None:
+    async def close(self) -> None:
         for _, writer in self._idle:
             writer.close()
 
 
-async def at_rate(address: str, requests: Sequence[bytes], rate: float, seconds: float) -> Answers:
+class GrpcClient:
+    """A channel for inference; what HTTP has no number for has gRPC's own."""
+
+    def __init__(self, address: str) -> None:
+        self._channel = grpc.aio.insecure_channel(address, options=UNBOUNDED)
+        self._infer = self._channel.unary_unary(INFER)
+
+    async def ask(self, request: bytes) -> tuple[int, bytes]:
+        try:
+            await self._infer(request)
+        except grpc.aio.AioRpcError as error:
+            return error.code().value[0], b""
+        return 200, b""
+
+    async def close(self) -> None:
+        await self._channel.close()
+
+
+async def at_rate(connect: Callable[[], Client], requests: Sequence[bytes], rate: float, seconds: float) -> Answers:
     """Send `requests` round and round as a Poisson process of `rate` per second."""
-    answers, client = Answers(rate), Client(address)
+    answers, client = Answers(rate), connect()
     random = np.random.default_rng(0)
     due = np.cumsum(random.exponential(1 / rate, round(rate * seconds)))
 
@@ -112,13 +142,13 @@ async def at_rate(address: str, requests: Sequence[bytes], rate: float, seconds:
                 await asyncio.sleep(0)
             group.create_task(one(requests[count % len(requests)], at))
     answers.seconds = time.perf_counter() - begin
-    client.close()
+    await client.close()
     return answers
 
 
 async def at_most(address: str, request: bytes, clients: int, seconds: float) -> float:
     """Answers with 200 per second, where `clients` each ask again as soon as they were answered."""
-    client, end, answered = Client(address), time.perf_counter() + seconds, 0
+    client, end, answered = HttpClient(address), time.perf_counter() + seconds, 0
 
     async def again() -> None:
         nonlocal answered
@@ -127,5 +157,5 @@ async def at_most(address: str, request: bytes, clients: int, seconds: float) ->
             answered += status == 200
 
     await asyncio.gather(*(again() for _ in range(clients)))
-    client.close()
+    await client.close()
     return answered / seconds

@@ -41,6 +41,8 @@ class Session:
     def run(self, inputs: Inputs) -> Outputs:
         rows = len(inputs.past)
         parts = [self._call(inputs, slice(begin, begin + CHUNK_ROWS)) for begin in range(0, rows, CHUNK_ROWS)]
+        if len(parts) == 1:
+            return Outputs(*parts[0])
         return Outputs(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
 
     def _call(self, inputs: Inputs, rows: slice) -> list[Floats]:

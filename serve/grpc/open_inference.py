@@ -76,8 +76,8 @@ def methods(state: State) -> dict[str, Method]:
         )
 
     async def model_infer(content: bytes, left_s: float) -> Message:
-        is_large = len(content) > LARGE_BYTES
         told = parsed(ModelInferRequest, content)
+        is_large = len(content) > LARGE_BYTES and not told.raw_input_contents
         bundle = state.served(told.model_name, told.model_version or None)
         spec = bundle.manifest.spec
         asked = await asyncio.to_thread(request, told, spec, limits) if is_large else request(told, spec, limits)

@@ -8,6 +8,7 @@ import asyncio
 from importlib.metadata import version
 from typing import Any
 
+import numpy as np
 import orjson
 from fastapi import APIRouter, Request
 from starlette.responses import Response
@@ -73,10 +74,11 @@ def router(state: State) -> APIRouter:
     async def infer(request: Request, name: str, wanted: str | None = None) -> Response:
         bundle = state.served(name, wanted)
         spec, body = bundle.manifest.spec, await request.body()
-        if len(body) > LARGE_BYTES:
-            asked = await asyncio.to_thread(parse, body, request.headers.get(HEADER), spec, limits)
+        header = request.headers.get(HEADER)
+        if header is None and len(body) > LARGE_BYTES:
+            asked = await asyncio.to_thread(parse, body, header, spec, limits)
         else:
-            asked = parse(body, request.headers.get(HEADER), spec, limits)
+            asked = parse(body, header, spec, limits)
         outputs = await state.batcher.run(bundle.session, asked.inputs, min(asked.timeout_s, limits.deadline_s))
         return answer(name, bundle.manifest.bundle_id, asked, outputs)
 
@@ -118,14 +120,15 @@ def parse(body: bytes, header: str | None, spec: ForecastSpec, limits: Limits) -
 
 def answer(name: str, version: str, asked: InferRequest, outputs: Outputs) -> Response:
     """What came of it, in the form that was asked for."""
-    listed, tail = [], []
+    listed: list[dict[str, Any]] = []
+    tail: list[memoryview] = []  # copied once, when the whole is put together
     for output, binary in asked.outputs:
         array = getattr(outputs, output)
         one: dict[str, Any] = {"name": output, "datatype": DATATYPE, "shape": list(array.shape)}
         if binary:
-            content = array.astype(WIRE, copy=False).tobytes()
-            one["parameters"] = {"binary_data_size": len(content)}
-            tail.append(content)
+            content = np.ascontiguousarray(array, WIRE)
+            one["parameters"] = {"binary_data_size": content.nbytes}
+            tail.append(content.data)
         else:
             one["data"] = array.ravel()
         listed.append(one)

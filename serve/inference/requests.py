@@ -11,7 +11,7 @@ from forecast.windows.arrays import Inputs
 from serve.refusals import BadRequestError
 from serve.settings import Limits
 
-#: Making arrays of a request this large is done on another thread.
+#: Making arrays of numbers is done on another thread where a request is this large; bytes are arrays already.
 LARGE_BYTES = 64 * 1024
 
 #: The protocol's extension for a request's deadline, in µs.
