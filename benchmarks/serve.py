@@ -234,7 +234,7 @@ def _wait(process: subprocess.Popen[bytes], address: str, path: str, wanted: str
             if told is not None and (wanted is None or told[wanted]):
                 return
         time.sleep(0.2)
-    raise NoServerError(f"no answer from {' '.join(map(str, process.args))}; see {PLACE}.")
+    raise NoServerError(f"no answer from {' '.join(map(str, process.args))}; see {PLACE}/*.log.")
 
 
 def _get(address: str, path: str) -> Any:

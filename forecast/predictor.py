@@ -1,6 +1,7 @@
 """Recent telemetry to forecasts with their provenance: the one predictor of serving and backtest."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -78,21 +79,18 @@ class Forecast:
         rows = entities.join(times, how="cross", maintain_order="left_right")
         lead = ["valid_time", "entity_id", "level"]
         tail = ["bundle_id", "data_time", "source", "status"]
+        values = [pl.Series(name, array.ravel(), nan_to_null=True) for name, array in self.columns()]
         return rows.select(
-            pl.lit(self.time).cast(pl.Datetime("us", "UTC")).alias("forecast_time"), *lead, *self._values(), *tail
+            pl.lit(self.time).cast(pl.Datetime("us", "UTC")).alias("forecast_time"), *lead, *values, *tail
         )
 
-    def _values(self) -> list[pl.Series]:
-        columns = []
+    def columns(self) -> Iterator[tuple[str, Floats]]:
+        """The numbers of the contract: each column's name, and its values `[N, H]`; NaN is null."""
         for index, name in enumerate(self.spec.targets):
             for label, values in ((name, self.outputs.quantiles), (TARGETS[name].headroom, self.outputs.headroom)):
-                columns += [
-                    pl.Series(percentile(label, level), values[:, index, at].ravel(), nan_to_null=True)
-                    for at, level in enumerate(self.spec.quantile_levels)
-                ]
-            over = self.outputs.exceedance[:, index].ravel()
-            columns.append(pl.Series(f"{name}_exceedance", over, nan_to_null=True))
-        return columns
+                for at, level in enumerate(self.spec.quantile_levels):
+                    yield percentile(label, level), values[:, index, at]
+            yield f"{name}_exceedance", self.outputs.exceedance[:, index]
 
 
 class Predictor:

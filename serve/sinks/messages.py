@@ -4,18 +4,17 @@
 forecast, neither rounded nor in another unit.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from datetime import timedelta
+from functools import cache, cached_property
 from hashlib import blake2b
 from typing import Any
 from urllib.parse import quote
 
-import numpy as np
 import orjson
-import polars as pl
 
-from serve.engine.issued import Issued, Places
+from serve.engine.issued import RUNGS, Issued
 from serve.sinks.sink import chosen
 
 #: The content of a structured event.
@@ -23,12 +22,6 @@ STRUCTURED = "application/cloudevents+json"
 
 #: What the events are about.
 _TYPE = "fleetcast.forecast.issued.v1"
-
-#: Columns of the forecast contract that are the same in each step of an entity; `valid_time` is that of all entities.
-_ONCE = ("forecast_time", "entity_id", "level", "data_time", "status")
-
-#: Entities whose messages are made at once, so that those of a fleet never lie in memory together.
-_TOGETHER = 500
 
 _OPTIONS = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_UTC_Z
 
@@ -71,40 +64,62 @@ def route(separator: str, prefix: str, *names: str) -> str:
 def messages(issued: Issued, levels: tuple[str, ...] = ()) -> Iterator[Message]:
     """The messages of a cycle, of the entities of these levels (all, where there are none)."""
     part = chosen(issued, levels)
-    for begin in range(0, len(part.rung), _TOGETHER):
-        yield from _of(part, np.arange(begin, min(begin + _TOGETHER, len(part.rung))))
+    forecast = part.forecast
+    attributes, steps = _attributes(part), _steps(part)
+    numbers = list(forecast.columns())
+    start, step = part.time, timedelta(seconds=forecast.spec.step_s)
+    valid_time = _json([start + step * at for at in range(forecast.spec.horizon_steps)])
+    entities = part.topology.table.select("entity_id", "level").iter_rows()
+    for place, (entity_id, level) in enumerate(entities):
+        told = {
+            "forecast_time": start,
+            "entity_id": entity_id,
+            "level": level,
+            "data_time": forecast.data_time[place],
+            "status": forecast.status[place],
+            "valid_time": valid_time,
+            **{name: values[place] for name, values in numbers},
+            **steps(part.rung[place].tobytes(), part.made_by[place]),
+        }
+        data = orjson.dumps(told, option=_OPTIONS)
+        yield Message(entity_id, data, attributes(entity_id, data))
 
 
-def _of(issued: Issued, places: Places) -> Iterator[Message]:
-    rows = issued.table(places)
-    steps = issued.forecast.spec.horizon_steps
-    once = rows.select(_ONCE)[::steps]
-    each = {name: _by_entity(rows[name], steps) for name in rows.columns if name not in _ONCE}
-    each["valid_time"] = [orjson.Fragment(orjson.dumps(rows["valid_time"][:steps].to_list(), option=_OPTIONS))] * len(
-        once
-    )
-    for place, fixed in enumerate(once.iter_rows(named=True)):
-        data = orjson.dumps({**fixed, **{name: values[place] for name, values in each.items()}}, option=_OPTIONS)
-        yield Message(fixed["entity_id"], data, _attributes(issued, fixed["entity_id"], data))
+def _json(values: list[Any]) -> orjson.Fragment:
+    return orjson.Fragment(orjson.dumps(values, option=_OPTIONS))
 
 
-def _by_entity(column: pl.Series, steps: int) -> Any:
-    """The values of each entity: an array where they are numbers, or else a list."""
-    if column.dtype.is_float():
-        return column.to_numpy().reshape(-1, steps)
-    values = column.to_list()
-    return [values[at : at + steps] for at in range(0, len(values), steps)]
+def _steps(issued: Issued) -> Callable[[bytes, str], dict[str, orjson.Fragment]]:
+    """What tells who speaks for the steps of an entity, by its rungs and the bundle of its last good forecast.
+
+    Nearly all entities have the same.
+    """
+
+    @cache
+    def told(rungs: bytes, made_by: str) -> dict[str, orjson.Fragment]:
+        source = [RUNGS[rung] for rung in rungs]
+        bundle = [made_by if one == "last_good" else issued.forecast.bundle_id for one in source]
+        return {"bundle_id": _json(bundle), "source": _json(source)}
+
+    return told
 
 
-def _attributes(issued: Issued, entity_id: str, data: bytes) -> dict[str, str]:
-    subject = token(entity_id)
-    digest = blake2b(data, digest_size=8).hexdigest()
-    return {
-        "specversion": "1.0",
-        "type": _TYPE,
-        "source": f"/v1/forecasts/{issued.name}",
-        "subject": subject,
-        "id": f"{issued.name}/{issued.time:%Y%m%dT%H%M%SZ}/{subject}/{issued.forecast.bundle_id}/{digest}",
-        "time": issued.issued_at.isoformat().replace("+00:00", "Z"),
-        "datacontenttype": "application/json",
-    }
+def _attributes(issued: Issued) -> Callable[[str, bytes], dict[str, str]]:
+    """What makes the attributes of an event of its entity and data."""
+    made_at = issued.issued_at.isoformat().replace("+00:00", "Z")
+    cycle = f"{issued.name}/{issued.time:%Y%m%dT%H%M%SZ}"
+
+    def of(entity_id: str, data: bytes) -> dict[str, str]:
+        subject = token(entity_id)
+        digest = blake2b(data, digest_size=8).hexdigest()
+        return {
+            "specversion": "1.0",
+            "type": _TYPE,
+            "source": f"/v1/forecasts/{issued.name}",
+            "subject": subject,
+            "id": f"{cycle}/{subject}/{issued.forecast.bundle_id}/{digest}",
+            "time": made_at,
+            "datacontenttype": "application/json",
+        }
+
+    return of
