@@ -1,7 +1,7 @@
 """Telemetry that is pushed: rows in JSON for people and small tools, Arrow IPC for many."""
 
 import asyncio
-import io
+from collections.abc import Sequence
 from typing import Any
 
 import orjson
@@ -11,8 +11,8 @@ from pydantic import BaseModel
 
 from forecast.contracts.errors import DataError, one_line
 from forecast.contracts.signals import SIGNALS
-from forecast.contracts.tables import TELEMETRY, UTC
-from serve.http.arrow import check_stream
+from forecast.contracts.tables import TELEMETRY
+from serve.http.arrow import read_stream
 from serve.http.state import State
 from serve.refusals import BadRequestError, UnsupportedError
 
@@ -92,20 +92,21 @@ def _from_json(body: bytes) -> pl.DataFrame:
     listed = orjson.loads(body)
     if not isinstance(listed, list) or not all(isinstance(row, dict) for row in listed):
         raise BadRequestError("telemetry must be an array of objects, each a time, an entity_id and signals.")
-    told = {name for row in listed for name in row}
-    if unknown := told - {"time", "entity_id", *SIGNALS}:
-        raise BadRequestError(f"telemetry has no {sorted(unknown)[0]}; its signals are {', '.join(SIGNALS)}.")
-    if missing := {"time", "entity_id"} - told:
-        raise BadRequestError(f"telemetry has no {' and no '.join(sorted(missing))}.")
+    told = list({name: None for row in listed for name in row})
+    _check_columns(told)
     signals = {name: pl.Float64 for name in SIGNALS if name in told}
     rows = pl.DataFrame(listed, schema={"time": pl.String, "entity_id": pl.String, **signals}, orient="row")
     return rows.with_columns(pl.col("time").str.to_datetime(time_unit="us", time_zone="UTC"))
 
 
 def _from_arrow(body: bytes) -> pl.DataFrame:
-    check_stream(body)
-    rows = pl.read_ipc_stream(io.BytesIO(body))
-    if rows.height > len(body):
-        raise BadRequestError("telemetry claims more rows than it has bytes.")
-    times = [pl.col("time").cast(UTC)] if isinstance(rows.schema.get("time"), pl.Datetime) else []
-    return rows.with_columns(*times, pl.col("^entity_id$").cast(pl.String))
+    return read_stream(body, _check_columns)
+
+
+def _check_columns(told: Sequence[str]) -> None:
+    if missing := {"time", "entity_id"} - set(told):
+        raise BadRequestError(f"telemetry has no {' and no '.join(sorted(missing))}.")
+    if unknown := set(told) - {"time", "entity_id", *SIGNALS}:
+        raise BadRequestError(f"telemetry has no {sorted(unknown)[0][:64]}; its signals are {', '.join(SIGNALS)}.")
+    if len(set(told)) < len(told):
+        raise BadRequestError("telemetry has a column twice.")
