@@ -7,7 +7,8 @@ answer in a few seconds, every 5 s.
 
 A sum of stages can be told in many ways, a stage much shorter than a step leaves little trace, and fans make the true
 response bend. So both are given the same step, the power of one server as it goes from idle to busy and back, and what
-is judged is the time that temperature takes to 63 % of its change; for a single stage that is its time constant.
+is judged is the time that temperature takes to 63 % of its change; for a single stage that is its time constant. Fans
+that answer to the die give each range of loads a time of its own: other steps are shown beside the judged one.
 """
 
 import shutil
@@ -41,8 +42,9 @@ CONTEXT, HORIZON = 80, 60
 GOAL = 0.2
 FOLDER = Path("var/bench/physics")
 
-#: Use of the server whose power steps.
-IDLE, BUSY = 0.1, 0.9
+#: Use of the server whose power steps: what is judged, and what is shown beside it.
+IDLE_TO_BUSY = (0.1, 0.9)
+OTHER_STEPS = ((0.1, 0.5), (0.2, 0.8), (0.4, 0.6), (0.5, 0.9))
 
 
 @dataclass(frozen=True)
@@ -59,10 +61,17 @@ KINDS = {"h100-air": Kind("air", 10, 300.0), "gb200-tray": Kind("liquid", 5, 60.
 
 @dataclass(frozen=True)
 class Found:
-    """What was learnt of one kind of server, and what is true; seconds."""
+    """What was learnt of one kind of server, and what is true; seconds.
+
+    Attributes:
+        t63_s, true_t63_s: of the step from idle to busy and back.
+        others: use before and after, `t63_s` and `true_t63_s` of each other step.
+        tau_s, share: of each stage.
+    """
 
     t63_s: float
     true_t63_s: float
+    others: list[tuple[float, float, float, float]]
     tau_s: list[float]
     share: list[float]
 
@@ -77,6 +86,8 @@ def main() -> None:
     found = {kind.name: learnt(sku) for sku, kind in KINDS.items()}
     for name, one in found.items():
         print(f"{name}: 63 % of a step after {one.t63_s:.0f} s, truly {one.true_t63_s:.0f} s ({one.error:.0%} off)")
+        for low, high, t63, true in one.others:
+            print(f"    between {low:.0%} and {high:.0%} of use {t63:.0f} s, truly {true:.0f} s")
     figures = {
         f"t63_error_{name}": {"value": round(one.error, 3), "goal": GOAL, "better": "lower"}
         for name, one in found.items()
@@ -113,10 +124,17 @@ def learnt(sku: str) -> Found:
     assert learner.answering is not None
     answer = learner.answering[0].what_if.temperature
     assert answer is not None
-    power_w, die_c = stepped(sku)
-    nameplate_w = SKUS[sku].nameplate_w
-    paths = (answered(answer.response, power_w, nameplate_w), die_c)
-    return Found(*(t63_s(path, kind.step_s) for path in paths), *_stages(answer.response))
+    judged = _both(sku, answer.response, IDLE_TO_BUSY)
+    others = [(*uses, *_both(sku, answer.response, uses)) for uses in OTHER_STEPS]
+    return Found(*judged, others, *_stages(answer.response))
+
+
+def _both(sku: str, response: ThermalResponse, uses: tuple[float, float]) -> tuple[float, float]:
+    """The time to 63 % of a step between two uses, s: as learnt, and truly."""
+    power_w, die_c = stepped(sku, *uses)
+    learnt_c = answered(response, power_w, SKUS[sku].nameplate_w)
+    learnt_s, true_s = (round(t63_s(path, KINDS[sku].step_s), 2) for path in (learnt_c, die_c))
+    return learnt_s, true_s
 
 
 def site(sku: str) -> SimulatorConfig:
@@ -154,8 +172,8 @@ def _gains(response: ThermalResponse) -> torch.Tensor:
     return response.gains(torch.ones(1, 1), torch.ones(1, dtype=torch.long))[0, :, 0].detach()
 
 
-def stepped(sku: str) -> tuple[Doubles, Doubles]:
-    """Power and hottest die `[2 · hour]` of one server that goes from idle to busy and back, its neighbours at half.
+def stepped(sku: str, low: float, high: float) -> tuple[Doubles, Doubles]:
+    """Power and hottest die `[2 · hour]` of one server that goes from `low` use to `high` and back, others at half.
 
     As sensors without noise would tell it, from the last instant before each change on; an hour of each.
     """
@@ -163,7 +181,7 @@ def stepped(sku: str) -> tuple[Doubles, Doubles]:
     config = site(sku)
     fleet, hour = Fleet.of(config), 3600 // kind.step_s
     work = np.full((4 * hour, len(fleet.server_ids)), 0.5)
-    work[:, 0] = np.repeat([IDLE, IDLE, BUSY, IDLE], hour)
+    work[:, 0] = np.repeat([low, low, high, low], hour)
     machines, weather = Machines(fleet, draw_units(fleet)), draw_weather(config)
     outdoor_c, wet_bulb_c = (float(part[0]) for part in weather.at(np.zeros(1)))
     readings = [machines.advance(now, 1.0, outdoor_c, wet_bulb_c) for now in work]
