@@ -21,7 +21,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         code: int = options.command(options)
     except FAILURES as error:
-        return tell(error, getattr(options, "telemetry", None) or "serve")
+        return tell(error, str(getattr(options, "telemetry", None) or getattr(options, "source", None) or "serve"))
     return code
 
 
@@ -30,11 +30,14 @@ def _forecast(options: argparse.Namespace) -> int:
     from forecast.bundle.load import load  # noqa: PLC0415
     from forecast.predictor import Predictor  # noqa: PLC0415
     from forecast.tables import console  # noqa: PLC0415
+    from forecast.traces.kinds import read_source  # noqa: PLC0415
     from serve.batch import (  # noqa: PLC0415
+        ahead_of,
         check_out,
         imposes_nothing,
         read_adaptation,
-        read_known_ahead,
+        read_ahead,
+        read_recent,
         read_telemetry,
         write_adaptation,
         write_forecast,
@@ -42,23 +45,27 @@ def _forecast(options: argparse.Namespace) -> int:
     from serve.summary import print_summary  # noqa: PLC0415
 
     check_out(options.out)
+    source = read_source(options.source) if options.source else None
+    if source is not None:
+        source.check()
     bundle = load(options.bundle)
-    telemetry = read_telemetry(options.telemetry, bundle.manifest)
-    at = parse_utc(options.at) if options.at else None
-    jobs, weather = read_known_ahead(options.jobs, options.weather, bundle.manifest)
-    for option, source, table in (("--jobs", "schedule", jobs), ("--weather", "weather", weather)):
-        missing = [name for name in bundle.manifest.spec.future if FUTURE[name].source == source and table is None]
+    at, where = parse_utc(options.at) if options.at else None, str(options.source or options.telemetry)
+    if source is None:
+        telemetry = read_telemetry(options.telemetry, bundle.manifest)
+    else:
+        telemetry = read_recent(source, bundle.manifest, at)
+    jobs, weather = read_ahead(*ahead_of(options.jobs, options.weather, source, bundle.manifest))
+    for option, kind, table in (("--jobs", "schedule", jobs), ("--weather", "weather", weather)):
+        missing = [name for name in bundle.manifest.spec.future if FUTURE[name].source == kind and table is None]
         if missing:
             print(f"note: without {option} the forecast knows no {', '.join(missing)}", file=sys.stderr)
     if jobs is not None and imposes_nothing(jobs):
         none = f"no plan or cap is {', '.join(LIVE)}"
-        print(f"note: {options.jobs} imposes nothing: {none}", file=sys.stderr)
+        print(f"note: {options.jobs or where} imposes nothing: {none}", file=sys.stderr)
     state = read_adaptation(options.adaptation, bundle.manifest)
-    forecast = Predictor(bundle, adaptation=state).told(jobs, weather).forecast(telemetry, at, options.telemetry)
+    forecast = Predictor(bundle, adaptation=state).told(jobs, weather).forecast(telemetry, at, where)
     if set(forecast.status) == {"no_data"}:
-        raise DataError(
-            f"{options.telemetry}: nothing was observed in the context before {forecast.time:%Y-%m-%d %H:%M} UTC."
-        )
+        raise DataError(f"{where}: nothing was observed in the context before {forecast.time:%Y-%m-%d %H:%M} UTC.")
     write_forecast(forecast.table(), options.out)
     if state is not None:
         write_adaptation(state, options.adaptation)
@@ -67,6 +74,7 @@ def _forecast(options: argparse.Namespace) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
+    from forecast.traces.kinds import read_source  # noqa: PLC0415
     from serve.log import log_to_stderr  # noqa: PLC0415
     from serve.run import newest_of, run  # noqa: PLC0415
     from serve.settings import EngineSettings, HttpSettings, Limits  # noqa: PLC0415
@@ -78,7 +86,9 @@ def _run(options: argparse.Namespace) -> int:
 
     log_to_stderr(options.log)
     http = HttpSettings(**chosen(HttpSettings), limits=Limits(**chosen(Limits)))
-    engine = EngineSettings(**{**chosen(EngineSettings), "names": tuple(options.names), "as_of": None})
+    source = read_source(options.source) if options.source else None
+    told = {"names": tuple(options.names), "as_of": None, "source": source}
+    engine = EngineSettings(**{**chosen(EngineSettings), **told})
     if options.as_of is not None:
         at = newest_of(engine) if options.as_of == "newest" else parse_utc(options.as_of)
         engine = dataclasses.replace(engine, as_of=at)
@@ -120,11 +130,18 @@ def _add_forecast(commands: "argparse._SubParsersAction[argparse.ArgumentParser]
         "--telemetry telemetry/ --out forecasts.parquet",
     )
     forecast.add_argument("--bundle", type=Path, required=True, help="folder of a published bundle, e.g. .../current")
-    forecast.add_argument(
+    where = forecast.add_mutually_exclusive_group(required=True)
+    where.add_argument(
         "--telemetry",
-        required=True,
         help="Parquet (file, folder or glob), CSV or TSV (file or glob) with columns time, entity_id and the signals; "
         "or in the form of the files the bundle was trained on",
+    )
+    where.add_argument(
+        "--source",
+        type=Path,
+        metavar="FILE",
+        help="or a description of files, a Prometheus or a simulated fleet, with its schedule and weather; see "
+        "`serve run --help`",
     )
     for option, table in (("--jobs", "job schedule"), ("--weather", "weather")):
         forecast.add_argument(
@@ -158,6 +175,9 @@ def _add_run(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         epilog="examples:\n"
         "  a record, played from its end as if it were now:\n"
         "    python -m serve run --registry var/registry --telemetry var/fleet/telemetry --as-of newest\n"
+        "  a Prometheus, as it was trained on:\n"
+        "    python train.py source=prometheus source.url=http://prom:9090 --cfg job --package source > site.yaml\n"
+        "    python -m serve run --registry /srv/registry --source site.yaml\n"
         "  its last days in a few minutes:\n"
         "    python -m serve run ... --as-of 2026-04-01 --speed 600 --every-s 1\n"
         "  telemetry that is pushed, for clients elsewhere who show a key:\n"
@@ -175,10 +195,18 @@ def _add_run(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         default=[],
         help="one of its forecasts (default: all)",
     )
-    what.add_argument(
-        "--telemetry", help="files to read again and again, as of `serve forecast` (default: only pushes)"
+    pulled = what.add_mutually_exclusive_group()
+    pulled.add_argument(
+        "--telemetry", help="files to follow, in the form of `serve forecast --telemetry` (default: only pushes)"
     )
-    what.add_argument("--jobs", help="job schedule, for bundles that look at it")
+    pulled.add_argument(
+        "--source",
+        type=Path,
+        metavar="FILE",
+        help="or follow what this YAML or JSON describes: the settings.json of a training run, a YAML of "
+        "configs/source/, or what `python train.py source=NAME --cfg job --package source` prints",
+    )
+    what.add_argument("--jobs", help="job schedule, for bundles that look at it (default: that of --source)")
     what.add_argument("--weather", help="weather, likewise")
     what.add_argument("--topology", help="the fleet of today, Parquet or CSV (default: that of each bundle)")
     what.add_argument("--state", type=Path, help="folder that keeps what is learnt from outcomes, from start to start")

@@ -1,6 +1,8 @@
 """Telemetry files in, a forecast file out."""
 
 from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import BinaryIO
 
@@ -8,7 +10,8 @@ import polars as pl
 
 from forecast.adaptation import Adaptation
 from forecast.bundle.manifest import Manifest
-from forecast.contracts.errors import ConfigError
+from forecast.contracts.errors import ConfigError, DataError
+from forecast.contracts.rules import CLOCK_TOLERANCE
 from forecast.contracts.schedule import CAP, LIVE, PLAN
 from forecast.contracts.signals import SIGNALS
 from forecast.contracts.tables import JOB_SCHEDULE, WEATHER, Table
@@ -17,8 +20,12 @@ from forecast.traces.files import FileSource
 from forecast.traces.jobs import read_jobs
 from forecast.traces.long import source_of
 from forecast.traces.readers import find_files, scan
-from forecast.traces.settings import jobs_like, weather_like
+from forecast.traces.settings import JobsSpec, WeatherSpec, jobs_like, weather_like
+from forecast.traces.trace import Source
 from forecast.traces.weather import read_weather
+
+#: What a step is judged by reaches back a day, to who was expected the day before.
+_DAYS_BEFORE = 2
 
 _WRITERS: dict[str, Callable[[pl.DataFrame, BinaryIO], None]] = {
     ".parquet": lambda table, file: table.write_parquet(file),
@@ -34,30 +41,65 @@ def read_telemetry(path: str, manifest: Manifest) -> pl.LazyFrame:
     Raises:
         DataError: no such file, or neither form fits.
     """
-    columns = set(scan(find_files(path)).collect_schema().names())
+    return files_like(path, manifest).telemetry(manifest.topology)
+
+
+def files_like(path: str, manifest: Manifest) -> FileSource:
+    """The source of the files in `path`; described, and raises, as `read_telemetry`."""
+    columns = set(scan(find_files(path)[:1]).collect_schema().names())
     if manifest.source is None or ({"time", "entity_id"} <= columns and columns & SIGNALS.keys()):
-        source = FileSource(path=path)
-    else:
-        source = source_of(manifest.source, path)
-    return source.telemetry(manifest.topology)
+        return FileSource(path=path)
+    return source_of(manifest.source, path)
 
 
-def read_known_ahead(
-    jobs: str | None, weather: str | None, manifest: Manifest
-) -> tuple[pl.LazyFrame | None, pl.LazyFrame | None]:
-    """Schedule and weather; files that lack the contract's columns are read as those the bundle was trained with.
+def read_recent(source: Source, manifest: Manifest, at: datetime | None) -> pl.LazyFrame:
+    """Of a source's telemetry as much as a forecast of the bundle's fleet at `at`, or now, looks at.
 
     Raises:
-        DataError: no such file, or neither form fits.
+        DataError: it cannot be read, or has nothing.
+        ConfigError: settings that cannot mean anything.
     """
-    schedule = forecast = None
+    if isinstance(source, FileSource):
+        return source.telemetry(manifest.topology)  # lazy, and read as far as it is looked at
+    pull = source.pull(manifest.topology, timedelta(0))
+    newest = at or pull.newest()
+    if newest is None:
+        raise DataError("the source has no telemetry.")
+    end = min(newest + timedelta(seconds=1), datetime.now(UTC) + CLOCK_TOLERANCE)
+    days = -(-manifest.spec.context_steps // manifest.spec.day_steps) + _DAYS_BEFORE
+    pieces = list(pull.rows(end - timedelta(days=days), end))
+    if not pieces:
+        raise DataError(f"the source has no telemetry of the {days} days before {end:%Y-%m-%d %H:%M} UTC.")
+    return pl.concat(pieces, how="diagonal_relaxed").lazy()
+
+
+def ahead_of(
+    jobs: str | None, weather: str | None, source: Source | None, manifest: Manifest
+) -> tuple[JobsSpec | None, WeatherSpec | None]:
+    """Where schedule and weather are: in files that are named, else where the source has them.
+
+    Files that lack the contract's columns are taken to be like those that the bundle was trained with.
+
+    Raises:
+        DataError: no such file.
+    """
+    schedule, forecast = (None, None) if source is None else source.ahead()
     if jobs is not None:
-        kept = None if _is(jobs, JOB_SCHEDULE) else manifest.training.get("jobs")
-        schedule = read_jobs(jobs_like(kept, jobs))
+        schedule = jobs_like(None if _is(jobs, JOB_SCHEDULE) else manifest.training.get("jobs"), jobs)
     if weather is not None:
-        kept = None if _is(weather, WEATHER) else manifest.training.get("weather")
-        forecast = read_weather(weather_like(kept, weather))
-    return schedule, forecast
+        forecast = weather_like(None if _is(weather, WEATHER) else manifest.training.get("weather"), weather)
+    return schedule, None if forecast is None else replace(forecast, perfect_forecast_h=0.0)
+
+
+def read_ahead(
+    schedule: JobsSpec | None, weather: WeatherSpec | None
+) -> tuple[pl.LazyFrame | None, pl.LazyFrame | None]:
+    """What is known ahead.
+
+    Raises:
+        DataError: no such file, or one that is not what its settings say.
+    """
+    return None if schedule is None else read_jobs(schedule), None if weather is None else read_weather(weather)
 
 
 def imposes_nothing(jobs: pl.LazyFrame) -> bool:

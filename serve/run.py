@@ -7,13 +7,12 @@ from contextlib import ExitStack
 from datetime import datetime, timedelta
 
 import onnxruntime
-import polars as pl
 
 from forecast.bundle.manifest import Manifest
 from forecast.contracts.errors import ConfigError, ExitCode
 from forecast.registry.contents import forecasts, opened
 from forecast.traces.files import read_topology
-from serve.batch import read_telemetry
+from serve.batch import files_like
 from serve.engine.clock import Clock, replay, wall
 from serve.engine.engine import Engine
 from serve.engine.feed import Feed
@@ -39,6 +38,8 @@ def run(engine_settings: EngineSettings, http_settings: HttpSettings, sinks: Seq
         ConfigError: an address that cannot be had, keys that cannot be read, a sink that means nothing.
         DataError: a topology that is none.
     """
+    if engine_settings.source is not None:
+        engine_settings.source.check()
     if engine_settings.topology is not None:
         read_topology(engine_settings.topology, {})  # a mistake is told now, and later ones in the log
     onnxruntime.set_default_logger_severity(_FATAL)
@@ -98,13 +99,14 @@ def newest_of(settings: EngineSettings) -> datetime:
     """
     names = settings.names or forecasts(settings.registry)
     current = opened(settings.registry, names[0]).current() if names else None
-    if current is None or settings.telemetry is None:
-        raise ConfigError("--as-of newest needs --telemetry, and a bundle in the registry that says how to read it.")
+    if current is None or not settings.pulls:
+        raise ConfigError("--as-of newest needs --telemetry or --source, and a bundle in the registry.")
     manifest = Manifest.read(current)
-    newest = read_telemetry(settings.telemetry, manifest).select(pl.col("time").max()).collect().item()
+    source = settings.source or files_like(settings.telemetry or "", manifest)
+    newest = source.pull(manifest.topology, timedelta(0)).newest()
     step = timedelta(seconds=manifest.spec.step_s)
     if newest is None:
-        raise ConfigError(f"{settings.telemetry}: no telemetry to play.")
+        raise ConfigError(f"{settings.telemetry or 'the source'}: no telemetry to play.")
     return (
         datetime.fromtimestamp(newest.timestamp() // manifest.spec.step_s * manifest.spec.step_s, newest.tzinfo) + step
     )

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from forecast.contracts.errors import ConfigError
 from forecast.contracts.signals import LEVELS
+from forecast.traces.trace import Source
 
 _MIB = 1024**2
 
@@ -19,8 +20,9 @@ class EngineSettings:
     Attributes:
         registry: folder of a registry.
         names: forecasts to serve; empty for all that it holds, those that are published later included.
-        telemetry: files to read again and again, as of `serve forecast`; None takes only what is pushed.
-        jobs, weather: the same for what is known ahead.
+        telemetry: files to read again and again, as of `serve forecast`.
+        source: what to read instead; where there is neither, only what is pushed comes in.
+        jobs, weather: files of what is known ahead, instead of those that `source` has.
         topology: Parquet or CSV of the fleet as it is today, read again when it changes; None is the bundle's own.
         state: folder that keeps what was learnt from outcomes from one start to the next; None forgets.
         every_s: seconds between two looks at what is new.
@@ -34,6 +36,7 @@ class EngineSettings:
     registry: Path
     names: tuple[str, ...] = ()
     telemetry: str | None = None
+    source: Source | None = None
     jobs: str | None = None
     weather: str | None = None
     topology: str | None = None
@@ -45,7 +48,14 @@ class EngineSettings:
     speed: float = 1.0
     trial: bool = True
 
+    @property
+    def pulls(self) -> bool:
+        """Whether telemetry is pulled."""
+        return self.telemetry is not None or self.source is not None
+
     def __post_init__(self) -> None:
+        if self.telemetry is not None and self.source is not None:
+            raise ConfigError("--telemetry and --source both say where telemetry comes from; give one of them.")
         for name in ("every_s", "watch_s"):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"{name}={getattr(self, name):g} must be positive.")

@@ -4,8 +4,8 @@ A public data set is a YAML file that maps its columns, units, time zone, entiti
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +16,13 @@ from forecast.contracts.signals import SIGNALS, TARGETS
 from forecast.contracts.tables import TOPOLOGY, listed
 from forecast.contracts.topology import Topology
 from forecast.contracts.version import code_version, key_of
+from forecast.traces.files_pull import FilesPull, Reader
 from forecast.traces.numbers import check_numbers, number
-from forecast.traces.parts import TimeColumn, parts_of, ranges_by_footer
+from forecast.traces.parts import Range, TimeColumn, parts_of, ranges_by_footer, spans_of
 from forecast.traces.places import File, local_file, shown
 from forecast.traces.readers import check_expansion, find_files, scan
 from forecast.traces.times import representable, utc
-from forecast.traces.trace import Progress, Source, Trace, checked, parse_utc, silent
+from forecast.traces.trace import Progress, Pull, Source, Trace, checked, parse_utc, silent
 from forecast.traces.tree import TreeSpec, tree_of
 from forecast.traces.units import UNITS
 
@@ -86,19 +87,47 @@ class FileSource(Source):
             ConfigError: an unknown unit or column name in the mapping.
         """
         topology = self._read_topology()
-        files = self._files()
+        files = self.find()
         raw = scan(files)
         telemetry = self._checked(files, raw, topology)
-        entity = self.columns.get("entity_id", "entity_id")
-        parts = parts_of(files, self._times(raw.collect_schema()), entity, list(self.columns.values()))
+        parts = parts_of(files, self._times(raw.collect_schema()), self._entity, list(self.columns.values()))
         tree = topology.table.write_json()
         key = key_of(self.mapping(), tree, [part.key for part in parts], code_version("traces"))
         return Trace(telemetry, topology, key, parts, now=datetime.now(UTC)).before(self.until)
 
     def telemetry(self, topology: Topology) -> pl.LazyFrame:
         """The files' measurements in the contract's form, those of strangers to `topology` too; raises as `read`."""
-        files = self._files()
+        files = self.find()
         return self._checked(files, scan(files), topology)
+
+    def pull(self, topology: Topology, late: timedelta) -> Pull:
+        return FilesPull(replace(self, until=None), self.reader(topology), late)
+
+    def check(self) -> None:
+        self._check_path()
+        self._check_columns(self.columns)
+        self._check_units()
+
+    def find(self) -> list[File]:
+        """The files that there are now. Raises as `read`."""
+        return find_files(self.path, self.storage_options)
+
+    def spans(self, files: Sequence[File]) -> list[Range | None]:
+        """Between which times the samples of each file lie; None where it has none. Raises as `read`."""
+        if not files:
+            return []
+        return spans_of(files, self._times(scan(files[:1]).collect_schema()), self._entity)
+
+    def reader(self, topology: Topology) -> Reader:
+        """Reads some files between two times, once and in the order of time. It raises as `read`."""
+
+        def read(files: Sequence[File], begin: datetime, end: datetime) -> pl.DataFrame:
+            if not files:
+                return pl.DataFrame()
+            telemetry = self._checked(list(files), scan(files), topology)
+            return telemetry.filter(pl.col("time").is_between(begin, end, closed="left")).collect()
+
+        return read
 
     def _checked(self, files: list[File], raw: pl.LazyFrame, topology: Topology) -> pl.LazyFrame:
         found = raw.collect_schema()
@@ -141,9 +170,7 @@ class FileSource(Source):
         )
 
     def _check_mapping(self, columns: Mapping[str, str], found: pl.Schema) -> None:
-        unknown = [name for name in columns if name not in {"time", "entity_id", *SIGNALS}]
-        if unknown:
-            raise ConfigError(f"columns maps {unknown[0]!r}; the contract has time, entity_id, {', '.join(SIGNALS)}.")
+        self._check_columns(columns)
         for name in ("time", "entity_id"):
             if name not in columns:
                 raise DataError(f"{self.where}: no column for {name}; found {listed(found)}. Map it in `columns`.")
@@ -156,6 +183,15 @@ class FileSource(Source):
         entity = found[columns["entity_id"]]
         if entity.is_nested() or entity == pl.Binary:
             raise DataError(f"{self.where}: column {columns['entity_id']} is {entity}, expected names.")
+
+    def _check_path(self) -> None:
+        if not self.path:
+            raise ConfigError("source.path is not set; name a file, a glob or a folder of Parquet.")
+
+    def _check_columns(self, columns: Mapping[str, str]) -> None:
+        unknown = [name for name in columns if name not in {"time", "entity_id", *SIGNALS}]
+        if unknown:
+            raise ConfigError(f"columns maps {unknown[0]!r}; the contract has time, entity_id, {', '.join(SIGNALS)}.")
 
     def _check_units(self) -> None:
         for name, unit in self.units.items():
@@ -182,8 +218,9 @@ class FileSource(Source):
         early = [(pl.col("entity_id") == name) & (pl.col("time") < start) for name, start in since.items()]
         return [~one.fill_null(value=False) for one in early]
 
-    def _files(self) -> list[File]:
-        return find_files(self.path, self.storage_options)
+    @property
+    def _entity(self) -> str:
+        return self.columns.get("entity_id", "entity_id")
 
     def _needed(self, found: pl.Schema) -> dict[str, pl.DataType]:
         """The columns that are read, and their types."""
@@ -208,9 +245,8 @@ class FileSource(Source):
 
     def _named(self, tree: TreeSpec) -> pl.DataFrame:
         """The entities of the files, each with its newest labels, as far as rows stand in time order."""
-        raw = scan(self._files())
-        columns = raw.collect_schema().names()
-        entity = self.columns.get("entity_id", "entity_id")
+        raw = scan(self.find())
+        columns, entity = raw.collect_schema().names(), self._entity
         if entity not in columns:
             raise DataError(f"{self.where}: no column {entity}; found {listed(columns)}.")
         labels = sorted(tree.fields & set(columns) - {"entity_id"})

@@ -1,8 +1,9 @@
 """Long files: a row per sensor and time, as IPMI collectors and metric archives write them."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 import polars as pl
@@ -12,11 +13,15 @@ from forecast.contracts.signals import LEVELS
 from forecast.contracts.tables import listed
 from forecast.contracts.topology import Topology
 from forecast.traces.files import FileSource
+from forecast.traces.files_pull import Reader
 from forecast.traces.metrics import LIMITS, MetricSpec, check_metrics, limits, widen
 from forecast.traces.numbers import check_numbers, number
-from forecast.traces.readers import scan
+from forecast.traces.places import File
+from forecast.traces.readers import check_expansion, scan
 from forecast.traces.times import utc
+from forecast.traces.trace import checked
 from forecast.traces.tree import with_limits
+from forecast.traces.widening import Widening
 
 #: Of a metric: what matches its sensors' names, and their labels.
 _Pattern = tuple[re.Pattern[str], dict[str, re.Pattern[str]]]
@@ -54,7 +59,29 @@ class LongSource(FileSource):
             DataError: a missing column, no sensor that a metric matches, a zone-less time without `time_zone`.
             ConfigError: metrics that mean nothing, or two that match one sensor.
         """
-        return self._samples(scan(self._files()), topology)
+        return self._samples(scan(self.find()), topology)
+
+    def check(self) -> None:
+        self._check_path()
+        check_metrics(self.metrics)
+
+    def reader(self, topology: Topology) -> Reader:
+        """As of `FileSource.reader`. Sensors that make up one signal of an entity must come in one file, or at once."""
+        widening = Widening(self.metrics, topology)
+        matched = False
+
+        def read(files: Sequence[File], begin: datetime, end: datetime) -> pl.DataFrame:
+            nonlocal matched
+            if not files:
+                return widening.rest(end)
+            raw = scan(files)
+            check_expansion(files, self._needed(raw.collect_schema()))
+            samples = self._samples(raw, topology, is_part=matched)
+            matched = True
+            within = samples.filter(pl.col("time").is_between(begin, end, closed="left")).collect()
+            return checked(widening.rows(within, end).lazy().filter(*self._in_service()), self.where).collect()
+
+        return read
 
     def _mapped(self, raw: pl.LazyFrame, topology: Topology) -> pl.LazyFrame:
         wide = widen(self._samples(raw, topology), self.metrics, topology).filter(*self._in_service())
@@ -65,7 +92,8 @@ class LongSource(FileSource):
         of_many = pl.when(pl.col("entity_id").is_in(shared.implode())).then("time")
         return wide.sort(of_many, maintain_order=True)
 
-    def _samples(self, raw: pl.LazyFrame, topology: Topology) -> pl.LazyFrame:
+    def _samples(self, raw: pl.LazyFrame, topology: Topology, *, is_part: bool = False) -> pl.LazyFrame:
+        """As `samples`, of `raw`; a part of the files may be without any mapped sensor."""
         found = raw.collect_schema()
         self._check(found)
         columns = self.columns
@@ -77,7 +105,7 @@ class LongSource(FileSource):
             **sensor,
         )
         labels = [name for name in sensor if name != "_entity_id"]
-        series = self._series(named.select(labels).unique().collect())
+        series = self._series(named.select(labels).unique().collect(), is_part)
         wanted = pl.col("_metric").is_in(series["_metric"].unique().implode())  # in the scan already, unlike the join
         return (
             named.filter(wanted)
@@ -102,7 +130,7 @@ class LongSource(FileSource):
             if level not in LEVELS:
                 raise ConfigError(f"measured_at.{metric}: unknown level {level!r}; levels are {', '.join(LEVELS)}.")
 
-    def _series(self, sensors: pl.DataFrame) -> pl.DataFrame:
+    def _series(self, sensors: pl.DataFrame, is_part: bool) -> pl.DataFrame:
         """Each sensor that a metric matches, with the metric and its name as one series of it.
 
         Args:
@@ -114,7 +142,7 @@ class LongSource(FileSource):
             metric=pl.Series(metric, dtype=pl.String),
             series=pl.concat_str(pl.all().cast(pl.String).fill_null(""), separator="|"),
         ).drop_nulls("metric")
-        if matched.is_empty():
+        if matched.is_empty() and not is_part:
             there = listed(sensors["_metric"].cast(pl.String).drop_nulls().unique().sort())
             raise DataError(
                 f"{self.where}: no sensor in column {self.columns['metric']} is in `metrics`; found {there}."

@@ -55,11 +55,17 @@ def parts_of(files: Sequence[File], times: TimeColumn, entity: str, partitions: 
         DataError: ids that were not in UTF-8.
     """
     parts = []
-    for file, told in zip(files, ranges_by_footer(files, times), strict=True):
-        first, last = told or _range_by_scan(file, times, entity)
+    for file, span in zip(files, spans_of(files, times, entity), strict=True):
+        first, last = span or (None, None)
         keys = {key: value for key, value in file.hive.items() if key in partitions}
         parts.append(Part(file.name, key_of(file.key, keys), first, last))
     return tuple(parts)
+
+
+def spans_of(files: Sequence[File], times: TimeColumn, entity: str) -> list[Range | None]:
+    """First and last credible time of each file; None where it has none. Arguments and errors as of `parts_of`."""
+    footers = ranges_by_footer(files, times)
+    return [told or _range_by_scan(file, times, entity) for file, told in zip(files, footers, strict=True)]
 
 
 def ranges_by_footer(files: Sequence[File], times: TimeColumn) -> list[Range | None]:
@@ -82,11 +88,11 @@ def _ends(file: File, column: str) -> tuple[int | None, int | None]:
     return min(lows), max(highs)
 
 
-def _range_by_scan(file: File, times: TimeColumn, entity: str) -> tuple[datetime | None, datetime | None]:
+def _range_by_scan(file: File, times: TimeColumn, entity: str) -> Range | None:
     """The same in one pass over the times; and of text, whether the ids lost a letter to another encoding."""
     time, lost = pl.col(times.name), pl.col(entity).cast(pl.String).str.contains("\ufffd", literal=True).any()
     columns = (time.min().alias("first"), time.max().alias("last"), lost.alias("lost"))
     first, last, other = times.credible(scan([file])).select(columns).collect(engine="streaming").row(0)
     if other:
         raise DataError(f"{file.name}: {entity} is not in UTF-8; convert it, e.g. iconv -f LATIN1 -t UTF-8.")
-    return first, last
+    return None if first is None else (first, last)

@@ -7,6 +7,7 @@ Object stores (`s3://`, `gs://`, `az://`, ...) are listed through obstore and re
 import hashlib
 import os
 import re
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -79,6 +80,11 @@ class File:
                 self.remote.fetch(part)
             part.replace(copy)
         return copy
+
+    def forget(self) -> None:
+        """Remove the copy, where there is one: this file will not be opened again."""
+        if self.remote is not None and "local" in vars(self):
+            shutil.rmtree(temporary_folder() / key_of(self.url, self.stamp), ignore_errors=True)
 
     def read(self, start: int, end: int) -> bytes:
         """Bytes `[start, end)`."""

@@ -17,12 +17,11 @@ from forecast.traces.files import content_key, read_topology
 from forecast.traces.metrics import LIMITS, MetricSpec, check_metrics, limits, widen
 from forecast.traces.prometheus_api import SAMPLES, PrometheusApi
 from forecast.traces.prometheus_lake import DAY, SampleLake, exposed_name, write_parquet
+from forecast.traces.prometheus_pull import PrometheusPull
 from forecast.traces.templates import check_template, fill
-from forecast.traces.trace import Part, Progress, Source, Trace, checked, parse_utc, silent
+from forecast.traces.trace import Part, Progress, Pull, Source, Trace, checked, parse_utc, silent
 from forecast.traces.tree import TreeSpec, tree_of
-
-#: A counter's last reading of a day gives a power only with the next one; it is looked for this far into the next day.
-_NEXT_READING = timedelta(hours=1)
+from forecast.traces.widening import NEXT_READING
 
 _KEY = "key"
 
@@ -78,14 +77,14 @@ class PrometheusSource(Source):
             ConfigError: settings that cannot mean anything, a label that no series has, an environment variable unset.
             DataError: the server refuses, is not there, or has none of the metrics.
         """
-        self._check()
+        self.check()
         now = datetime.now(UTC)
         stop = min(parse_utc(self.until), now) if self.until else now
         days = self._days(stop)
-        lake = SampleLake(Path(self.cache) / "samples", self._api(), self.metrics, self.step_s)
+        lake = SampleLake(Path(self.cache) / "samples", self.api(), self.metrics, self.step_s)
         lake.fetch(days, stop, now, progress)
         found = self._found(lake, days)
-        names = self._named(found)
+        names = self.named(found)
         topology = self._topology(lake, days, names, found)
         parts = [self._part(lake, day, names, topology) for day in days]
         measured = [name for name in SIGNALS if name in {spec.signal for spec in self.metrics.values()}]
@@ -93,7 +92,10 @@ class PrometheusSource(Source):
         key = key_of(topology.table.write_json(), [part.key for part in parts])
         return Trace(checked(telemetry, self.url), topology, key, tuple(parts)).before(self.until)
 
-    def _check(self) -> None:
+    def pull(self, topology: Topology, late: timedelta) -> Pull:
+        return PrometheusPull(self, topology, late)
+
+    def check(self) -> None:
         if not self.url:
             raise ConfigError("source.url is not set; give the root of a Prometheus, such as http://localhost:9090.")
         if not self.url.startswith(("http://", "https://")):
@@ -114,6 +116,7 @@ class PrometheusSource(Source):
             check_template(self._template(metric), "source.entity")
             if self._level(metric) not in LEVELS:
                 raise ConfigError(f"source.level: {self._level(metric)!r} is no level; levels are {', '.join(LEVELS)}.")
+        self.api()
 
     def _days(self, stop: datetime) -> list[datetime]:
         start = parse_utc(self.start) if self.start else stop - timedelta(days=self.lookback_days)
@@ -122,7 +125,12 @@ class PrometheusSource(Source):
         first = start.replace(hour=0, minute=0, second=0, microsecond=0)
         return [first + i * DAY for i in range(-((first - stop) // DAY))]
 
-    def _api(self) -> PrometheusApi:
+    def api(self) -> PrometheusApi:
+        """The server, with its headers.
+
+        Raises:
+            ConfigError: the environment has no variable of the name that is told.
+        """
         headers = {}
         for header, variable in self.headers_env.items():
             if variable not in os.environ:
@@ -152,8 +160,12 @@ class PrometheusSource(Source):
             )
         return found
 
-    def _named(self, found: Found) -> pl.DataFrame:
-        """`metric`, `series`, and the `entity_id` that each is of; null where its labels don't tell."""
+    def named(self, found: Found) -> pl.DataFrame:
+        """`metric`, `series`, and the `entity_id` that each is of; null where its labels don't tell.
+
+        Raises:
+            ConfigError: a metric none of whose series tells.
+        """
         rows = [(metric, series, fill(self._template(metric), of)) for (metric, series), of in found.items()]
         table = pl.DataFrame(rows, schema=dict.fromkeys(("metric", "series", "entity_id"), pl.String), orient="row")
         for metric, of in table.group_by("metric", maintain_order=True):
@@ -202,14 +214,14 @@ class PrometheusSource(Source):
             if margins
             else None,
             [content_key([lake.path(name, day)]) for name in self.metrics],
-            [str(min(lake.covered(name, following), following + _NEXT_READING)) for name in counters],
+            [str(min(lake.covered(name, following), following + NEXT_READING)) for name in counters],
             code_version("traces"),
         )
         if not path.exists() or pl.read_parquet_metadata(path).get(_KEY) != key:
             samples = [lake.scan(name, day).with_columns(metric=pl.lit(name)) for name in self.metrics]
             samples += [
                 lake.scan(name, following)
-                .filter(pl.col("time") < following + _NEXT_READING)
+                .filter(pl.col("time") < following + NEXT_READING)
                 .with_columns(metric=pl.lit(name))
                 for name in counters
             ]

@@ -3,7 +3,7 @@
 import json
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -61,7 +61,7 @@ class SampleLake:
         for name, spec in self.metrics.items():
             selector(name, spec)
         for done, day in enumerate(days):
-            wanted = self._floor(min(day + DAY, stop))
+            wanted = floor(min(day + DAY, stop), self.step_s)
             missing = [name for name in self.metrics if self.covered(name, day) < wanted]
             if missing:
                 self._fetch_day(missing, day, wanted, now, _share_of(progress, done, len(days)))
@@ -79,27 +79,45 @@ class SampleLake:
 
     def _fetch_day(self, metrics: list[str], day: datetime, wanted: datetime, now: datetime, tell: Progress) -> None:
         earliest = min(self.covered(name, day) for name in metrics)
-        counts = self._series(metrics, earliest, wanted)
+        counts = SeriesCounts.at(self.api, metrics, earliest, wanted)
         for done, name in enumerate(metrics):
             start = self.covered(name, day)
             kept = self.scan(name, day).filter(pl.col("time") < start).collect()
-            new = self.api.samples(selector(name, self.metrics[name]), start, wanted, self.step_s, counts[name])
-            samples = pl.concat([kept, *(new if counts[name] else [])]).sort("series", "time")
-            covered = self._floor(max(start, min(wanted, now - _LATE)))
+            count = counts.of(name)
+            new = self.api.samples(selector(name, self.metrics[name]), start, wanted, self.step_s, count)
+            samples = pl.concat([kept, *(new if count else [])]).sort("series", "time")
+            covered = floor(max(start, min(wanted, now - _LATE)), self.step_s)
             write_parquet(samples, self.path(name, day), {_COVERED: covered.isoformat()})
             tell((done + 1) / len(metrics))
 
-    def _series(self, metrics: list[str], start: datetime, end: datetime) -> dict[str, int]:
-        """How many series each metric's name has about then, in one request instead of many in vain."""
-        names = "|".join(sorted({exposed_name(name) for name in metrics}))
-        found = Counter(labels.get("__name__") for labels in self.api.series(f'{{__name__=~"{names}"}}', start, end))
-        return {name: found[exposed_name(name)] for name in metrics}
 
-    def _floor(self, moment: datetime) -> datetime:
-        """The last boundary of a step (or of a millisecond, as samples have) up to `moment`; steps divide a day."""
-        milliseconds = (self.step_s or 0) * 1000 or 1
-        since = (moment - _EPOCH) // timedelta(milliseconds=milliseconds) * timedelta(milliseconds=milliseconds)
-        return _EPOCH + since
+@dataclass(frozen=True)
+class SeriesCounts:
+    """How many series each metric's name has about a time, in one request instead of many in vain."""
+
+    by_name: Mapping[str, int]
+
+    @classmethod
+    def at(cls, api: PrometheusApi, metrics: Iterable[str], start: datetime, end: datetime) -> "SeriesCounts":
+        """Those of `metrics` between two times. Raises as `PrometheusApi.samples`."""
+        names = sorted({exposed_name(name) for name in metrics})
+        found = Counter(
+            labels.get("__name__") for labels in api.series(f'{{__name__=~"{"|".join(names)}"}}', start, end)
+        )
+        return cls({name: found[name] for name in names})
+
+    def of(self, metric: str) -> int:
+        return self.by_name[exposed_name(metric)]
+
+    @property
+    def total(self) -> int:
+        return sum(self.by_name.values())
+
+
+def floor(moment: datetime, step_s: int | None) -> datetime:
+    """The last boundary of a step (or of a millisecond, as samples have) up to `moment`; steps divide a day."""
+    unit = timedelta(milliseconds=1000 * step_s if step_s else 1)
+    return _EPOCH + (moment - _EPOCH) // unit * unit
 
 
 def exposed_name(metric: str) -> str:

@@ -3,13 +3,15 @@
 import codecs
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import TypeVar
 
 import polars as pl
 
 from forecast.contracts.errors import DataError
+from forecast.contracts.version import key_of
 from forecast.traces.footer import FooterError, Group, read_footer
-from forecast.traces.places import File, find, shown, temporary_folder
+from forecast.traces.places import File, find, local_file, shown, temporary_folder
 
 T = TypeVar("T")
 
@@ -120,6 +122,38 @@ def footer(file: File) -> list[Group]:
         return read_footer(file)
     except FooterError as error:
         raise DataError(f"{file.name}: cannot be read as parquet: {error}.") from error
+
+
+def is_appendable(file: File) -> bool:
+    """Whether new lines may stand at its end: text, in an encoding whose lines end in a byte."""
+    return file.suffix != ".parquet" and not file.read(0, 2).startswith(_UTF16)
+
+
+def end_of_lines(file: File) -> int:
+    """Bytes of text up to the end of its last whole line."""
+    end = file.size
+    while end > 0:
+        start = max(end - _HEAD_BYTES, 0)
+        if (at := file.read(start, end).rfind(b"\n")) >= 0:
+            return start + at + 1
+        end = start
+    return 0
+
+
+def excerpt(file: File, start: int, end: int) -> File:
+    """A file with the first line of text and what stands in `[start, end)`, for a while."""
+    folders = [f"{key}={value}" for key, value in file.hive.items()]
+    copy = temporary_folder().joinpath("excerpts", key_of(file.url), *folders, f"{start}{file.suffix}")
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    head = file.read(0, _HEAD_BYTES).partition(b"\n")[0] + b"\n"
+    with copy.open("wb") as stream:
+        if start:
+            stream.write(head)
+        while start < end:
+            block = file.read(start, min(start + _HEAD_BYTES, end))
+            stream.write(block)
+            start += len(block)
+    return replace(local_file(copy), name=file.name)
 
 
 def _each(look: Callable[[File], T], files: Sequence[File]) -> list[T]:

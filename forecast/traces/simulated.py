@@ -5,17 +5,20 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
+from datetime import timedelta
 from pathlib import Path
 
 import polars as pl
 
 from forecast.contracts.errors import ConfigError
+from forecast.contracts.topology import Topology
 from forecast.contracts.version import code_version, key_of
 from forecast.disk import sync, sync_tree
 from forecast.simulator.config import SimulatorConfig
 from forecast.simulator.simulate import simulate
 from forecast.traces.files import FileSource
-from forecast.traces.trace import Progress, Source, Trace, parse_utc, silent
+from forecast.traces.settings import JobsSpec, WeatherSpec
+from forecast.traces.trace import Progress, Pull, Source, Trace, parse_utc, silent
 
 #: Beside the record: the key of the settings and code that made it.
 _KEY = "key"
@@ -42,14 +45,29 @@ class SimulatedSource(Source):
         Raises:
             ConfigError: `path` holds something that the simulator did not write.
         """
+        out = self._record(progress)
+        files = FileSource(path=str(out / "telemetry"), topology=str(_tree(out, self.until)), until=self.until)
+        jobs, weather = (pl.scan_parquet(out / f"{name}.parquet") for name in ("jobs", "weather"))
+        return replace(files.read(), jobs=jobs, weather=weather, now=None)
+
+    def pull(self, topology: Topology, late: timedelta) -> Pull:
+        return FileSource(path=str(self._record(silent) / "telemetry")).pull(topology, late)
+
+    def ahead(self) -> tuple[JobsSpec | None, WeatherSpec | None]:
+        out = self._record(silent)
+        return (
+            self.jobs or JobsSpec(str(out / "jobs.parquet")),
+            self.weather or WeatherSpec(str(out / "weather.parquet")),
+        )
+
+    def _record(self, progress: Progress) -> Path:
+        """The folder of the record, simulated if need be. Raises as `read`."""
         out = Path(self.path)
         key = key_of(asdict(self.fleet), code_version("simulator", "contracts"))
         with _alone(out):
             if not _holds(out, key):
                 _make(self.fleet, key, out, progress)
-        files = FileSource(path=str(out / "telemetry"), topology=str(_tree(out, self.until)), until=self.until)
-        jobs, weather = (pl.scan_parquet(out / f"{name}.parquet") for name in ("jobs", "weather"))
-        return replace(files.read(), jobs=jobs, weather=weather, now=None)
+        return out
 
 
 def _tree(out: Path, until: str | None) -> Path:

@@ -1,8 +1,9 @@
 """What every source gives: telemetry that keeps its contract, the fleet tree, and a key of its content."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from typing import Protocol
 
 import polars as pl
 
@@ -78,6 +79,25 @@ class Trace:
         return replace(self, telemetry=kept, key=f"{self.key}<{until}", parts=parts)
 
 
+class Pull(Protocol):
+    """What is new of a source, as often as somebody asks; for one asker, who keeps what he was told."""
+
+    def rows(self, begin: datetime, until: datetime) -> Iterator[pl.DataFrame]:
+        """Telemetry of `begin` <= time < `until` that was not told before, in pieces; some of it may be told again.
+
+        What was handed over counts as told. After an error the next call goes on where this one ended.
+
+        Raises:
+            DataError, OSError, PolarsError: it cannot be read, now.
+            ConfigError: settings that cannot mean anything.
+        """
+        ...
+
+    def newest(self) -> datetime | None:
+        """The time of the newest sample that there is; None where there is none. Raises as `rows`."""
+        ...
+
+
 @dataclass
 class Source:
     """Settings of a source; a subclass per kind adds its own and reads.
@@ -96,6 +116,26 @@ class Source:
         """Read the source, telling `progress` how far it is where that takes long."""
         raise NotImplementedError
 
+    def check(self) -> None:
+        """Refuse, before anything is read, settings that cannot mean anything.
+
+        Raises:
+            ConfigError: naming the setting.
+        """
+
+    def pull(self, topology: Topology, late: timedelta) -> Pull:
+        """Follow the source for a fleet that is known; what a trainer leaves out (`until`) belongs to it.
+
+        Args:
+            topology: of the fleet.
+            late: so much later than its successors a sample may still come.
+        """
+        return _Again(self, late)
+
+    def ahead(self) -> tuple[JobsSpec | None, WeatherSpec | None]:
+        """Where its schedule and its weather lie."""
+        return self.jobs, self.weather
+
 
 def parse_utc(text: str) -> datetime:
     """An ISO time as an aware UTC datetime; one without a zone is UTC."""
@@ -109,3 +149,20 @@ def parse_utc(text: str) -> datetime:
 def checked(telemetry: pl.LazyFrame, where: str) -> pl.LazyFrame:
     """Telemetry whose schema keeps the contract, as the last step of every source."""
     return TELEMETRY.check_schema(telemetry, where)
+
+
+class _Again:
+    """The pull of a source that has no better one: all is read again, and what lies before `late` is left out."""
+
+    def __init__(self, source: Source, late: timedelta) -> None:
+        self._source, self._late = replace(source, until=None), late
+        self._told: datetime | None = None
+
+    def rows(self, begin: datetime, until: datetime) -> Iterator[pl.DataFrame]:
+        since = begin if self._told is None else max(begin, self._told - self._late)
+        yield self._source.read().telemetry.filter(pl.col("time").is_between(since, until, closed="left")).collect()
+        self._told = until
+
+    def newest(self) -> datetime | None:
+        found: datetime | None = self._source.read().telemetry.select(pl.col("time").max()).collect().item()
+        return found

@@ -263,7 +263,7 @@ class Engine:
             ask.answer.set_exception(error)
 
     def _look_at(self, live: Live, is_time: bool) -> None:
-        waits_for_history = self.settings.telemetry and live.wants_history and "source" not in self.problems
+        waits_for_history = self.settings.pulls and live.wants_history and "source" not in self.problems
         if live.issued is None and waits_for_history and live.age_s < _HISTORY_S:
             return
         if is_time or live.is_due(self.clock()):

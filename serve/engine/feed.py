@@ -1,39 +1,45 @@
-"""Telemetry that is pulled: files read again and again, in a thread of their own, so that a slow one delays nobody."""
+"""Telemetry that is pulled: what is new of a source, again and again, in a thread of its own that delays nobody."""
 
 import logging
 import threading
-import time
-from collections.abc import Iterator
-from datetime import datetime, timedelta
+from collections.abc import Callable, Sequence
+from datetime import timedelta
 from functools import partial
 
 import polars as pl
 
 from forecast.bundle.manifest import Manifest
 from forecast.contracts.errors import FleetcastError, one_line
+from forecast.contracts.topology import Topology
+from forecast.traces.jobs import jobs_key
 from forecast.traces.readers import find_files
-from serve.batch import read_known_ahead, read_telemetry
+from forecast.traces.trace import Pull
+from serve.batch import ahead_of, files_like, read_ahead
 from serve.engine.engine import Engine
+from serve.engine.live import Live
+from serve.engine.ring import Ring
 from serve.refusals import RefusedError
 
 log = logging.getLogger(__name__)
 
-#: History is handed over in pieces of this length, so that it never lies in memory as rows all at once.
-_PIECE = timedelta(days=1)
-
-#: Seconds between two times that the whole history is read again: what came later than samples are waited for fills
-#: what is still empty.
-_AGAIN_S = 3600.0
-
 #: Until there is a bundle, nobody knows what to read; then it is read at once.
 _IMPATIENT_S = 0.2
 
+#: A source that fails again and again is asked less and less often, but so often at least, or every `every_s`.
+_LONGEST_PAUSE_S = 60.0
+
+#: Whoever ends the feed waits so long for what is being read; a source that says nothing more holds nobody back.
+_ENDING_S = 10.0
+
+#: What a source that is away, or wrong, raises.
+_FAILURES = (FleetcastError, OSError, pl.exceptions.PolarsError)
+
 
 class Feed:
-    """Reads what is new of files, and what is known ahead, whenever it is time; nothing ends it but `stop`.
+    """Hands over what is new of a source, and of what is known ahead, when it is time; nothing ends it but `stop`.
 
     Args:
-        engine: what is fed; its settings say what is read, and how often.
+        engine: what is fed; its settings say from what, and how often.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -41,77 +47,91 @@ class Feed:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="feed", daemon=True)
         self._ahead: object = None
-        self._read_whole = time.monotonic()
+        self._pull: Pull
+        self._fed: tuple[Sequence[Ring], Topology] | None = None
 
     def start(self) -> None:
         self._thread.start()
 
     def stop(self) -> None:
-        """End after the piece that is being read."""
+        """End after the piece that is being read, or without it where that takes long."""
         self._stop.set()
         if self._thread.is_alive():
-            self._thread.join()
+            self._thread.join(_ENDING_S)
 
     def look(self) -> None:
-        """Read once, and hand over what may be new.
+        """Read once, and hand over what is new.
 
         Raises:
             FleetcastError, OSError, PolarsError: it cannot be read.
         """
-        settings, lives = self._engine.settings, [self._engine.live(name) for name in self._engine.names]
-        manifest, now = lives[0].bundle.manifest, self._engine.clock()
-        self._tell(manifest)
-        if settings.telemetry is None:
-            return
-        again = time.monotonic() - self._read_whole > _AGAIN_S
-        since = min(live.ring.begin(now) if again else live.needs_since(now) for live in lives)
-        telemetry = read_telemetry(settings.telemetry, manifest)
-        found = telemetry.collect_schema()
-        missing = [name for name in manifest.spec.past if name not in found]
-        doing_without = f"{settings.telemetry}: no column {', '.join(missing)}; forecasts do without, and are worse."
-        self._engine.report("columns", doing_without if missing else None)
-        for begin, end in _pieces(since, now):
-            rows = telemetry.filter(pl.col("time") >= begin, pl.col("time") < end).collect()
+        lives = [self._engine.live(name) for name in self._engine.names]
+        now = self._engine.clock()
+        begin = min(live.ring.begin(now) for live in lives)
+        for rows in self._following(lives).rows(begin, now):
             if self._stop.is_set():
                 return
-            if not rows.is_empty():
-                self._engine.push(rows, wait=True)
+            self._check_columns(rows, lives[0].bundle.manifest)
+            self._engine.push(rows, wait=True)
         for live in lives:
             self._engine.do(live.has_history)  # behind the rows, which may still wait
-        if again:
-            self._read_whole = time.monotonic()
 
     def _run(self) -> None:
+        failures = 0
         while not self._stop.is_set():
             if not self._engine.names:
                 self._stop.wait(_IMPATIENT_S)
                 continue
-            try:
-                self.look()
-            except RefusedError:  # the engine stops
-                continue
-            except (FleetcastError, OSError, pl.exceptions.PolarsError) as error:
-                self._engine.report("source", one_line(str(error).splitlines()[0]))
-            else:
-                self._engine.report("source", None)
-            self._stop.wait(self._engine.settings.every_s)
+            self._attempt("known ahead", self._tell)
+            if self._engine.settings.pulls:
+                failures = 0 if self._attempt("source", self.look) else failures + 1
+            every_s = self._engine.settings.every_s
+            self._stop.wait(min(every_s * 2 ** min(failures, 16), max(every_s, _LONGEST_PAUSE_S)))
 
-    def _tell(self, manifest: Manifest) -> None:
+    def _attempt(self, where: str, work: Callable[[], object]) -> bool:
+        """Do what may fail, and report how it went; whether it went well."""
+        try:
+            work()
+        except RefusedError:  # the engine stops
+            return True
+        except _FAILURES as error:
+            self._engine.report(where, one_line(str(error).splitlines()[0]))
+            return False
+        self._engine.report(where, None)
+        return True
+
+    def _following(self, lives: Sequence[Live]) -> Pull:
+        """The pull that knows what these were told; one anew where a ring is new, or the fleet another."""
+        rings, topology = [live.ring for live in lives], lives[0].topology
+        if self._fed is None or self._fed[0] != rings or not self._fed[1].table.equals(topology.table):
+            settings = self._engine.settings
+            source = settings.source or files_like(settings.telemetry or "", lives[0].bundle.manifest)
+            self._pull = source.pull(topology, timedelta(seconds=settings.late_s))
+            self._fed = rings, topology
+        return self._pull
+
+    def _check_columns(self, rows: pl.DataFrame, manifest: Manifest) -> None:
+        settings = self._engine.settings
+        missing = [name for name in manifest.spec.past if name not in rows.columns]
+        where = settings.telemetry or "the source"
+        doing_without = f"{where}: no {', '.join(missing)}; forecasts do without, and are worse."
+        self._engine.report("columns", doing_without if missing else None)
+
+    def _tell(self) -> None:
         """Hand over schedule and weather where their files changed."""
-        jobs, weather = self._engine.settings.jobs, self._engine.settings.weather
-        keys = [[file.key for file in find_files(path)] for path in (jobs, weather) if path is not None]
-        names = self._engine.names
-        if not keys or (keys, names) == self._ahead:
+        settings, names = self._engine.settings, self._engine.names
+        manifest = self._engine.live(names[0]).bundle.manifest
+        schedule, weather = ahead_of(settings.jobs, settings.weather, settings.source, manifest)
+        if schedule is None and weather is None:
             return
-        told = read_known_ahead(jobs, weather, manifest)
+        content = (
+            schedule and jobs_key(schedule),
+            weather and [file.key for file in find_files(weather.path)],
+            names,
+        )
+        if content == self._ahead:
+            return
+        told = read_ahead(schedule, weather)
         for name in names:
-            live = self._engine.live(name)
-            self._engine.do(partial(live.tell, *told))
-        self._ahead = (keys, names)
-
-
-def _pieces(begin: datetime, end: datetime) -> Iterator[tuple[datetime, datetime]]:
-    while begin < end:
-        stop = min(begin + _PIECE, end)
-        yield begin, stop
-        begin = stop
+            self._engine.do(partial(self._engine.live(name).tell, *told))
+        self._ahead = content

@@ -24,7 +24,6 @@ from forecast.bundle.load import load
 from forecast.bundle.manifest import Manifest, sha256
 from forecast.predictor import Predictor
 from forecast.registry.store import Registry
-from serve.engine import feed as feed_module
 from serve.engine.engine import Engine
 from serve.engine.feed import Feed
 from serve.engine.issued import Issued
@@ -408,10 +407,7 @@ def test_sigterm_lets_requests_end_and_exits_with_0(registry: Path) -> None:
         server.process.kill()
 
 
-def test_a_file_that_comes_days_late_fills_its_gap(
-    registry: Path, made: Path, tmp_path: Path, hands: Hands, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(feed_module, "_AGAIN_S", 0.0)
+def test_a_file_that_comes_days_late_fills_its_gap(registry: Path, made: Path, tmp_path: Path, hands: Hands) -> None:
     source = tmp_path / "telemetry"
     source.mkdir()
     gap = pl.col("time").is_between(NOW - timedelta(hours=20), NOW - timedelta(hours=18))
