@@ -3,6 +3,7 @@
 Events are binary (CloudEvents, Kafka binding): attributes are headers that begin with `ce_`.
 """
 
+import re
 import time
 from typing import Any
 
@@ -16,6 +17,12 @@ from serve.sinks.sink import STALL_S, Sink, SinkError
 
 #: Messages on their way at once.
 _WINDOW = 2000
+
+#: Who is not let in, or does not trust what he is shown, is not helped by trying for longer.
+_SHUT_OUT = (KafkaError._SSL, KafkaError._AUTHENTICATION)
+
+#: What librdkafka says of an attempt, which is another one each time.
+_WHEN = re.compile(r" \(after \d+ms in state \w+\)$")
 
 #: Of what librdkafka would tell stderr by itself: what is critical. The rest comes as exceptions.
 _CRITICAL = 2
@@ -42,13 +49,26 @@ class _Batch:
     """What is under way in one cycle."""
 
     def __init__(self, address: Address) -> None:
-        self._producer = Producer(_settings(address))
+        self._producer = Producer({**_settings(address), "error_cb": self._hear_of})
         self._refused: KafkaError | None = None
         self._heard = time.monotonic()
 
     def connect(self) -> None:
-        """Find the brokers."""
-        self._producer.list_topics(timeout=STALL_S)
+        """Find the brokers.
+
+        Raises:
+            SinkError: there is none, or none that lets us in.
+        """
+        while True:
+            try:
+                self._producer.list_topics(timeout=STALL_S / 10)
+            except KafkaException:
+                self._producer.poll(0)
+                if time.monotonic() - self._heard > STALL_S:
+                    raise
+                self._check()
+            else:
+                return
 
     def send(self, topic: str, message: Message) -> None:
         headers = _headers(message)
@@ -76,13 +96,18 @@ class _Batch:
         self._producer.purge()
         self._producer.flush(STALL_S / 10)
 
+    def _hear_of(self, error: KafkaError) -> None:
+        """Take a refusal to let us in for an answer; what else is wrong with a connection may pass."""
+        if error.code() in _SHUT_OUT:
+            self._refused = self._refused or error
+
     def _hear(self, error: KafkaError | None, _: Sent) -> None:
         self._heard = time.monotonic()
         self._refused = self._refused or error
 
     def _check(self) -> None:
         if self._refused is not None:
-            raise SinkError(f"Kafka: {self._refused.str()}")
+            raise SinkError(f"Kafka: {_WHEN.sub('', self._refused.str())}")
         if time.monotonic() - self._heard > STALL_S:
             raise SinkError(f"the brokers have acknowledged nothing for {STALL_S:g} s.")
 

@@ -57,6 +57,7 @@ class Outlet:
         self._failures = metrics.failures.labels(self.name)
         metrics.lag.labels(self.name).set_function(self.lag_s)
         self._cycles: dict[tuple[str, datetime], tuple[Issued, float]] = {}
+        self._lost = 0  # cycles dropped since one was written
         self._changed = threading.Condition()
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name=self.name, daemon=True)
@@ -85,6 +86,9 @@ class Outlet:
             if len(waiting) > WAITING:
                 del self._cycles[waiting[0]]
                 self._dropped.inc()
+                self._lost += 1
+                if self._lost == 1:
+                    log.warning("cycles are dropped, the oldest first", extra={"where": self.name})
             self._changed.notify()
 
     def lag_s(self) -> float:
@@ -122,6 +126,9 @@ class Outlet:
         self._written.inc()
         self._report(self._where, None)
         with self._changed:
+            if self._lost:
+                log.info("written again", extra={"where": self.name, "dropped": self._lost})
+                self._lost = 0
             kept = self._cycles.get((issued.name, issued.time))
             if kept is not None and kept[0] is issued:
                 del self._cycles[issued.name, issued.time]

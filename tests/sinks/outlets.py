@@ -16,9 +16,11 @@ class Desk:
         self.registry = CollectorRegistry()
         self.metrics = SinkMetrics(self.registry)
         self.problems: dict[str, str | None] = {}
+        self.told: set[str] = set()
 
     def report(self, where: str, problem: str | None) -> None:
         self.problems[where] = problem
+        self.told |= {problem} - {None}  # type: ignore[arg-type]
 
     def count(self, outlet: Outlet, what: str) -> float:
         return self.registry.get_sample_value(f"fleetcast_sink_{what}", {"sink": outlet.name}) or 0.0

@@ -2,6 +2,7 @@
 
 import asyncio
 import importlib
+import logging
 import socket
 import threading
 from abc import ABC, abstractmethod
@@ -26,6 +27,7 @@ from serve.engine.issued import Issued
 from serve.sinks.address import parse_address
 from serve.sinks.kinds import open_sink
 from serve.sinks.messages import Message, messages
+from serve.sinks.outlet import WAITING
 from serve.sinks.sink import Sink, SinkError
 
 ODD = ["a/b", "a.b", "$x #+*>", "größe 1"]
@@ -165,6 +167,26 @@ def test_a_broker_that_comes_late_gets_the_newest(world: World) -> None:
         wait_until(lambda: desk.count(out, "cycles_written_total") == 2, "both are written", 15)
         assert desk.problems == {f"sink {world.url}": None}
     assert world.holds(later(first, 1))
+
+
+def test_an_outage_costs_the_oldest_cycles_which_are_counted_and_told_of_once(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "serve.sinks")
+    world.broker.stop()
+    desk, first = Desk(), issue()
+    cycles = [later(first, step) for step in range(2 * WAITING)]
+    with outlet(world.sink(), desk) as out:
+        for cycle in cycles:
+            out.put(cycle)
+        wait_until(lambda: desk.count(out, "failures_total") > 1, "it was tried again", 15)
+        assert desk.count(out, "cycles_dropped_total") == WAITING
+        world.broker.start()
+        wait_until(lambda: desk.count(out, "cycles_written_total") == WAITING, "the newest are written", 15)
+    assert world.holds(cycles[-1])
+    assert len(desk.told) == 1
+    assert [record.message for record in caplog.records] == ["cycles are dropped, the oldest first", "written again"]
+    assert caplog.records[-1].__dict__["dropped"] == WAITING
 
 
 def test_a_broker_restarted_in_the_middle_of_a_cycle_has_it_whole_in_the_end(

@@ -1,11 +1,14 @@
-"""Forecasts through Kafka, with the brokers that librdkafka has for tests: whole, and in order by entity."""
+"""Forecasts through Kafka, with the brokers that librdkafka has for tests: whole, in order by entity, and let in."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
+from brokers import certificate
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Message, Producer, TopicPartition
 from issuing import issue, later
+from kafka_gate import Gate
 from loopback import free_port, wait_until
 from outlets import Desk, outlet
 from test_messages import expected, ids, rows_of
@@ -14,21 +17,23 @@ from serve.sinks import kafka
 from serve.sinks.address import parse_address
 from serve.sinks.kinds import open_sink
 from serve.sinks.messages import messages
+from serve.sinks.outlet import WAITING
 from serve.sinks.sink import Sink, SinkError
 
 TOPIC = "fleetcast.day-ahead"
+SECRET = "correct horse"  # noqa: S105
 
 
 @dataclass
 class Cluster:
-    """Three brokers, which live as long as the producer that they were made for."""
+    """A few brokers, which live as long as the producer that they were made for."""
 
     owner: Producer
     port: int
 
     @classmethod
-    def made(cls) -> "Cluster":
-        owner = Producer({"test.mock.num.brokers": 3, "log_level": 0})
+    def made(cls, brokers: int = 3) -> "Cluster":
+        owner = Producer({"test.mock.num.brokers": brokers, "log_level": 0})
         return cls(owner, next(iter(owner.list_topics(timeout=10).brokers.values())).port)
 
     def sink(self) -> Sink:
@@ -128,6 +133,68 @@ def test_brokers_that_go_away_in_the_middle_fail_the_cycle(monkeypatch: pytest.M
     monkeypatch.setattr(kafka, "messages", interrupted)
     with pytest.raises(SinkError):
         sink.write(issue([f"server-{at}" for at in range(1000)]))
+
+
+@pytest.fixture(scope="module")
+def shown(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    return certificate(tmp_path_factory.mktemp("gate"))
+
+
+def gated(gate: Gate, user: str = "", options: str = "") -> Sink:
+    scheme = "kafka+tls" if gate.context else "kafka"
+    url = f"{scheme}://{user and f'{user}@'}localhost:{gate.port}/fleetcast{options}"
+    return open_sink(parse_address(url, {"FLEETCAST_KAFKA_PASSWORD": SECRET}))
+
+
+@pytest.mark.parametrize("user", ["", "me"])
+@pytest.mark.parametrize("is_encrypted", [False, True])
+def test_who_is_let_in_and_trusts_what_he_is_shown_writes_all(
+    is_encrypted: bool, user: str, shown: tuple[Path, Path]
+) -> None:
+    cluster, issued = Cluster.made(1), issue()
+    with Gate(cluster.port, shown if is_encrypted else None, ("me", SECRET) if user else None) as gate:
+        gated(gate, user, f"?ca={shown[0]}" if is_encrypted else "").write(issued)
+        assert gate.passed > 0
+    assert sorted(headers(one)["ce_id"] for one in cluster.consumed()) == sorted(ids(issued))
+
+
+@pytest.mark.parametrize("user", [("me", "wrong horse"), ("you", SECRET)])
+def test_who_is_not_let_in_is_told_so_and_no_password_is_shown(
+    user: tuple[str, str], shown: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kafka, "STALL_S", 2.0)
+    cluster = Cluster.made(1)
+    with Gate(cluster.port, shown, user) as gate:
+        with pytest.raises(SinkError, match=r"^Kafka: .*authentication error: who is this\?$") as caught:
+            gated(gate, "me", f"?ca={shown[0]}").write(issue())
+        assert SECRET not in str(caught.value)
+        assert gate.passed == 0
+
+
+def test_a_broker_that_is_not_trusted_is_told_of_once_and_holds_nobody_up(
+    shown: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kafka, "STALL_S", 2.0)
+    cluster, first = Cluster.made(1), issue()
+    with Gate(cluster.port, shown) as gate:
+        sink, desk = gated(gate), Desk()
+        with outlet(sink, desk) as out:
+            for step in range(2 * WAITING):
+                out.put(later(first, step))
+            assert desk.count(out, "cycles_dropped_total") == WAITING
+            wait_until(lambda: desk.count(out, "failures_total") > 1, "it was tried again", 15)
+        assert gate.passed == 0
+    (told,) = desk.told
+    assert "certificate verify failed" in told
+    assert "ssl.ca.location" in told
+
+
+def test_talking_plainly_to_who_encrypts_is_given_up(shown: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kafka, "STALL_S", 0.5)
+    with Gate(Cluster.made(1).port, shown) as gate:
+        address = parse_address(f"kafka://localhost:{gate.port}/fleetcast", {})
+        with pytest.raises(SinkError, match=r"^Kafka: .*transport failure"):
+            open_sink(address).write(issue())
 
 
 def test_a_password_goes_encrypted_or_hashed() -> None:
