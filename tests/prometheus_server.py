@@ -26,51 +26,73 @@ def ask(url: str) -> Any:
         return None
 
 
-@contextlib.contextmanager
-def prometheus(
-    folder: Path, scraped: Mapping[str, int] = MappingProxyType({}), history: str = "", flags: Sequence[str] = ()
-) -> Iterator[str]:
-    """The URL of a server with `history` (OpenMetrics text) that scrapes loopback ports each second.
+class Server:
+    """A server that keeps its data and its port while it is stopped.
 
     Args:
+        folder: of its data, settings and log.
         scraped: the `instance` label of a target to its port.
+        history: OpenMetrics text of what it has from before.
     """
-    if shutil.which("prometheus") is None or shutil.which("promtool") is None:
-        pytest.skip("no prometheus: install Debian's prometheus package")
-    data = folder / "data"
-    data.mkdir(parents=True)
-    if history:
-        (folder / "history.txt").write_text(history)
-        backfill = ["promtool", "tsdb", "create-blocks-from", "openmetrics", str(folder / "history.txt"), str(data)]
-        subprocess.run(backfill, check=True, capture_output=True)
-    targets = [{"targets": [f"127.0.0.1:{port}"], "labels": {"instance": name}} for name, port in scraped.items()]
-    settings = {
-        "global": {"scrape_interval": "1s", "scrape_timeout": "1s"},
-        "scrape_configs": [{"job_name": "exporters", "static_configs": targets}],
-    }
-    (folder / "prometheus.yml").write_text(json.dumps(settings))
-    port = free_port()
-    with (folder / "log").open("w") as log:
-        server = subprocess.Popen(
-            [
-                "prometheus",
-                f"--config.file={folder / 'prometheus.yml'}",
-                f"--storage.tsdb.path={data}",
-                "--storage.tsdb.retention.time=100y",
-                f"--web.listen-address=127.0.0.1:{port}",
-                *flags,
-            ],
-            stdout=log,
-            stderr=log,
-        )
-        url = f"http://127.0.0.1:{port}"
-        try:
-            wait_until(lambda: server.poll() is not None or ask(f"{url}/api/v1/query?query=1") is not None, "it is up")
-            assert server.poll() is None, (folder / "log").read_text()
-            yield url
-        finally:
-            server.terminate()
-            server.wait(30)
+
+    def __init__(
+        self,
+        folder: Path,
+        scraped: Mapping[str, int] = MappingProxyType({}),
+        history: str = "",
+        flags: Sequence[str] = (),
+    ) -> None:
+        if shutil.which("prometheus") is None or shutil.which("promtool") is None:
+            pytest.skip("no prometheus: install Debian's prometheus package")
+        data = folder / "data"
+        data.mkdir(parents=True)
+        if history:
+            (folder / "history.txt").write_text(history)
+            backfill = ["promtool", "tsdb", "create-blocks-from", "openmetrics", str(folder / "history.txt"), str(data)]
+            subprocess.run(backfill, check=True, capture_output=True)
+        targets = [{"targets": [f"127.0.0.1:{port}"], "labels": {"instance": name}} for name, port in scraped.items()]
+        settings = {
+            "global": {"scrape_interval": "1s", "scrape_timeout": "1s"},
+            "scrape_configs": [{"job_name": "exporters", "static_configs": targets}],
+        }
+        (folder / "prometheus.yml").write_text(json.dumps(settings))
+        self.folder, self._flags, self._port = folder, flags, free_port()
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._port}"
+
+    def start(self) -> None:
+        command = [
+            "prometheus",
+            f"--config.file={self.folder / 'prometheus.yml'}",
+            f"--storage.tsdb.path={self.folder / 'data'}",
+            "--storage.tsdb.retention.time=100y",
+            f"--web.listen-address=127.0.0.1:{self._port}",
+            *self._flags,
+        ]
+        with (self.folder / "log").open("a") as log:
+            process = self._process = subprocess.Popen(command, stdout=log, stderr=log)
+        up = f"{self.url}/api/v1/query?query=1"
+        wait_until(lambda: process.poll() is not None or ask(up) is not None, "it is up")
+        assert process.poll() is None, (self.folder / "log").read_text()
+
+    def stop(self) -> None:
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait(30)
+
+
+@contextlib.contextmanager
+def prometheus(folder: Path, *arguments: Any, **settings: Any) -> Iterator[str]:
+    """The URL of a `Server`, told by the same arguments, that scrapes loopback ports each second."""
+    server = Server(folder, *arguments, **settings)
+    try:
+        server.start()
+        yield server.url
+    finally:
+        server.stop()
 
 
 class Proxy(http.server.ThreadingHTTPServer):

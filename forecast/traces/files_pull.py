@@ -11,6 +11,7 @@ import polars as pl
 from forecast.traces.parts import Range
 from forecast.traces.places import File
 from forecast.traces.readers import end_of_lines, excerpt, is_appendable
+from forecast.traces.trace import WHOLE_S, floor
 
 if TYPE_CHECKING:
     from forecast.traces.files import FileSource
@@ -173,7 +174,7 @@ class _Look:
 
     def _anew(self, files: Sequence[tuple[_Known, File]]) -> None:
         newest = [was.span[1] for was, _ in files if was.span is not None]
-        since = max(min([*newest, self._told_until]) - self._late, self._begin)
+        since = max(floor(min([*newest, self._told_until]) - self._late, WHOLE_S), self._begin)
         spans = self._source.spans([file for _, file in files])
         for (was, file), span in zip(files, spans, strict=True):
             self._tell(replace(was, file=file, span=span, grew=True), file, span, since)

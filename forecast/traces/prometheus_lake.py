@@ -5,7 +5,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import polars as pl
@@ -15,10 +15,9 @@ from forecast.contracts.version import key_of
 from forecast.disk import write_whole
 from forecast.traces.metrics import MetricSpec
 from forecast.traces.prometheus_api import SAMPLES, PrometheusApi
-from forecast.traces.trace import Progress
+from forecast.traces.trace import Progress, floor
 
 DAY = timedelta(days=1)
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 #: A sample may reach the server this long after its time: a scrape's timeout is a minute at most as a rule, and remote
 #: writers and write-ahead logs catch up within minutes. The last of a fetch is therefore fetched again by the next.
@@ -112,12 +111,6 @@ class SeriesCounts:
     @property
     def total(self) -> int:
         return sum(self.by_name.values())
-
-
-def floor(moment: datetime, step_s: int | None) -> datetime:
-    """The last boundary of a step (or of a millisecond, as samples have) up to `moment`; steps divide a day."""
-    unit = timedelta(milliseconds=1000 * step_s if step_s else 1)
-    return _EPOCH + (moment - _EPOCH) // unit * unit
 
 
 def exposed_name(metric: str) -> str:

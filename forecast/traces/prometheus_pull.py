@@ -13,8 +13,8 @@ from forecast.contracts.signals import SIGNALS
 from forecast.contracts.topology import Topology
 from forecast.traces.metrics import LIMITS
 from forecast.traces.prometheus_api import SAMPLES
-from forecast.traces.prometheus_lake import SeriesCounts, floor, selector
-from forecast.traces.trace import checked
+from forecast.traces.prometheus_lake import SeriesCounts, selector
+from forecast.traces.trace import WHOLE_S, checked, floor
 from forecast.traces.widening import Widening
 
 if TYPE_CHECKING:
@@ -29,6 +29,9 @@ _OVERLAP = timedelta(minutes=2)
 
 #: ... and so often, all that may still come late.
 _AGAIN = timedelta(hours=1)
+
+#: Nothing at all for so long is told: exporters are scraped more often.
+_SILENCE = timedelta(minutes=15)
 
 #: Aim of one piece, about 200 MB as rows: beside the ring of a fleet that has so many samples it is small.
 _SAMPLES_PER_PIECE = 2_000_000
@@ -72,11 +75,15 @@ class PrometheusPull:
         while since < end:
             counts = SeriesCounts.at(self._api, self._metrics, since, min(since + _LONGEST, end))
             stop = min(since + self._piece(counts), end)
-            yield from self._piece_of(since, stop, counts)
+            samples = self._samples(since, stop, counts)
+            fresh = self._fresh(samples, stop)
+            if not fresh.is_empty():
+                yield fresh
             self._told_until = since = stop
-            found += counts.total
-        if first < end and not found:
-            self._told_until = first
+            found += len(samples)
+        if not found:
+            self._told_until = first  # what is not there yet is waited for
+        if not found and end - first >= _SILENCE:
             raise DataError(
                 f"{self._source.url}: no samples of any of the {len(self._metrics)} metrics since "
                 f"{first:%Y-%m-%dT%H:%M}Z; check source.metrics, and that their exporters are scraped."
@@ -90,36 +97,36 @@ class PrometheusPull:
         if self._told_until is None:
             self._looked_back = until
             return floor(begin, self._source.step_s)
-        back = _OVERLAP
+        since = self._told_until - _OVERLAP
         if self._looked_back is None or until - self._looked_back >= _AGAIN:
-            self._looked_back, back = until, _AGAIN + self._late
-        return floor(max(begin, self._told_until - back), self._source.step_s)
+            self._looked_back, since = until, floor(since - self._late, WHOLE_S)
+        return floor(max(begin, since), self._source.step_s)
 
-    def _piece(self, counts: "SeriesCounts") -> timedelta:
+    def _piece(self, counts: SeriesCounts) -> timedelta:
         step_s = self._source.step_s
         seconds = _SAMPLES_PER_PIECE * (step_s or _SCRAPE_S) / max(counts.total, 1)
         longest = min(timedelta(seconds=seconds), _LONGEST)
         return max(longest // timedelta(seconds=step_s or 1), 1) * timedelta(seconds=step_s or 1)
 
-    def _piece_of(self, since: datetime, stop: datetime, counts: "SeriesCounts") -> Iterator[pl.DataFrame]:
+    def _samples(self, since: datetime, stop: datetime, counts: SeriesCounts) -> pl.DataFrame:
+        """The samples of entities, each with its own."""
         samples = [pl.DataFrame(schema={**SAMPLES, "metric": pl.String})]
         for name, spec in self._metrics.items():
             if counts.of(name):
                 chunks = self._api.samples(selector(name, spec), since, stop, self._source.step_s, counts.of(name))
                 samples += [chunk.with_columns(metric=pl.lit(name)) for chunk in chunks]
-        named = self._named(pl.concat(samples))
-        rows = checked(self._widening.rows(named, stop).lazy(), self._source.url).collect()
+        together = pl.concat(samples)
+        there = together.select("metric", "series").unique().sort("metric", "series").iter_rows()
+        names = self._source.named({(metric, series): json.loads(series) for metric, series in there})
+        return together.join(names.drop_nulls("entity_id"), on=["metric", "series"], how="inner", maintain_order="left")
+
+    def _fresh(self, samples: pl.DataFrame, stop: datetime) -> pl.DataFrame:
+        """The rows that these samples make and that were not told."""
+        rows = checked(self._widening.rows(samples, stop).lazy(), self._source.url).collect()
         fresh = self._untold(rows)
-        if not fresh.is_empty():
-            yield fresh
         told = fresh if self._told is None else pl.concat([self._told, fresh])
         self._told = told.filter(pl.col("time") >= stop - _OVERLAP - timedelta(seconds=self._source.step_s or 0))
-
-    def _named(self, samples: pl.DataFrame) -> pl.DataFrame:
-        """The samples of entities, each with its own."""
-        there = samples.select("metric", "series").unique().sort("metric", "series").iter_rows()
-        names = self._source.named({(metric, series): json.loads(series) for metric, series in there})
-        return samples.join(names.drop_nulls("entity_id"), on=["metric", "series"], how="inner", maintain_order="left")
+        return fresh
 
     def _untold(self, rows: pl.DataFrame) -> pl.DataFrame:
         """`rows` with the signals that were not told before."""

@@ -12,6 +12,11 @@ from forecast.contracts.tables import TELEMETRY
 from forecast.contracts.topology import Topology
 from forecast.traces.settings import JobsSpec, WeatherSpec
 
+#: What comes late is told again from an hour's beginning on, so that no step of a grid is told in part.
+WHOLE_S = 3600
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
 #: Told the share of the work done, 0 to 1.
 Progress = Callable[[float], None]
 
@@ -146,6 +151,12 @@ def parse_utc(text: str) -> datetime:
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
+def floor(moment: datetime, step_s: float | None) -> datetime:
+    """The last boundary of a step (or of a millisecond, as samples have) up to `moment`; steps divide a day."""
+    unit = timedelta(seconds=step_s or 1e-3)
+    return _EPOCH + (moment - _EPOCH) // unit * unit
+
+
 def checked(telemetry: pl.LazyFrame, where: str) -> pl.LazyFrame:
     """Telemetry whose schema keeps the contract, as the last step of every source."""
     return TELEMETRY.check_schema(telemetry, where)
@@ -159,7 +170,7 @@ class _Again:
         self._told: datetime | None = None
 
     def rows(self, begin: datetime, until: datetime) -> Iterator[pl.DataFrame]:
-        since = begin if self._told is None else max(begin, self._told - self._late)
+        since = begin if self._told is None else max(begin, floor(self._told - self._late, WHOLE_S))
         yield self._source.read().telemetry.filter(pl.col("time").is_between(since, until, closed="left")).collect()
         self._told = until
 
