@@ -49,6 +49,7 @@ class Forecast:
         data_time: `[N]`, end of the newest step observed; None where there is none.
         bundle_id, spec, topology: what made them.
         inputs: what the graph was given, to ask it again under a plan; None where that was not kept.
+        marginal: `[N, T, Q, H]`, what it said without plans, where it tells so.
     """
 
     time: datetime
@@ -60,6 +61,7 @@ class Forecast:
     spec: ForecastSpec
     topology: Topology
     inputs: Inputs | None = None
+    marginal: Floats | None = None
 
     def table(self) -> pl.DataFrame:
         """One row per entity and valid time: the forecast contract.
@@ -156,7 +158,7 @@ class Predictor:
         if adaptation is not None:
             adaptation.learn(at_s, self._observed(panel))
             inputs = self._shifted(inputs, adaptation)
-        outputs = self.bundle.session.run(inputs)
+        outputs, marginal = self.bundle.session.run_with_marginal(inputs)
         known = ~np.isnan(inputs.past[:, : len(self.spec.targets)])
         never: Mask = np.logical_not(np.any(known, axis=2))
         if adaptation is not None:
@@ -176,6 +178,7 @@ class Predictor:
             spec=self.spec,
             topology=self.topology,
             inputs=inputs,
+            marginal=marginal,
         )
 
     def _observed(self, panel: Panel) -> Observed:

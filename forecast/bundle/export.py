@@ -4,15 +4,17 @@ import contextlib
 import io
 import logging
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import onnx
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from forecast.bundle.answer import ANSWER
 from forecast.bundle.golden import disagreements, write_golden
-from forecast.bundle.session import MODEL, OUTPUTS, Outputs, Session
+from forecast.bundle.session import INPUTS, MARGINAL, MODEL, OUTPUTS, Outputs, Session
 from forecast.models.graph import ForecastGraph
 from forecast.windows.arrays import Inputs
 from forecast.windows.gather import Batch
@@ -22,7 +24,7 @@ _LARGEST_BATCH = 65_536
 
 
 def export(graph: ForecastGraph, example: Batch, folder: Path) -> float:
-    """Write `model.onnx` (one file, dynamic batch) and `golden.npz` into `folder`.
+    """Write `model.onnx` (one file, dynamic batch) and `golden.npz` into `folder`; `answer.onnx` where it takes plans.
 
     Args:
         graph: on the CPU, in evaluation mode.
@@ -34,22 +36,13 @@ def export(graph: ForecastGraph, example: Batch, folder: Path) -> float:
     """
     path = folder / MODEL
     arguments = tuple(part[:2] for part in (example.past, example.future, example.static))
-    batch = torch.export.Dim("batch", min=1, max=_LARGEST_BATCH)
-    with _quiet():
-        program = torch.onnx.export(
-            graph,
-            arguments,
-            dynamo=True,
-            opset_version=OPSET,
-            external_data=False,
-            input_names=["past", "future", "static"],
-            output_names=list(OUTPUTS),
-            dynamic_shapes=({0: batch},) * 3,
-            verbose=False,
-        )
-    assert program is not None  # noqa: S101 - as dynamo=True promises
-    program.save(path, external_data=False)
-    onnx.checker.check_model(path)
+    if graph.what_if is None:
+        _write(graph, arguments, path, INPUTS, OUTPUTS)
+    else:
+        _write(_Whole(graph), arguments, path, INPUTS, (*OUTPUTS, MARGINAL))
+        with torch.no_grad():
+            marginal = graph.marginal(*arguments)
+        _write(_Answer(graph), (marginal, *arguments), folder / ANSWER, (MARGINAL, *INPUTS), OUTPUTS)
     inputs = Inputs(
         *(part.numpy() for part in (_punctured(example.past), example.future, _shifted(example.static, graph)))
     )
@@ -69,6 +62,51 @@ def torch_outputs(graph: ForecastGraph, inputs: Inputs) -> Outputs:
 def operators(folder: Path) -> list[str]:
     """The ONNX operators that `model.onnx` uses, sorted."""
     return sorted({node.op_type for node in onnx.load(folder / MODEL).graph.node})
+
+
+class _Whole(nn.Module):
+    """A graph that tells the quantiles without plans besides."""
+
+    def __init__(self, graph: ForecastGraph) -> None:
+        super().__init__()
+        self.deployed = graph
+
+    def forward(self, past: Tensor, future: Tensor, static: Tensor) -> tuple[Tensor, ...]:
+        marginal = self.deployed.marginal(past, future, static)
+        return *self.deployed.answer(marginal, past, future, static), marginal
+
+
+class _Answer(nn.Module):
+    """The part of a graph that goes on from there."""
+
+    def __init__(self, graph: ForecastGraph) -> None:
+        super().__init__()
+        self.deployed = graph
+
+    def forward(self, marginal: Tensor, past: Tensor, future: Tensor, static: Tensor) -> tuple[Tensor, ...]:
+        return self.deployed.answer(marginal, past, future, static)
+
+
+def _write(
+    module: nn.Module, arguments: tuple[Tensor, ...], path: Path, inputs: Sequence[str], outputs: Sequence[str]
+) -> None:
+    """Write a module as ONNX, with names and a dynamic batch."""
+    batch = torch.export.Dim("batch", min=1, max=_LARGEST_BATCH)
+    with _quiet():
+        program = torch.onnx.export(
+            module,
+            arguments,
+            dynamo=True,
+            opset_version=OPSET,
+            external_data=False,
+            input_names=list(inputs),
+            output_names=list(outputs),
+            dynamic_shapes=({0: batch},) * len(arguments),
+            verbose=False,
+        )
+    assert program is not None  # noqa: S101 - as dynamo=True promises
+    program.save(path, external_data=False)
+    onnx.checker.check_model(path)
 
 
 def _shifted(static: Tensor, graph: ForecastGraph) -> Tensor:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
+from forecast.bundle.answer import Answer
 from forecast.bundle.session import Outputs, Session
 from forecast.contracts.errors import BundleError
 from forecast.windows.arrays import Floats, Inputs
@@ -19,8 +20,13 @@ def write_golden(folder: Path, inputs: Inputs, outputs: Outputs) -> None:
     np.savez_compressed(folder / GOLDEN, **vars(inputs), **outputs._asdict())
 
 
-def check_golden(folder: Path, session: Session) -> None:
+def check_golden(folder: Path, session: Session, answer: Answer | None = None) -> None:
     """Run the golden inputs.
+
+    Args:
+        folder: of the bundle.
+        session: its graph.
+        answer: the end of it, which must say the same.
 
     Raises:
         BundleError: they cannot be read or run; an output differs, is not finite, or crosses.
@@ -29,15 +35,17 @@ def check_golden(folder: Path, session: Session) -> None:
         with np.load(folder / GOLDEN, allow_pickle=False) as arrays:
             inputs = Inputs(**{name: arrays[name] for name in ("past", "future", "static")})
             expected = Outputs(**{name: arrays[name] for name in Outputs._fields})
-        actual = session.run(inputs)
+        actual, marginal = session.run_with_marginal(inputs)
+        answered = actual if answer is None or marginal is None else answer.run(marginal, inputs)
     except Exception as error:  # archive, arrays and runtime raise many unrelated types
         reason = " ".join(str(error).split())
         raise BundleError(f"{folder / GOLDEN}: damaged, or not of this graph ({reason}).") from error
     if (unsound := _unsound(actual)) is not None:
         raise BundleError(f"{folder}: {unsound}.")
-    for name, apart in disagreements(actual, expected).items():
-        if not apart <= TOLERANCE:
-            raise BundleError(f"{folder}: {name} of the golden inputs is {apart:.1e} off, over {TOLERANCE:.0e}.")
+    for told in (actual, answered):
+        for name, apart in disagreements(told, expected).items():
+            if not apart <= TOLERANCE:
+                raise BundleError(f"{folder}: {name} of the golden inputs is {apart:.1e} off, over {TOLERANCE:.0e}.")
 
 
 def _unsound(outputs: Outputs) -> str | None:

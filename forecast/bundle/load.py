@@ -1,8 +1,11 @@
 """Open a bundle, trusting nothing: sizes, hashes, links and golden vectors first."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
+from forecast.bundle.answer import ANSWER, Answer
 from forecast.bundle.golden import GOLDEN, check_golden
 from forecast.bundle.manifest import NAME, Manifest, sha256
 from forecast.bundle.session import MODEL, Session
@@ -11,14 +14,21 @@ from forecast.contracts.errors import BundleError
 #: Far above any model of this project (a few MB), far below a machine's memory.
 _LARGEST_BYTES = 512 * 1024**2
 
+Opened = TypeVar("Opened")
+
 
 @dataclass(frozen=True, eq=False)
 class Bundle:
-    """A verified bundle: its manifest and a session that reproduced its golden vectors."""
+    """A verified bundle: its manifest and a session that reproduced its golden vectors.
+
+    Attributes:
+        answer: the end of the same graph, where it takes plans and was exported apart.
+    """
 
     folder: Path
     manifest: Manifest
     session: Session
+    answer: Answer | None = None
 
 
 def load(folder: Path) -> Bundle:
@@ -29,22 +39,26 @@ def load(folder: Path) -> Bundle:
     """
     folder = folder.resolve()
     manifest = Manifest.read(folder)
-    model = _verified_model(folder, manifest)
+    contents = _verified(folder, manifest)
+    session = _opened(folder / MODEL, contents[MODEL], Session)
+    answer = _opened(folder / ANSWER, contents[ANSWER], Answer) if ANSWER in contents else None
+    check_golden(folder, session, answer)
+    return Bundle(folder, manifest, session, answer)
+
+
+def _opened(path: Path, model: bytes, kind: Callable[[bytes], Opened]) -> Opened:
     try:
-        session = Session(model)
+        return kind(model)
     except Exception as error:  # the runtime raises several unrelated types
-        raise BundleError(f"{folder / MODEL}: ONNX Runtime cannot load it: {str(error).splitlines()[0]}") from error
-    check_golden(folder, session)
-    return Bundle(folder, manifest, session)
+        raise BundleError(f"{path}: ONNX Runtime cannot load it: {str(error).splitlines()[0]}") from error
 
 
-def _verified_model(folder: Path, manifest: Manifest) -> bytes:
-    """Check every file the manifest lists; return the bytes of the graph, the very ones that were hashed."""
+def _verified(folder: Path, manifest: Manifest) -> dict[str, bytes]:
+    """Check every file the manifest lists; return their bytes, the very ones that were hashed."""
     for needed in (MODEL, GOLDEN):
         if needed not in manifest.files:
             raise BundleError(f"{folder}: the manifest does not list {needed}.")
-    contents = {name: verified(folder, name, digest) for name, digest in manifest.files.items()}
-    return contents[MODEL]
+    return {name: verified(folder, name, digest) for name, digest in manifest.files.items()}
 
 
 def verified(folder: Path, name: str, digest: str) -> bytes:

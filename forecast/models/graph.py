@@ -49,12 +49,19 @@ class ForecastGraph(nn.Module):
         Headroom at level q is the limit less the quantile at 1 - q, so that it too ascends along Q. Both it and the
         exceedance are NaN where the limit is unknown.
         """
+        return self.answer(self.marginal(past, future, static), past, future, static)
+
+    def marginal(self, past: Tensor, future: Tensor, static: Tensor) -> Tensor:
+        """Calibrated quantiles that know of no plan and no governor, `[B, T, Q, H]`."""
         raw = self.model(past, future if self.what_if is None else future[:, self.told], static)
         calibrated = self.calibration(raw, past, static)
-        limit = static[:, self.limits, None]
-        ascending = torch.maximum(never_crossing(calibrated), self.floor)
+        return torch.maximum(never_crossing(calibrated), self.floor)
+
+    def answer(self, marginal: Tensor, past: Tensor, future: Tensor, static: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """What `forward` returns, from the quantiles without plans: all that hangs on planned power."""
+        limit, ascending = static[:, self.limits, None], marginal
         if self.what_if is not None:  # behind the calibration, whose widths would otherwise hang on the plan
-            answer = self.what_if(ascending, past, future, static)
+            answer = self.what_if(marginal, past, future, static)
             ascending = torch.maximum(never_crossing(answer), self.floor)
         quantiles = torch.minimum(ascending, self.ceiling(past, limit)[..., None])
         return quantiles, limit[:, :, None] - quantiles.flip(2), self.exceedance(ascending, limit)

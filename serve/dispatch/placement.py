@@ -12,12 +12,11 @@ from numpy.typing import NDArray
 from forecast.bundle.session import Outputs
 from forecast.contracts.tables import UTC
 from forecast.features.gridded import Floats
-from forecast.windows.arrays import Inputs
 from serve.dispatch.plans import Plan
 from serve.dispatch.quantiles import quantile
 from serve.dispatch.room import Part, limits
 from serve.dispatch.tree import Tree
-from serve.dispatch.what_if import TEMPERATURE, knows, medians, moved_odds, power_of, told, warmer
+from serve.dispatch.what_if import TEMPERATURE, Asked, knows, medians, moved_odds, power_of, told, warmer
 from serve.engine.issued import Issued
 
 
@@ -47,7 +46,7 @@ class Placements:
         BadRequestError: power is not forecast.
 
     Attributes:
-        inputs: what to ask the graph; None where it would know no answer.
+        asked: what to ask the graph; None where it would know no answer.
     """
 
     def __init__(self, issued: Issued, candidates: Sequence[Plan]) -> None:
@@ -58,13 +57,13 @@ class Placements:
         self.added_w = np.nan_to_num(np.array([plan.power_w for plan in candidates]))
         self.asks = np.array([knows(issued, plan.place) for plan in candidates])
         self._alone, self._at = np.unique(self.places[self.asks], return_inverse=True)
-        self.inputs = self._told() if self.asks.any() else None
+        self.asked = self._told() if self.asks.any() else None
 
     def table(self, outputs: Outputs | None, tree: Tree, part: Part, confidence: float) -> pl.DataFrame:
         """What each candidate would leave, in their order.
 
         Args:
-            outputs: what the graph makes of `inputs`.
+            outputs: what the graph makes of `asked`.
             tree: of the forecast.
             part: of the forecast, for provenance: the candidates' entities.
             confidence: with which room is left at each step.
@@ -94,7 +93,7 @@ class Placements:
             *part.provenance().values(),
         )
 
-    def _told(self) -> Inputs:
+    def _told(self) -> Asked:
         """The medians with what is added, of each candidate; then the medians alone, of each entity."""
         asked = self.places[self.asks]
         rows = np.concatenate(

@@ -8,12 +8,13 @@ entity carry what it draws more. Where no graph answers, temperature is not know
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from forecast.bundle.session import Outputs
+from forecast.bundle.session import Outputs, Runs
 from forecast.contracts.signals import SIGNALS
 from forecast.exceedance import exceedance
 from forecast.features.gridded import Floats
@@ -50,6 +51,13 @@ class Answer:
         }
 
 
+class Asked(NamedTuple):
+    """What is asked about plans, and of which graph."""
+
+    graph: Runs
+    inputs: Inputs
+
+
 class Question:
     """Plans that hold together.
 
@@ -61,7 +69,7 @@ class Question:
         BadRequestError: power is not forecast.
 
     Attributes:
-        inputs: what to ask the graph; None where that needs no asking, or would know no answer.
+        asked: what to ask the graph; None where that needs no asking, or would know no answer.
     """
 
     def __init__(self, issued: Issued, plans: Sequence[Plan]) -> None:
@@ -69,13 +77,13 @@ class Question:
         self.power = power_of(issued)
         self.asks = [knows(issued, plan.place) for plan in plans]
         rows = [row for plan, asked in zip(plans, self.asks, strict=True) if asked for row in self._rows(plan)]
-        self.inputs = told(issued, [place for place, _ in rows], np.array([row for _, row in rows])) if rows else None
+        self.asked = told(issued, [place for place, _ in rows], np.array([row for _, row in rows])) if rows else None
 
     def answer(self, outputs: Outputs | None, tree: Tree) -> Answer:
         """The forecast under the plans.
 
         Args:
-            outputs: what the graph makes of `inputs`.
+            outputs: what the graph makes of `asked`.
             tree: of the forecast.
         """
         below = self._below(tree)
@@ -170,14 +178,15 @@ def knows(issued: Issued, place: int) -> bool:
     return given is not None and PLAN in issued.forecast.spec.future and not issued.rung[place].any()
 
 
-def told(issued: Issued, places: Sequence[int], power_w: Floats) -> Inputs:
+def told(issued: Issued, places: Sequence[int], power_w: Floats) -> Asked:
     """What the graph was given of some entities, with plans `[n, H]`; NaN leaves what was told before."""
-    assert issued.given is not None  # noqa: S101 - as `knows` says
-    inputs, spec = issued.given.inputs, issued.forecast.spec
+    given, spec = issued.given, issued.forecast.spec
+    assert given is not None  # noqa: S101 - as `knows` says
+    inputs = given.inputs
     at, rows = spec.future.index(PLAN), list(places)
     future = inputs.future[rows]
     future[:, at] = np.where(np.isnan(power_w), future[:, at], power_w)
-    return Inputs(inputs.past[rows], future, inputs.static[rows])
+    return Asked(given.asked(rows), Inputs(inputs.past[rows], future, inputs.static[rows]))
 
 
 def medians(issued: Issued, places: Places) -> Floats:

@@ -9,10 +9,11 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from forecast.bundle.session import Outputs, Session
+from forecast.bundle.answer import After, Answer
+from forecast.bundle.session import Outputs, Runs
 from forecast.contracts.topology import Topology
 from forecast.predictor import Forecast
-from forecast.windows.arrays import Inputs
+from forecast.windows.arrays import Floats, Inputs
 
 #: The fallback ladder from its top: what `source` says of a row.
 RUNGS = ("model", "last_good", "seasonal", "training", "safe_bound")
@@ -24,10 +25,25 @@ Places = NDArray[np.intp]
 
 @dataclass(frozen=True, eq=False)
 class Given:
-    """A graph that answers to plans, and what it was given of everyone: enough to ask it what if."""
+    """A graph that answers to plans, and what it was given of everyone: enough to ask it what if.
 
-    session: Session
+    Attributes:
+        session: the whole graph.
+        inputs: of everyone.
+        answer, marginal: the end of the graph, and what that begins with of everyone, `[N, T, Q, H]`; None where the
+            bundle has none, and the whole is asked again.
+    """
+
+    session: Runs
     inputs: Inputs
+    answer: Answer | None = None
+    marginal: Floats | None = None
+
+    def asked(self, places: Sequence[int]) -> Runs:
+        """What to ask about entities at these places, one row each."""
+        if self.answer is None or self.marginal is None:
+            return self.session
+        return After(self.answer, self.marginal[list(places)])
 
 
 @dataclass(frozen=True, eq=False)

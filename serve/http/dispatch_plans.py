@@ -8,13 +8,12 @@ from fastapi import APIRouter, Query
 from starlette.responses import Response
 
 from forecast.bundle.session import Outputs
-from forecast.windows.arrays import Inputs
 from serve.dispatch.placement import Placements
 from serve.dispatch.plans import Plan, check_apart, trajectory
 from serve.dispatch.room import Part, rooms
 from serve.dispatch.times import span_of
 from serve.dispatch.tree import Tree
-from serve.dispatch.what_if import Question
+from serve.dispatch.what_if import Asked, Question
 from serve.engine.issued import Issued, Places
 from serve.http import dispatch_forms as forms
 from serve.http.desk import Accept, Desk, answers, cells_of, columns_of, head_of, sure, targets_of
@@ -28,10 +27,8 @@ def router(state: State) -> APIRouter:
     routes = APIRouter(prefix="/v1/forecasts", tags=["dispatch"])
     engine, desk = state.engine, Desk(state)
 
-    async def answered(issued: Issued, inputs: Inputs | None) -> Outputs | None:
-        if inputs is None or issued.given is None:
-            return None
-        return await state.batcher.run(issued.given.session, inputs, state.settings.limits.deadline_s)
+    async def answered(asked: Asked | None) -> Outputs | None:
+        return None if asked is None else await state.batcher.run(*asked, state.settings.limits.deadline_s)
 
     @routes.post("/{name}/what-if", responses=answers(forms.WhatIf, BINARY))
     async def what_if(
@@ -50,7 +47,7 @@ def router(state: State) -> APIRouter:
         question = Question(issued, plans)
         span, columns = span_of(issued, asked.begin, asked.until), columns_of(issued, asked)
         targets = targets_of(issued, asked)
-        outputs = await answered(issued, question.inputs)
+        outputs = await answered(question.asked)
 
         answer = await asyncio.to_thread(question.answer, outputs, tree)
         _check_sources(answer.issued, None, allow_fallback=asked.allow_fallback)
@@ -76,7 +73,7 @@ def router(state: State) -> APIRouter:
         candidates = [_candidate(one, f"candidates.{at}", issued, tree) for at, one in enumerate(told.candidates)]
         asking = Placements(issued, candidates)
         _check_sources(issued, asking.places, allow_fallback=asked.allow_fallback)
-        outputs = await answered(issued, asking.inputs)
+        outputs = await answered(asking.asked)
 
         part = Part(issued, asking.places, span_of(issued, None, None), engine.clock())
         head = head_of(part) | sure(issued, asked.confidence)

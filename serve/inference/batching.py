@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from onnxruntime.capi.onnxruntime_pybind11_state import InvalidArgument
 
-from forecast.bundle.session import Outputs, Session
+from forecast.bundle.session import Outputs, Runs
 from forecast.windows.arrays import Inputs
 from serve.metrics import Metrics
 from serve.refusals import BadRequestError, TooLateError, UnavailableError
@@ -20,7 +20,7 @@ from serve.refusals import BadRequestError, TooLateError, UnavailableError
 
 @dataclass(frozen=True, eq=False)
 class _Waiting:
-    session: Session
+    session: Runs
     inputs: Inputs
     deadline: float
     answer: "asyncio.Future[Outputs]"
@@ -47,7 +47,7 @@ class Batcher:
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="inference")
         self._running: set[asyncio.Task[None]] = set()
 
-    async def run(self, session: Session, inputs: Inputs, timeout_s: float) -> Outputs:
+    async def run(self, session: Runs, inputs: Inputs, timeout_s: float) -> Outputs:
         """Run a graph on inputs of any number of rows.
 
         Raises:

@@ -1,5 +1,7 @@
 """What if: the exported graph under plans, whatever the weights and inputs."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,9 @@ from every_model import SKUS, build, random_inputs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from forecast.bundle.answer import ANSWER, Answer
 from forecast.bundle.export import export
+from forecast.bundle.golden import disagreements
 from forecast.bundle.session import MODEL, Outputs, Session
 from forecast.contracts.specs import CALENDAR, PLANS, ForecastSpec
 from forecast.models.graph import ForecastGraph
@@ -42,10 +46,20 @@ def graph_of(seed: int, spec: ForecastSpec = SPEC) -> ForecastGraph:
 
 
 @pytest.fixture(scope="module")
-def exported(tmp_path_factory: pytest.TempPathFactory) -> Session:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder, inputs = tmp_path_factory.mktemp("graph"), random_inputs(SPEC, ROWS)
     assert export(graph_of(0), Batch(*inputs, inputs[0][:, :2, :1]), folder) < 1e-4
+    return folder
+
+
+@pytest.fixture(scope="module")
+def exported(folder: Path) -> Session:
     return Session((folder / MODEL).read_bytes())
+
+
+@pytest.fixture(scope="module")
+def answer(folder: Path) -> Answer:
+    return Answer((folder / ANSWER).read_bytes())
 
 
 def inputs_of(seed: int, missing: float) -> Inputs:
@@ -81,6 +95,21 @@ def test_more_planned_power_never_cools_or_unloads_anything(
         assert (np.diff(outputs.quantiles, axis=2) >= 0).all()
     assert (high.quantiles >= low.quantiles).all()
     assert (high.headroom <= low.headroom).all()
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 2**31), missing=st.floats(0, 1), untold=st.floats(0, 1))
+def test_the_end_of_a_graph_answers_as_the_whole(
+    exported: Session, answer: Answer, seed: int, missing: float, untold: float
+) -> None:
+    """From the quantiles without plans, whatever was planned when they were made."""
+    random, inputs = np.random.default_rng(seed), inputs_of(seed, missing)
+    plan = (1.5 * inputs.static[:, :1] * random.random((ROWS, SPEC.horizon_steps))).astype(np.float32)
+    plan[random.random(plan.shape) < untold] = np.nan
+    _, marginal = exported.run_with_marginal(planned(inputs, np.roll(plan, 1)))
+    assert marginal is not None
+    asked = planned(inputs, plan)
+    assert max(disagreements(answer.run(marginal, asked), exported.run(asked)).values()) < 1e-5
 
 
 def run(session: Session, inputs: Inputs, plan: np.ndarray | float) -> Outputs:

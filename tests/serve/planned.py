@@ -9,11 +9,13 @@ import torch
 from every_model import SKUS, build, random_inputs
 from fleets import SPEC
 from onnx import TensorProto, helper, numpy_helper
+from onnx.utils import Extractor
 
+from forecast.bundle.answer import ANSWER
 from forecast.bundle.export import export
 from forecast.bundle.golden import write_golden
 from forecast.bundle.manifest import Manifest
-from forecast.bundle.session import MODEL, Session
+from forecast.bundle.session import INPUTS, MARGINAL, MODEL, OUTPUTS, Session
 from forecast.contracts.signals import LEVELS
 from forecast.contracts.specs import CALENDAR
 from forecast.contracts.topology import Topology
@@ -29,10 +31,20 @@ RESPONSE = 0.02 * 0.5 ** np.arange(PLANNED.horizon_steps)
 _APART = np.linspace(-40.0, 40.0, 5)[:, None] * np.linspace(1.0, 2.0, 8)
 
 
-def write_planned(folder: Path, key: str, topology: Topology) -> Path:
-    """The load is the mean of the context or the plan, give or take; temperature its mean, and what the plan warms."""
+def write_planned(folder: Path, key: str, topology: Topology, *, apart: bool = True) -> Path:
+    """The load is the mean of the context or the plan, give or take; temperature its mean, and what the plan warms.
+
+    Args:
+        folder, key, topology: of the bundle.
+        apart: whether the end of the graph stands beside it.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    onnx.save(_graph(), folder / MODEL)
+    graph = _graph()
+    if apart:
+        onnx.save(Extractor(graph).extract_model([MARGINAL, *INPUTS], list(OUTPUTS)), folder / ANSWER)
+    else:
+        del graph.graph.output[-1]
+    onnx.save(graph, folder / MODEL)
     inputs = Inputs(*(tensor.numpy() for tensor in random_inputs(PLANNED, 3)))
     write_golden(folder, inputs, Session((folder / MODEL).read_bytes()).run(inputs))
     Manifest(key, "day-ahead", PLANNED, topology, topology.skus, None, {}, []).write(folder)
@@ -91,12 +103,20 @@ def _graph() -> onnx.ModelProto:
         ("Sub", ["imposed", "held"], "more"),
         ("MatMul", ["more", "response"], "warmed"),
         ("Add", ["usual", "apart"], "doubtful"),
+        ("Add", ["warmth", "apart"], "warm"),
+        ("Unsqueeze", ["doubtful", "one"], "doubtful4"),
+        ("Unsqueeze", ["warm", "one"], "warm4"),
+        ("Concat", ["doubtful4", "warm4"], MARGINAL),
+        ("Slice", [MARGINAL, "zero", "one", "one"], "unplanned4"),
+        ("Squeeze", ["unplanned4", "one"], "unplanned"),
+        ("Slice", [MARGINAL, "one", "two", "one"], "alone4"),
+        ("Squeeze", ["alone4", "one"], "alone"),
         ("Mul", ["imposed", "read"], "measured"),
-        ("Where", ["free", "doubtful", "measured"], "load"),
-        ("Add", ["warmth", "apart"], "marginal"),
-        ("Add", ["marginal", "warmed"], "heat"),
+        ("Where", ["free", "unplanned", "measured"], "load"),
+        ("Add", ["alone", "warmed"], "heat"),
         ("Unsqueeze", ["load", "one"], "load4"),
         ("Unsqueeze", ["heat", "one"], "heat4"),
+        ("Concat", ["load4", "heat4"], "quantiles"),
         ("Slice", ["static", "zero", "two", "one"], "limits"),
         ("Unsqueeze", ["limits", "two"], "limits3"),
         ("Unsqueeze", ["limits3", "time"], "limits4"),
@@ -108,9 +128,10 @@ def _graph() -> onnx.ModelProto:
         ("Div", ["over", "scale"], "scaled"),
         ("Sigmoid", ["scaled"], "exceedance"),
     ]
-    made = [helper.make_node(kind, inputs, [output]) for kind, inputs, output in nodes]
-    joined = next(at for at, (_, _, output) in enumerate(nodes) if output == "limits")
-    made.insert(joined, helper.make_node("Concat", ["load4", "heat4"], ["quantiles"], axis=1))
+    made = [
+        helper.make_node(kind, inputs, [output], **({"axis": 1} if kind == "Concat" else {}))
+        for kind, inputs, output in nodes
+    ]
     targets = len(PLANNED.targets)
     shapes = {
         "past": ["batch", len(PLANNED.past), PLANNED.context_steps],
@@ -119,6 +140,7 @@ def _graph() -> onnx.ModelProto:
         "quantiles": ["batch", targets, levels, steps],
         "headroom": ["batch", targets, levels, steps],
         "exceedance": ["batch", targets, steps],
+        MARGINAL: ["batch", targets, levels, steps],
     }
     tensors = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in shapes.items()]
     weights = [numpy_helper.from_array(value, name) for name, value in constants.items()]

@@ -33,9 +33,9 @@ STEPS = SPEC.horizon_steps
 MEDIAN = SPEC.quantile_levels.index(0.5)
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_planned(tmp_path_factory.mktemp("plans") / "made", "k1", TOPOLOGY)
+@pytest.fixture(scope="module", params=[True, False], ids=["the end apart", "the whole graph"])
+def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_planned(tmp_path_factory.mktemp("plans") / "made", "k1", TOPOLOGY, apart=request.param)
 
 
 @pytest.fixture(scope="module")
