@@ -38,12 +38,12 @@ _DICTIONARY_ID, _INDEX_TYPE = 0, 1
 _BATCH_ID, _DATA, _IS_DELTA = 0, 1, 2
 _LENGTH, _NODES, _BUFFERS, _COMPRESSION, _VARIADIC_COUNTS = 0, 1, 2, 3, 4
 
-#: Of the union `Type`; the offsets of its texts; its floats; and the ticks of its timestamps: µs in one, or, negative,
-#: how many of them are 1 µs.
+#: Of the union `Type`; the offsets of its texts; its floats; and of its timestamps the zone, and the ticks: µs in one,
+#: or, negative, how many of them are 1 µs.
 _NULL, _INT, _FLOATING_POINT, _UTF8, _TIMESTAMP, _LARGE_UTF8, _UTF8_VIEW = 1, 2, 3, 5, 10, 20, 24
 _OFFSETS = {_UTF8: "<i4", _LARGE_UTF8: "<i8"}
 _FLOATS = ("<f2", "<f4", "<f8")
-_TICKS_US = (1_000_000, 1000, 1, -1000)
+_ZONE, _TICKS_US = 1, (1_000_000, 1000, 1, -1000)
 
 #: A text of at most so many bytes lies in its view.
 _INLINE = 12
@@ -179,6 +179,8 @@ def _column(field: Table) -> _Column:
         index = _integer(encoding.inner(_INDEX_TYPE)) if encoding.has(_INDEX_TYPE) else "<i4"
         return _Column(name, pl.String(), _pointed(number, index), (number, texts))
     if name == "time" and kind == _TIMESTAMP:
+        if not of.text(_ZONE):
+            raise BadRequestError("telemetry's times have no zone; send timestamps in UTC that say so.")
         return _Column(name, UTC, _times(_one_of(_TICKS_US, of.number(0, "<h"))))
     if name not in {"time", "entity_id"} and not field.has(_DICTIONARY):
         if kind == _INT:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import orjson
@@ -12,7 +13,9 @@ from pydantic import BaseModel
 from forecast.contracts.errors import DataError, one_line
 from forecast.contracts.signals import SIGNALS
 from forecast.contracts.tables import TELEMETRY
-from serve.http.arrow import read_stream
+from forecast.contracts.tables import UTC as TIME
+from serve.http.arrow import LONGEST_NAME, read_stream
+from serve.http.dispatch_forms import Refusal
 from serve.http.state import State
 from serve.refusals import BadRequestError, UnsupportedError
 
@@ -42,6 +45,9 @@ _DESCRIBED: dict[str, Any] = {
 }
 
 
+_REFUSALS: dict[int | str, dict[str, Any]] = {"4XX": {"model": Refusal}, 503: {"model": Refusal}}
+
+
 class Accepted(BaseModel):
     """What was taken."""
 
@@ -52,13 +58,13 @@ def router(state: State) -> APIRouter:
     """The routes that telemetry comes in by."""
     routes = APIRouter(prefix="/v1", tags=["telemetry"])
 
-    @routes.post("/telemetry", status_code=202, openapi_extra=_DESCRIBED)
+    @routes.post("/telemetry", status_code=202, openapi_extra=_DESCRIBED, responses=_REFUSALS)
     async def push(request: Request) -> Accepted:
         """Hand over new samples: one row per entity and time, with any of the signals, in SI units and UTC.
 
         As JSON an array of objects, as Arrow an IPC stream without compression of its own (the request's body may be
-        compressed). The same rows may be sent again. 202: they are taken in within a second, and what has no place
-        (unknown entities, times in the future or too old) is counted in the metrics.
+        compressed); times say their zone. The same rows may be sent again. 202: they are taken in within a second, and
+        what has no place (unknown entities, times in the future or too old) is counted in the metrics.
         """
         kind = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
         rows = await asyncio.to_thread(read_rows, kind, await request.body())
@@ -92,11 +98,36 @@ def _from_json(body: bytes) -> pl.DataFrame:
     listed = orjson.loads(body)
     if not isinstance(listed, list) or not all(isinstance(row, dict) for row in listed):
         raise BadRequestError("telemetry must be an array of objects, each a time, an entity_id and signals.")
-    told = list({name: None for row in listed for name in row})
-    _check_columns(told)
-    signals = {name: pl.Float64 for name in SIGNALS if name in told}
-    rows = pl.DataFrame(listed, schema={"time": pl.String, "entity_id": pl.String, **signals}, orient="row")
-    return rows.with_columns(pl.col("time").str.to_datetime(time_unit="us", time_zone="UTC"))
+    told = dict.fromkeys(name for row in listed for name in row)
+    _check_columns(list(told))
+    times = [_time(row.get("time"), at) for at, row in enumerate(listed)]
+    names = [_name(row.get("entity_id"), at) for at, row in enumerate(listed)]
+    found = [name for name in SIGNALS if name in told]
+    signals = {name: [_number(row.get(name), name, at) for at, row in enumerate(listed)] for name in found}
+    kinds: dict[str, Any] = {"time": TIME, "entity_id": pl.String, **dict.fromkeys(found, pl.Float64)}
+    return pl.DataFrame({"time": times, "entity_id": names, **signals}, schema=kinds)
+
+
+def _time(told: object, row: int) -> datetime:
+    try:
+        time = datetime.fromisoformat(told.upper()) if isinstance(told, str) else None
+    except ValueError:
+        time = None
+    if time is None or time.tzinfo is None:
+        raise BadRequestError(f"telemetry: row {row} needs a time with its zone, as 2026-06-01T12:00:00Z.")
+    return time.astimezone(UTC)
+
+
+def _name(told: object, row: int) -> str:
+    if not isinstance(told, str) or len(told) > LONGEST_NAME:
+        raise BadRequestError(f"telemetry: row {row} needs an entity_id, a text of at most {LONGEST_NAME} letters.")
+    return told
+
+
+def _number(told: object, signal: str, row: int) -> float | None:
+    if type(told) not in {int, float, type(None)}:
+        raise BadRequestError(f"telemetry: {signal} of row {row} is no number; what was not observed is null.")
+    return told  # type: ignore[return-value]
 
 
 def _from_arrow(body: bytes) -> pl.DataFrame:
