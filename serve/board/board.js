@@ -311,7 +311,8 @@ function warnings() {
   if (health.falls_back && health.sources) {
     const rungs = Object.entries(health.sources).filter(([rung, count]) => rung !== "model" && count);
     const list = rungs.map(([rung, count]) => `${SOURCES[rung]} for ${count}`).join(", ");
-    told.push(["fallen", `Fallback, not the model: ${list} of ${state.fleet?.size ?? "all"} entities.`]);
+    const width = age === null ? "" : " No interval is narrower than the model's last.";
+    told.push(["fallen", `Fallback, not the model: ${list} of ${state.fleet?.size ?? "all"} entities.${width}`]);
   }
   if (health.bundle_refused) told.push(["fallen", `A newly published bundle was refused: ${health.bundle_refused}`]);
   for (const [where, what] of Object.entries(health.problems)) told.push(["fallen", `${where}: ${what}`]);

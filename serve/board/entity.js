@@ -53,7 +53,7 @@ export function showForecast({ fleet, at, spec, ahead, past, about, rooms, shown
     `${about.level}, ${about.sku} · `,
     element("span", { className: rung === "model" ? "" : "loud" }, SOURCES[rung]),
     ahead.data_time[0] ? ` · data ${lasting((now - Date.parse(ahead.data_time[0])) / 1000)} old` : " · no data",
-    ahead.status[0] === "ok" ? "" : ` · ${ahead.status[0].replace("_", " ")}`,
+    ["ok", "no_data"].includes(ahead.status[0]) ? "" : ` · ${ahead.status[0]}`,
   );
   $("entity-facts").replaceChildren(
     ...rooms.map((room) => fact(room, Math.max(...ahead[`${room.target}_exceedance`].slice(...shown)))),

@@ -85,6 +85,7 @@ export class FleetMap {
     const hatched = STEPS.map(() => new Path2D());
     const unknown = new Path2D();
     const corners = new Path2D();
+    const folds = new Path2D();
     for (let at = 0; at < this.fleet.size; at++) {
       if (kind[at] !== "cell" && kind[at] !== "tile") continue;
       const step = this.view.steps[at];
@@ -92,11 +93,13 @@ export class FleetMap {
       if (step !== UNKNOWN && w[at] >= LEAST_HATCHED && h[at] >= LEAST_HATCHED)
         hatched[step].rect(x[at], y[at], w[at], h[at]);
       if (this.view.source[at] > 0) {
-        const side = Math.min(w[at], h[at], 9) * 0.8;
+        const side = Math.min(Math.min(w[at], h[at]) * 0.35, 7);
         corners.moveTo(x[at] + w[at] - side, y[at]);
         corners.lineTo(x[at] + w[at], y[at]);
         corners.lineTo(x[at] + w[at], y[at] + side);
         corners.closePath();
+        folds.moveTo(x[at] + w[at] - side, y[at]);
+        folds.lineTo(x[at] + w[at], y[at] + side);
       }
     }
     STEPS.forEach(({ fill }, step) => {
@@ -118,7 +121,7 @@ export class FleetMap {
     pen.fill(corners);
     pen.strokeStyle = colours.text;
     pen.lineWidth = 0.7;
-    pen.stroke(corners);
+    pen.stroke(folds);
   }
 
   #write(pen, colours) {
