@@ -81,10 +81,17 @@ class File:
             part.replace(copy)
         return copy
 
+    @property
+    def decoded(self) -> Path:
+        """Where its copy in another encoding lies, for whoever makes one."""
+        return temporary_folder() / f"{self.key}{self.suffix}"
+
     def forget(self) -> None:
-        """Remove the copy, where there is one: this file will not be opened again."""
+        """Remove its copies, where there are any: it will not be opened again."""
         if self.remote is not None and "local" in vars(self):
             shutil.rmtree(temporary_folder() / key_of(self.url, self.stamp), ignore_errors=True)
+        if "key" in vars(self):
+            self.decoded.unlink(missing_ok=True)
 
     def read(self, start: int, end: int) -> bytes:
         """Bytes `[start, end)`."""

@@ -4,6 +4,7 @@ import codecs
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from threading import get_ident
 from typing import TypeVar
 
 import polars as pl
@@ -242,14 +243,18 @@ def _check_head(file: File, head: bytes, separator: str) -> None:
 
 def _decoded_text(file: File) -> str:
     """A copy in UTF-8 of text whose byte-order mark says UTF-16."""
-    copy = temporary_folder() / f"{file.key}{file.suffix}"
+    copy = file.decoded
+    if copy.exists():
+        return str(copy)
+    part = copy.with_name(f"{copy.name}.{get_ident()}")  # others may want the same copy now
     try:
         with (
             file.local.open(encoding="utf-16", newline="") as text,
-            copy.open("w", encoding="utf-8", newline="") as out,
+            part.open("w", encoding="utf-8", newline="") as out,
         ):
             while block := text.read(1 << 20):
                 out.write(block)
+        part.replace(copy)
     except UnicodeError as error:
         raise DataError(f"{file.name}: is UTF-16 by its byte-order mark but not in its content.") from error
     return str(copy)

@@ -13,7 +13,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import polars as pl
 import pytest
-from every_source import FLEET, ROWS
+from every_source import FLEET, ROWS, openmetrics
 from polars.testing import assert_frame_equal
 from prometheus_server import Proxy, Server, proxy
 from trees import at, node, tree_of
@@ -28,16 +28,7 @@ TREE = tree_of(*(node(name) for name in FLEET))
 
 #: A sample is asked for when it is so old.
 SETTLED = timedelta(seconds=15)
-SIGNALS = {"power_w": "node_power_watts", "temperature_c": "node_heat_celsius"}
-
-
-def openmetrics(rows: pl.DataFrame, more: str = "") -> str:
-    lines = [
-        f'{metric}{{instance="{entity}:9100"}} {value} {time.timestamp()}'
-        for signal, metric in SIGNALS.items()
-        for time, entity, value in rows.select("time", "entity_id", signal).drop_nulls().iter_rows()
-    ]
-    return "\n".join([*lines, more, "# EOF", ""]).replace("\n\n", "\n")
+SIGNALS = ("power_w", "temperature_c")
 
 
 def source(url: str, **changes: object) -> PrometheusSource:
@@ -80,11 +71,11 @@ def asked_for(server: Proxy) -> list[tuple[float, float]]:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    energy = "\n".join(
+    energy = (
         f'node_energy_joules_total{{instance="a:9100"}} {1000.0 * minute * (minute + 1)} {at(60 + minute).timestamp()}'
         for minute in range(90)
     )
-    it = Server(tmp_path_factory.mktemp("prometheus"), history=openmetrics(ROWS, energy))
+    it = Server(tmp_path_factory.mktemp("prometheus"), history=openmetrics(ROWS, *energy))
     it.start()
     yield it
     it.stop()

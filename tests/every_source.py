@@ -196,18 +196,19 @@ def fetched(rows: str) -> tuple[str, Path]:
     """The URL that a Prometheus with `rows`, JSON, had, and the cache of a source that has read it."""
     folder = Path(tempfile.mkdtemp(prefix="scraped-"))
     atexit.register(shutil.rmtree, folder)
-    metrics = {"power_w": "node_power_watts", "temperature_c": "node_heat_celsius"}
-    lines = [
-        f'{metric}{{instance="{entity}:9100"}} {value} {time.timestamp()}'
-        for signal, metric in metrics.items()
-        for time, entity, value in pl.read_json(rows.encode(), schema=ROWS.schema)
-        .select("time", "entity_id", signal)
-        .drop_nulls()
-        .iter_rows()
-    ]
-    with prometheus(folder / "server", history="\n".join([*lines, "# EOF", ""])) as url:
+    with prometheus(folder / "server", history=openmetrics(pl.read_json(rows.encode(), schema=ROWS.schema))) as url:
         scraped_source(url, folder / "cache").read()
     return url, folder / "cache"
+
+
+def openmetrics(rows: pl.DataFrame, *more: str) -> str:
+    """Rows, and more lines, as a Prometheus takes them for its past."""
+    lines = [
+        f'{metric}{{instance="{entity}:9100"}} {value} {time.timestamp()}'
+        for signal, metric in {"power_w": "node_power_watts", "temperature_c": "node_heat_celsius"}.items()
+        for time, entity, value in rows.select("time", "entity_id", signal).drop_nulls().iter_rows()
+    ]
+    return "\n".join([*lines, *more, "# EOF", ""])
 
 
 def scraped_source(url: str, cache_folder: Path) -> PrometheusSource:
