@@ -42,7 +42,10 @@ def export(graph: ForecastGraph, example: Batch, folder: Path) -> float:
         _write(_Whole(graph), arguments, path, INPUTS, (*OUTPUTS, MARGINAL))
         with torch.no_grad():
             marginal = graph.marginal(*arguments)
-        _write(_Answer(graph), (marginal, *arguments), folder / ANSWER, (MARGINAL, *INPUTS), OUTPUTS)
+        # Of the past its end looks at what is recent, and how high it was: `forecast.bundle.answer`.
+        past, *others = arguments
+        glance = torch.cat([past[:, :, :1], past[:, :, past.shape[2] - graph.what_if.recent :]], dim=2)
+        _write(_Answer(graph), (marginal, glance, *others), folder / ANSWER, (MARGINAL, *INPUTS), OUTPUTS)
     inputs = Inputs(
         *(part.numpy() for part in (_punctured(example.past), example.future, _shifted(example.static, graph)))
     )

@@ -36,7 +36,7 @@ def check_golden(folder: Path, session: Session, answer: Answer | None = None) -
             inputs = Inputs(**{name: arrays[name] for name in ("past", "future", "static")})
             expected = Outputs(**{name: arrays[name] for name in Outputs._fields})
         actual, marginal = session.run_with_marginal(inputs)
-        answered = actual if answer is None or marginal is None else answer.run(marginal, inputs)
+        answered = actual if answer is None or marginal is None else answer.run(marginal, answer.glance(inputs))
     except Exception as error:  # archive, arrays and runtime raise many unrelated types
         reason = " ".join(str(error).split())
         raise BundleError(f"{folder / GOLDEN}: damaged, or not of this graph ({reason}).") from error

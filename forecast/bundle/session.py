@@ -62,6 +62,11 @@ class Graph:
         """The names of all that it tells."""
         return tuple(one.name for one in self._session.get_outputs())
 
+    def sizes(self, name: str) -> list[int]:
+        """The shape of an input, but for the batch."""
+        (sizes,) = (one.shape[1:] for one in self._session.get_inputs() if one.name == name)
+        return list(sizes)
+
     def call(self, outputs: Sequence[str], feeds: Mapping[str, Floats]) -> list[Floats]:
         """Some of its outputs, of inputs by name with any number of rows."""
         rows = len(next(iter(feeds.values())))

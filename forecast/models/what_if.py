@@ -50,6 +50,8 @@ class WhatIf(nn.Module):
         self.power_plan = spec.future.index("planned_power_w") if "planned_power_w" in spec.future else None
         self.median = spec.quantile_levels.index(0.5)
         self.temperature = TemperatureAnswer(spec, skus) if _answers(spec) else None
+        #: Steps of the context that it looks at; of those before, at the highest alone.
+        self.recent = 0 if self.temperature is None else self.temperature.recent
         normal = [1 + _METER * NormalDist().inv_cdf(level) for level in spec.quantile_levels]
         self.read: Tensor
         self.register_buffer("read", torch.tensor(normal)[:, None], persistent=False)

@@ -55,6 +55,8 @@ class Placements:
         self.places = np.array([plan.place for plan in candidates], np.intp)
         self.here = ~np.isnan(np.array([plan.power_w for plan in candidates]))
         self.added_w = np.nan_to_num(np.array([plan.power_w for plan in candidates]))
+        there = np.flatnonzero(self.here.any(axis=0))
+        self.steps = slice(int(there[0]), int(there[-1]) + 1)
         self.asks = np.array([knows(issued, plan.place) for plan in candidates])
         self._alone, self._at = np.unique(self.places[self.asks], return_inverse=True)
         self.asked = self._told() if self.asks.any() else None
@@ -114,36 +116,37 @@ class Placements:
         return self._left(hot, by, confidence)
 
     def _left(self, target: int, by: Floats, confidence: float) -> Left:
-        """What is left of a target that moves by so much, `[n, H]`."""
+        """What is left of a target that moves by so much, `[n, H]`; looked at where any candidate is."""
         spec, outputs = self.issued.forecast.spec, self.issued.forecast.outputs
         levels, limit = spec.quantile_levels, limits(self.issued, spec.targets[target])[self.places]
-        room = quantile(outputs.headroom[self.places, target], levels, 1 - confidence) - by
-        odds = moved_odds(
-            outputs.quantiles[self.places, target],
-            outputs.exceedance[self.places, target],
-            levels,
-            np.broadcast_to(limit[:, None], by.shape),
-            by,
-        )
-        step = np.where(self.here & ~np.isnan(room), room, np.inf).argmin(axis=1)
-        likely = np.where(self.here & ~np.isnan(odds) & ~np.isnan(by), odds, -np.inf).max(axis=1)
+        here, by = self.here[:, self.steps], by[:, self.steps]
+        quantiles, headroom, odds = (array[self.places, target, ..., self.steps] for array in outputs)
+        room = quantile(headroom, levels, 1 - confidence) - by
+        odds = moved_odds(quantiles, odds, levels, np.broadcast_to(limit[:, None], by.shape), by)
+        step = np.where(here & ~np.isnan(room), room, np.inf).argmin(axis=1)
+        likely = np.where(here & ~np.isnan(odds) & ~np.isnan(by), odds, -np.inf).max(axis=1)
         return Left(
-            np.take_along_axis(room, step[:, None], axis=1)[:, 0], step, np.where(np.isneginf(likely), np.nan, likely)
+            np.take_along_axis(room, step[:, None], axis=1)[:, 0],
+            step + self.steps.start,
+            np.where(np.isneginf(likely), np.nan, likely),
         )
 
     def _above(self, tree: Tree, confidence: float) -> tuple[NDArray[np.intp], Floats]:
         """The one above each candidate that would have the least room left for power (-1: none), and how much, W."""
         levels, headroom = self.issued.forecast.spec.quantile_levels, self.issued.forecast.outputs.headroom
-        tightest, least = np.full(len(self.places), -1, np.intp), np.full(len(self.places), np.nan, np.float32)
-        for at, place in enumerate(self.places.tolist()):
-            path = np.array(tree.above(place), np.intp)
-            if not path.size:
-                continue
-            room = quantile(headroom[path, self.power], levels, 1 - confidence)[:, self.here[at]]
-            left = np.nan_to_num(room - self.added_w[at][self.here[at]], nan=np.inf).min(axis=1)
-            if np.isfinite(left).any():
-                tightest[at], least[at] = path[left.argmin()], left.min()
-        return tightest, least
+        paths = [tree.above(place) for place in self.places.tolist()]
+        above = np.full((len(paths), 1 + max(map(len, paths))), -1, np.intp)
+        for row, path in zip(above, paths, strict=True):
+            row[: len(path)] = path
+        known, at = np.unique(above, return_inverse=True)
+        room = quantile(headroom[known, self.power, :, self.steps], levels, 1 - confidence)
+        left = room[at.reshape(above.shape)] - self.added_w[:, None, self.steps]
+        counts = self.here[:, None, self.steps] & ~np.isnan(left) & (above >= 0)[..., None]
+        each = np.where(counts, left, np.inf).min(axis=2)
+        first = each.argmin(axis=1)[:, None]
+        least = np.take_along_axis(each, first, axis=1)[:, 0].astype(np.float32)
+        tightest = np.take_along_axis(above, first, axis=1)[:, 0]
+        return np.where(np.isinf(least), -1, tightest), np.where(np.isinf(least), np.float32(np.nan), least)
 
     def _columns(self, headroom: str, kind: str, left: Left) -> list[pl.Series]:
         step = timedelta(seconds=self.issued.forecast.spec.step_s)

@@ -10,7 +10,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 from forecast.bundle.answer import After, Answer
-from forecast.bundle.session import Outputs, Runs
+from forecast.bundle.load import Bundle
+from forecast.bundle.session import Outputs, Runs, Session
 from forecast.contracts.topology import Topology
 from forecast.predictor import Forecast
 from forecast.windows.arrays import Floats, Inputs
@@ -29,15 +30,22 @@ class Given:
 
     Attributes:
         session: the whole graph.
-        inputs: of everyone.
-        answer, marginal: the end of the graph, and what that begins with of everyone, `[N, T, Q, H]`; None where the
-            bundle has none, and the whole is asked again.
+        answer: the end of it; None where the bundle has it in one piece.
+        inputs: what is asked looks at, of everyone.
+        marginal: what the end begins with, of everyone, `[N, T, Q, H]`.
     """
 
-    session: Runs
+    session: Session
+    answer: Answer | None
     inputs: Inputs
-    answer: Answer | None = None
-    marginal: Floats | None = None
+    marginal: Floats | None
+
+    @staticmethod
+    def of(bundle: Bundle, inputs: Inputs, marginal: Floats | None) -> "Given":
+        """What is kept of the inputs of a bundle's graph, and of the quantiles without plans that it told."""
+        if bundle.answer is None or marginal is None:
+            return Given(bundle.session, None, inputs, None)
+        return Given(bundle.session, bundle.answer, bundle.answer.glance(inputs), marginal)
 
     def asked(self, places: Sequence[int]) -> Runs:
         """What to ask about entities at these places, one row each."""

@@ -226,7 +226,7 @@ class Live:
         )
         given = None
         if model is not None and model.inputs is not None and spec.planned:
-            given = Given(self.bundle.session, model.inputs, self.bundle.answer, model.marginal)
+            given = Given.of(self.bundle, model.inputs, model.marginal)
         return Issued(self.name, forecast, fallen.rung, now, self.ladder.good.made_by, given)
 
 
