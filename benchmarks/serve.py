@@ -34,6 +34,7 @@ from forecast.registry.store import Registry
 NAME = "day-ahead"
 PLACE = Path("var/bench/serve")
 HTTP, GRPC = 18_080, 18_081
+ADDRESS = f"127.0.0.1:{HTTP}"
 
 #: 100 racks of 4; hourly for two days ahead.
 FLEET = ("source.fleet.rows=[{hall: hall-a, sku: h100-air, racks: 100, servers_per_rack: 4}]", "source.fleet.days=40")
@@ -97,17 +98,17 @@ def main() -> None:
     cores = sorted(os.sched_getaffinity(0))
     theirs, load_before, found = cores[:SERVER_CORES], os.getloadavg()[0], Found()
     os.sched_setaffinity(0, cores[SERVER_CORES:])
-    with _fleetcast(theirs) as address:
-        reads = _reads(address)
+    with _fleetcast(theirs) as server:
+        reads = _reads()
         for rate in READS_PER_S:
-            answers = asyncio.run(at_rate(partial(HttpClient, address), reads, rate, seconds))
+            answers = asyncio.run(at_rate(partial(HttpClient, ADDRESS), reads, rate, seconds))
             found.latency[f"/v1 reads at {rate}/s"] = answers.figures()
-        _infer(found, "Fleetcast", OURS, bundle, theirs, seconds)
-        found.overload = _overload(address, infer_request("binary", NAME, bundle, OVERLOAD_ROWS), seconds)
+        _infer(found, "Fleetcast", OURS, bundle, server, seconds)
+        found.overload = _overload(infer_request("binary", NAME, bundle, OVERLOAD_ROWS), seconds)
     for name, peer in PEERS.items():
         try:
-            with _peer(peer, bundle, theirs):
-                _infer(found, name, peer.forms, bundle, theirs, seconds)
+            with _peer(peer, bundle, theirs) as server:
+                _infer(found, name, peer.forms, bundle, server, seconds)
         except NoServerError as error:
             found.absent[name] = str(error)
     _print(found)
@@ -115,31 +116,36 @@ def main() -> None:
         _record(found, len(cores), load_before)
 
 
-def _infer(
-    found: Found, name: str, forms: Sequence[Form], bundle: Bundle, cores: Sequence[int], seconds: float
-) -> None:
+def _infer(found: Found, name: str, forms: Sequence[Form], bundle: Bundle, server: int, seconds: float) -> None:
     """One row at fixed rates, and a batch beside the runtime, in each form that a server reads."""
     found.beside[name] = {}
     for form in forms:
-        address = f"127.0.0.1:{GRPC if form == 'gRPC' else HTTP}"
-        single, connect = infer_request(form, NAME, bundle, 1), GrpcClient if form == "gRPC" else HttpClient
+        address, connect = (f"127.0.0.1:{GRPC}", GrpcClient) if form == "gRPC" else (ADDRESS, HttpClient)
+        single = infer_request(form, NAME, bundle, 1)
         for rate in INFERS_PER_S if form in AT_RATES else ():
             answers = asyncio.run(at_rate(partial(connect, address), [single], rate, seconds))
             found.latency[f"{name}, 1 row, {form}, at {rate}/s"] = answers.figures()
-        found.beside[name][form] = _beside_runtime(form, address, bundle, cores, seconds)
+        found.beside[name][form] = _beside_runtime(form, address, bundle, server, seconds)
 
 
-def _beside_runtime(form: Form, address: str, bundle: Bundle, cores: Sequence[int], seconds: float) -> dict[str, float]:
-    """A batch by the server and in process on the server's cores, turn by turn: what else they do hits both."""
-    request, inputs, ours = infer_request(form, NAME, bundle, BATCH), inputs_of(bundle, BATCH), os.sched_getaffinity(0)
-    served, called = [], []
-    end = time.perf_counter() + seconds
+def _beside_runtime(form: Form, address: str, bundle: Bundle, server: int, seconds: float) -> dict[str, float]:
+    """A batch by the server and in process on the server's cores, turn by turn: what else they do hits both.
+
+    Args:
+        server: its process id.
+    """
+    request, inputs = infer_request(form, NAME, bundle, BATCH), inputs_of(bundle, BATCH)
+    ours, cores = os.sched_getaffinity(0), os.sched_getaffinity(server)
+    served, called, worked_s = [], [], 0.0
     with caller(form, address) as ask:
         ask(request)
+        end, before_s = time.perf_counter() + seconds, _processor_s(server)
         while time.perf_counter() < end or len(served) < 5:
             served.append(_timed(lambda: ask(request)))
             os.sched_setaffinity(0, cores)
+            began_s = time.thread_time()
             called.append(_timed(lambda: bundle.session.run(inputs)))
+            worked_s += time.thread_time() - began_s
             os.sched_setaffinity(0, ours)
     return {
         "pairs": len(served),
@@ -147,7 +153,14 @@ def _beside_runtime(form: Form, address: str, bundle: Bundle, cores: Sequence[in
         "in_process_ms": round(1000 * median(called), 2),
         "ratio": round(median(np.divide(served, called).tolist()), 3),
         "ratio_of_medians": round(median(served) / median(called), 3),
+        "ratio_of_processor_time": round((_processor_s(server) - before_s) / worked_s, 3),
     }
+
+
+def _processor_s(process: int) -> float:
+    """Processor time of a process with all its threads (proc(5): fields 14 and 15 of stat)."""
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _timed(work: Callable[[], object]) -> float:
@@ -156,9 +169,9 @@ def _timed(work: Callable[[], object]) -> float:
     return time.perf_counter() - begin
 
 
-def _reads(address: str) -> list[bytes]:
+def _reads() -> list[bytes]:
     """What dispatchers ask most: the room of a rack, an entity's forecast, the tightest; 8, 8 and 1 of each 17."""
-    table = _get(address, f"/v1/forecasts/{NAME}/topology")["rows"]
+    table = _get(f"/v1/forecasts/{NAME}/topology")["rows"]
     racks = [one["entity_id"] for one in table if one["level"] == "rack"]
     paths = []
     for first, second in zip(racks[::2], racks[1::2], strict=False):
@@ -169,11 +182,11 @@ def _reads(address: str) -> list[bytes]:
     return [f"GET {path} HTTP/1.1\r\nhost: benchmark\r\n\r\n".encode() for path in paths]
 
 
-def _overload(address: str, request: bytes, seconds: float) -> dict[str, Any]:
+def _overload(request: bytes, seconds: float) -> dict[str, Any]:
     """The most that is answered, before and after, and what is answered at twice that rate."""
-    before = asyncio.run(at_most(address, request, OVERLOAD_CLIENTS, seconds))
-    answers = asyncio.run(at_rate(partial(HttpClient, address), [request], 2 * before, seconds))
-    peak = max(before, asyncio.run(at_most(address, request, OVERLOAD_CLIENTS, seconds)))
+    before = asyncio.run(at_most(ADDRESS, request, OVERLOAD_CLIENTS, seconds))
+    answers = asyncio.run(at_rate(partial(HttpClient, ADDRESS), [request], 2 * before, seconds))
+    peak = max(before, asyncio.run(at_most(ADDRESS, request, OVERLOAD_CLIENTS, seconds)))
     return {
         "rows": OVERLOAD_ROWS,
         "peak_per_s": round(peak, 1),
@@ -185,61 +198,63 @@ def _overload(address: str, request: bytes, seconds: float) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def _fleetcast(cores: Sequence[int]) -> Iterator[str]:
-    """The address of a server that has made its first forecast."""
+def _fleetcast(cores: Sequence[int]) -> Iterator[int]:
+    """The process of a server that has made its first forecast."""
     serve = ("serve", "run", "--registry", PLACE / "registry", "--telemetry", PLACE / "fleet" / "telemetry")
     options = ("--as-of", "newest", "--speed", "0", "--port", HTTP, "--grpc-port", GRPC, "--workers", "1")
     status = f"/v1/forecasts/{NAME}/status"
-    with _running([sys.executable, "-m", *serve, *options], cores, "serve.log", status, "issued_at") as address:
-        yield address
+    with _running([sys.executable, "-m", *serve, *options], cores, "serve.log", status, "issued_at") as server:
+        yield server
 
 
 @contextlib.contextmanager
-def _peer(peer: Peer, bundle: Bundle, cores: Sequence[int]) -> Iterator[str]:
-    """The address of a peer that has the bundle's graph."""
+def _peer(peer: Peer, bundle: Bundle, cores: Sequence[int]) -> Iterator[int]:
+    """The process of a peer that has the bundle's graph."""
     if not peer.python.exists():
         raise NoServerError(f"no {peer.python}; `make {peer.python.parts[0]}/.done` installs it.")
     command = (peer.python, peer.script, bundle.folder / "model.onnx", HTTP, GRPC)
-    with _running(command, cores, f"{peer.script.stem}.log", f"/v2/models/{NAME}/ready") as address:
-        yield address
+    with _running(command, cores, f"{peer.script.stem}.log", f"/v2/models/{NAME}/ready") as server:
+        yield server
 
 
 @contextlib.contextmanager
 def _running(
     command: Sequence[object], cores: Sequence[int], log: str, path: str, wanted: str | None = None
-) -> Iterator[str]:
-    """The address of a process on some cores as soon as it has an answer at a path; it is ended with the block.
+) -> Iterator[int]:
+    """A process on some cores as soon as it has an answer at a path; it is ended with the block.
 
     Raises:
         NoServerError: it has none.
     """
-    address, ours = f"127.0.0.1:{HTTP}", os.sched_getaffinity(0)
+    ours = os.sched_getaffinity(0)
     with (PLACE / log).open("w") as sink:
         os.sched_setaffinity(0, cores)  # a child begins where its parent is
         process = subprocess.Popen([str(part) for part in command], stdout=sink, stderr=sink)
         os.sched_setaffinity(0, ours)
         try:
-            _wait(process, address, path, wanted)
-            yield address
+            if not _answers(process, path, wanted):
+                raise NoServerError(f"{command[0]} does not answer; see {PLACE / log}.")
+            yield process.pid
         finally:
             process.terminate()
             process.wait(60)
 
 
-def _wait(process: subprocess.Popen[bytes], address: str, path: str, wanted: str | None, most_s: float = 120.0) -> None:
+def _answers(process: subprocess.Popen[bytes], path: str, wanted: str | None, most_s: float = 120.0) -> bool:
+    """Whether a process has an answer at a path, with something under a key, before long."""
     end = time.monotonic() + most_s
     while time.monotonic() < end and process.poll() is None:
         with contextlib.suppress(OSError):
-            told = _get(address, path)
+            told = _get(path)
             if told is not None and (wanted is None or told[wanted]):
-                return
+                return True
         time.sleep(0.2)
-    raise NoServerError(f"no answer from {' '.join(map(str, process.args))}; see {PLACE}/*.log.")
+    return False
 
 
-def _get(address: str, path: str) -> Any:
+def _get(path: str) -> Any:
     """What is told in JSON ({} where nothing is); None where it is refused."""
-    with contextlib.closing(http.client.HTTPConnection(address, timeout=30)) as connection:
+    with contextlib.closing(http.client.HTTPConnection(ADDRESS, timeout=30)) as connection:
         connection.request("GET", path)
         response = connection.getresponse()
         told = response.read()
@@ -266,11 +281,12 @@ def _print(found: Found) -> None:
     for name, one in found.latency.items():
         row = f"{one['answered_per_s']:>11.1f}{one['p50_ms']:>9.2f}{one['p99_ms']:>9.2f}{one['p99.9_ms']:>10.2f}"
         print(f"{name:<38}{row}  {one['others'] or ''}".rstrip())
-    print(f"\n{f'{BATCH} rows at once':<38}{'served ms':>11}{'in process ms':>15}{'ratio':>8}  (goal {WITHIN})")
+    head = f"{'served ms':>11}{'in process ms':>15}{'ratio':>8}{'of processor time':>19}"
+    print(f"\n{f'{BATCH} rows at once, goal {WITHIN}':<38}{head}")
     for name, forms in found.beside.items():
         for form, one in forms.items():
             row = f"{one['served_ms']:>11.1f}{one['in_process_ms']:>15.1f}{one['ratio']:>8.3f}"
-            print(f"{f'{name}, {form}':<38}{row}")
+            print(f"{f'{name}, {form}':<38}{row}{one['ratio_of_processor_time']:>19.3f}")
     for name, why in found.absent.items():
         print(f"{name} is absent: {why}")
     overload = found.overload

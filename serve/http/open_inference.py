@@ -18,7 +18,7 @@ from forecast.bundle.load import Bundle
 from forecast.bundle.session import OUTPUTS, Outputs
 from forecast.contracts.specs import ForecastSpec
 from forecast.windows.arrays import Floats
-from serve.http.answers import Json, refusal
+from serve.http.answers import InParts, Json, refusal
 from serve.http.state import State
 from serve.inference.requests import (
     LARGE_BYTES,
@@ -121,14 +121,14 @@ def parse(body: bytes, header: str | None, spec: ForecastSpec, limits: Limits) -
 def answer(name: str, version: str, asked: InferRequest, outputs: Outputs) -> Response:
     """What came of it, in the form that was asked for."""
     listed: list[dict[str, Any]] = []
-    tail: list[memoryview] = []  # copied once, when the whole is put together
+    tail: list[memoryview] = []
     for output, binary in asked.outputs:
         array = getattr(outputs, output)
         one: dict[str, Any] = {"name": output, "datatype": DATATYPE, "shape": list(array.shape)}
         if binary:
             content = np.ascontiguousarray(array, WIRE)
             one["parameters"] = {"binary_data_size": content.nbytes}
-            tail.append(content.data)
+            tail.append(content.data.cast("B"))
         else:
             one["data"] = array.ravel()
         listed.append(one)
@@ -138,7 +138,7 @@ def answer(name: str, version: str, asked: InferRequest, outputs: Outputs) -> Re
     if not tail:
         return Json(told)
     head = orjson.dumps(told, option=orjson.OPT_SERIALIZE_NUMPY)
-    return Response(b"".join([head, *tail]), 200, {HEADER: str(len(head))}, "application/octet-stream")
+    return InParts([head, *tail], {HEADER: str(len(head))}, "application/octet-stream")
 
 
 def _described(name: str, bundle: Bundle) -> dict[str, Any]:
