@@ -8,10 +8,16 @@ import numpy as np
 
 from forecast.contracts.specs import ForecastSpec
 from forecast.features.gridded import Floats
+from serve.dispatch.room import limits
 from serve.dispatch.times import moment
 from serve.dispatch.tree import Tree
 from serve.engine.issued import Issued
 from serve.refusals import BadRequestError
+
+POWER = "power_w"
+
+#: Who runs draws more of its limit; a plan in kW seems to be of 0.001 of it at most, and a little above.
+_LIKE_KW = 1.2e-3
 
 Trajectory = Sequence[float | None] | Mapping[str, float | None]
 
@@ -57,6 +63,22 @@ def trajectory(told: Trajectory, issued: Issued, field: str, *, added: bool) -> 
             f"{field}: nothing is planned within the forecast, which begins at {issued.time:%Y-%m-%dT%H:%MZ}."
         )
     return values.astype(np.float32)
+
+
+def check_unit(plan: Plan, issued: Issued, field: str) -> None:
+    """Refuse a load that is likely in kW and next to nothing in W.
+
+    Args:
+        field: of the request, named in the error.
+
+    Raises:
+        BadRequestError: it seems so; where no limit is known nothing does.
+    """
+    limit, most = limits(issued, POWER)[plan.place], np.nanmax(plan.power_w)
+    if not plan.added and 0 < most <= _LIKE_KW * limit:
+        raise BadRequestError(
+            f"{field}: {most:g} W at most is next to nothing beside the limit of {limit:g} W; if it is kW, give W."
+        )
 
 
 def check_apart(plans: Sequence[Plan], tree: Tree) -> None:

@@ -46,6 +46,10 @@ def span_of(issued: Issued, begin: str | None, until: str | None, where: str = "
     end = start + step * spec.horizon_steps
     first = 0 if begin is None else max((moment(begin, start, f"{where}from") - start) // step, 0)
     to = end if until is None else moment(until, start, f"{where}until")
+    if first >= spec.horizon_steps:
+        raise BadRequestError(
+            f"{where}from: {_printed(start + first * step)} is beyond the forecast, which ends at {_printed(end)}."
+        )
     if to > end:
         raise BadRequestError(
             f"{where}until: {to:%Y-%m-%dT%H:%M:%SZ} is beyond the forecast, which ends at {_printed(end)}."

@@ -19,14 +19,14 @@ from forecast.contracts.signals import SIGNALS
 from forecast.exceedance import exceedance
 from forecast.features.gridded import Floats
 from forecast.windows.arrays import Inputs
-from serve.dispatch.plans import Plan
+from serve.dispatch.plans import POWER, Plan
 from serve.dispatch.room import SAFE_BOUND, limits
 from serve.dispatch.tree import Tree
 from serve.engine.issued import Issued, Places
 from serve.refusals import BadRequestError
 
 PLAN = "planned_power_w"
-POWER, TEMPERATURE = "power_w", "temperature_c"
+TEMPERATURE = "temperature_c"
 
 
 @dataclass(frozen=True, eq=False)

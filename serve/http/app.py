@@ -62,6 +62,10 @@ async def _invalid(_: Request, error: Exception) -> Response:
     first = error.errors()[0]
     # Which of several types was tried is no part of a field's name.
     field = ".".join(part for part in map(str, first["loc"]) if "[" not in part)
+    if first["type"] == "json_invalid":
+        return refusal(400, f"body: no JSON from character {first['loc'][-1]} on ({first['ctx']['error']}).")
+    if first["type"] == "extra_forbidden":
+        return refusal(400, one_line(f"{field}: there is no such field; /openapi.json has those that there are."))
     return refusal(400, one_line(f"{field}: {first['msg'].removeprefix('Value error, ')}."))
 
 

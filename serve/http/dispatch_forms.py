@@ -108,7 +108,10 @@ FromTimes = Annotated[dict[str, Watts | None], Field(max_length=10_000)]
 MorePerStep = Annotated[list[MoreWatts | None], Field(max_length=10_000)]
 MoreFromTimes = Annotated[dict[str, MoreWatts | None], Field(max_length=10_000)]
 
-_TRAJECTORY = "W: a list with one value per step of the forecast, or an object of ISO 8601 times to values, each held"
+_TRAJECTORY = (
+    "W: a list of one value per step from the first on, no longer than the forecast, or an object of ISO 8601 times to "
+    "values, each held until the next"
+)
 
 
 class PlanTold(BaseModel):

@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from forecast.bundle.session import Outputs
 from serve.dispatch.placement import Placements
-from serve.dispatch.plans import Plan, check_apart, trajectory
+from serve.dispatch.plans import Plan, check_apart, check_unit, trajectory
 from serve.dispatch.room import Part, rooms
 from serve.dispatch.times import span_of
 from serve.dispatch.tree import Tree
@@ -92,7 +92,9 @@ def _plan(told: forms.PlanTold, field: str, issued: Issued, tree: Tree) -> Plan:
     added = "added_power_w" in told.model_fields_set
     name, values = ("added_power_w", told.added_power_w) if added else ("power_w", told.power_w)
     place = tree.place(told.entity_id, f"{field}.entity_id")
-    return Plan(place, trajectory(values, issued, f"{field}.{name}", added=added), added)
+    plan = Plan(place, trajectory(values, issued, f"{field}.{name}", added=added), added)
+    check_unit(plan, issued, f"{field}.{name}")
+    return plan
 
 
 def _candidate(told: forms.CandidateTold, field: str, issued: Issued, tree: Tree) -> Plan:

@@ -350,7 +350,8 @@ def test_candidates_come_back_as_arrow_and_in_columns(server: Running) -> None:
         ({"plans": [added("server-1", [1.0])] * 1001}, 400, "plans"),
         ({"plans": [{"entity_id": "server-1"}]}, 400, "plans.0"),
         ({"plans": [added("server-1", [1.0]) | followed("server-1", [1.0])]}, 400, "plans.0"),
-        ({"plans": [added("server-1", [1.0]) | {"unit": "kW"}]}, 400, "plans.0.unit"),
+        ({"plans": [added("server-1", [1.0]) | {"unit": "kW"}]}, 400, "plans.0.unit: there is no such field"),
+        ({"plans": [followed("server-1", [0.0, 0.9, None])]}, 400, "plans.0.power_w: 0.9 W at most"),
         ({"plans": [followed("server-1", [-1.0])]}, 400, "plans.0.power_w.0"),
         ({"plans": [followed("server-1", [1e10])]}, 400, "plans.0.power_w.0"),
         ({"plans": [added("server-1", [float("nan")])]}, 400, "plans.0.added_power_w.0"),
@@ -377,6 +378,7 @@ def test_a_plan_that_means_nothing_names_its_field(server: Running, body: Any, s
         ({"entity_id": "server-1", "added_power_w": "much"}, 400, "candidates.0.added_power_w"),
         ({"entity_id": "server-1", "added_power_w": 1, "until": "P9D"}, 400, "candidates.0.until"),
         ({"entity_id": "server-1", "added_power_w": 1, "from": "now"}, 400, "candidates.0.from"),
+        ({"entity_id": "server-1", "added_power_w": 1, "from": "P3D"}, 400, "candidates.0.from: 2026-03-07T01:00:00Z"),
         ({"entity_id": "rock-1", "added_power_w": 1}, 404, "rack-1"),
     ],
 )
