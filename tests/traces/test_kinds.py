@@ -1,4 +1,4 @@
-"""Sources told in files of plain data: as Hydra composes them, and each mistake one line with the nearest right name."""
+"""Sources told in files are those that Hydra composes; each mistake is one line with the nearest right name."""
 
 import json
 from dataclasses import asdict
