@@ -116,7 +116,9 @@ class FileSource(Source):
         """Between which times the samples of each file lie; None where it has none. Raises as `read`."""
         if not files:
             return []
-        return spans_of(files, self._times(scan(files[:1]).collect_schema()), self._entity)
+        found = scan(files[:1]).collect_schema()
+        self._check_found(found)  # before times that may all be of no interest
+        return spans_of(files, self._times(found), self._entity)
 
     def reader(self, topology: Topology) -> Reader:
         """Reads some files between two times, once and in the order of time. It raises as `read`."""
@@ -154,8 +156,7 @@ class FileSource(Source):
 
     def _mapped(self, raw: pl.LazyFrame, topology: Topology) -> pl.LazyFrame:
         found = raw.collect_schema()
-        columns = self.columns or {name: name for name in ("time", "entity_id", *SIGNALS) if name in found}
-        self._check_mapping(columns, found)
+        columns = self._check_found(found)
         self._check_units()
         signals = {name: column for name, column in columns.items() if name in SIGNALS}
         check_numbers(raw, list(signals.values()), self.where)
@@ -169,7 +170,9 @@ class FileSource(Source):
             .with_columns(self._si(name, topology) for name in signals)
         )
 
-    def _check_mapping(self, columns: Mapping[str, str], found: pl.Schema) -> None:
+    def _check_found(self, found: pl.Schema) -> Mapping[str, str]:
+        """The mapping, after a look at whether these columns hold what it names."""
+        columns = self.columns or {name: name for name in ("time", "entity_id", *SIGNALS) if name in found}
         self._check_columns(columns)
         for name in ("time", "entity_id"):
             if name not in columns:
@@ -183,6 +186,7 @@ class FileSource(Source):
         entity = found[columns["entity_id"]]
         if entity.is_nested() or entity == pl.Binary:
             raise DataError(f"{self.where}: column {columns['entity_id']} is {entity}, expected names.")
+        return columns
 
     def _check_path(self) -> None:
         if not self.path:

@@ -95,8 +95,7 @@ class LongSource(FileSource):
     def _samples(self, raw: pl.LazyFrame, topology: Topology, *, is_part: bool = False) -> pl.LazyFrame:
         """As `samples`, of `raw`; a part of the files may be without any mapped sensor."""
         found = raw.collect_schema()
-        self._check(found)
-        columns = self.columns
+        columns = self._check_found(found)
         check_numbers(raw, [columns["value"]], self.where)
         sensor = {f"_{name}": pl.col(column) for name, column in columns.items() if name not in {"time", "value"}}
         named = raw.select(
@@ -114,7 +113,7 @@ class LongSource(FileSource):
             .select("time", "entity_id", "metric", "series", "value")
         )
 
-    def _check(self, found: pl.Schema) -> None:
+    def _check_found(self, found: pl.Schema) -> Mapping[str, str]:
         check_metrics(self.metrics)
         if self.units:
             raise ConfigError("units: long files have theirs in `metrics`; move them there.")
@@ -129,6 +128,7 @@ class LongSource(FileSource):
                 raise ConfigError(f"measured_at names {metric!r}; not in `metrics`.")
             if level not in LEVELS:
                 raise ConfigError(f"measured_at.{metric}: unknown level {level!r}; levels are {', '.join(LEVELS)}.")
+        return self.columns
 
     def _series(self, sensors: pl.DataFrame, is_part: bool) -> pl.DataFrame:
         """Each sensor that a metric matches, with the metric and its name as one series of it.

@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 from every_source import FLEET, ROWS, SOURCES, Case, scraped, simulated
 from polars.testing import assert_frame_equal
-from trees import at
+from trees import at, node, tree_of
 
 from forecast.contracts.errors import DataError
 from forecast.traces import files_pull
@@ -20,6 +20,7 @@ from forecast.traces.metrics import MetricSpec
 from forecast.traces.trace import Pull, Source
 
 LATE = timedelta(hours=1)
+TREE = tree_of(*(node(name) for name in FLEET))
 BEGIN, END = at(0), at(24 * 60)
 
 #: A Prometheus is gone once its case is made; `test_prometheus_pull.py` follows a living one.
@@ -290,3 +291,11 @@ def test_a_trainers_end_is_none_of_the_servers(case: Case) -> None:
     topology = case.source.read().topology
     newest = case.source.pull(topology, LATE).newest()
     assert trimmed.pull(topology, LATE).newest() == newest
+
+
+def test_a_column_that_is_not_there_is_told_although_no_row_is_of_interest(tmp_path: Path) -> None:
+    write(tmp_path / "lake", "0.parquet", 0, 6)
+    columns = {"time": "time", "entity_id": "entity_id", "power_w": "kilowatts"}
+    pull = FileSource(path=str(tmp_path / "lake"), entities=FLEET, columns=columns).pull(TREE, LATE)
+    with pytest.raises(DataError, match="no column kilowatts; found time, entity_id"):
+        list(pull.rows(END, END + LATE))
