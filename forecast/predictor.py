@@ -16,7 +16,7 @@ from forecast.contracts.errors import DataError
 from forecast.contracts.rules import CLOCK_TOLERANCE
 from forecast.contracts.signals import TARGETS
 from forecast.contracts.specs import SIDES, ForecastSpec
-from forecast.contracts.tables import percentile
+from forecast.contracts.tables import microseconds, percentile, times
 from forecast.contracts.topology import Topology
 from forecast.features.gridded import Floats
 from forecast.windows.ahead import Ahead
@@ -69,21 +69,23 @@ class Forecast:
         Columns `forecast_time`, `valid_time`, `entity_id`, `level`; per target `<target>_p<percent>`,
         `<headroom>_p<percent>` and `<target>_exceedance`; `bundle_id`, `data_time`, `source`, `status`.
         """
-        steps = self.spec.horizon_steps
-        valid = [self.time + timedelta(seconds=self.spec.step_s * step) for step in range(steps)]
-        entities = self.topology.table.select("entity_id", "level").with_columns(
-            bundle_id=pl.lit(self.bundle_id),
-            data_time=pl.Series(self.data_time, dtype=pl.Datetime("us", "UTC")),
-            source=pl.Series(self.source),
-            status=pl.Series(self.status),
-        )
-        times = pl.DataFrame({"valid_time": pl.Series(valid, dtype=pl.Datetime("us", "UTC"))})
-        rows = entities.join(times, how="cross", maintain_order="left_right")
-        lead = ["valid_time", "entity_id", "level"]
-        tail = ["bundle_id", "data_time", "source", "status"]
-        values = [pl.Series(name, array.ravel(), nan_to_null=True) for name, array in self.columns()]
-        return rows.select(
-            pl.lit(self.time).cast(pl.Datetime("us", "UTC")).alias("forecast_time"), *lead, *values, *tail
+        count, steps = len(self.status), self.spec.horizon_steps
+        start, step_us = microseconds(self.time), self.spec.step_s * 1_000_000
+        of_entity = np.repeat(np.arange(count, dtype=np.uint32), steps)
+        known = [None if time is None else microseconds(time) for time in self.data_time]
+        told = self.topology.table
+        return pl.DataFrame(
+            [
+                times("forecast_time", [start]).new_from_index(0, count * steps),
+                times("valid_time", np.tile(start + step_us * np.arange(steps), count)),
+                told["entity_id"][of_entity],
+                told["level"][of_entity],
+                *(pl.Series(name, array.ravel(), nan_to_null=True) for name, array in self.columns()),
+                pl.Series("bundle_id", [self.bundle_id]).new_from_index(0, count * steps),
+                times("data_time", known)[of_entity],
+                pl.Series("source", self.source, pl.String)[of_entity],
+                pl.Series("status", self.status, pl.String)[of_entity],
+            ]
         )
 
     def columns(self) -> Iterator[tuple[str, Floats]]:

@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 from forecast.contracts.signals import TARGETS
-from forecast.contracts.tables import UTC
+from forecast.contracts.tables import microseconds, times
+from forecast.contracts.topology import Topology
 from forecast.exceedance import exceedance
 from forecast.features.gridded import Floats
 from serve.dispatch.quantiles import quantile
@@ -86,12 +88,13 @@ class Part:
         rungs = rung.max(axis=1) if steps is None else np.take_along_axis(rung, steps[:, None], axis=1)[:, 0]
         forecast, places = self.issued.forecast, self.places.tolist()
         made_by = np.where(rungs == RUNGS.index("last_good"), self.issued.made_by[self.places], forecast.bundle_id)
-        data_time = pl.Series("data_time", [forecast.data_time[place] for place in places], dtype=UTC)
+        heard = [None if (time := forecast.data_time[place]) is None else microseconds(time) for place in places]
+        ages = [None if then is None else (microseconds(self.now) - then) / 1e6 for then in heard]
         return {
-            "forecast_time": pl.Series("forecast_time", [self.issued.time], dtype=UTC).new_from_index(0, len(places)),
+            "forecast_time": times("forecast_time", [microseconds(self.issued.time)]).new_from_index(0, len(places)),
             "bundle_id": pl.Series("bundle_id", made_by, dtype=pl.String),
-            "data_time": data_time,
-            "age_s": (pl.Series([self.now], dtype=UTC) - data_time).dt.total_seconds(fractional=True).alias("age_s"),
+            "data_time": times("data_time", heard),
+            "age_s": pl.Series("age_s", ages, dtype=pl.Float64),
             "source": pl.Series("source", np.array(RUNGS)[rungs], dtype=pl.String),
             "status": pl.Series("status", [forecast.status[place] for place in places], dtype=pl.String),
         }
@@ -108,19 +111,25 @@ class Part:
 
     def times(self, steps: NDArray[np.intp]) -> pl.Series:
         """The start of steps of the span, as `valid_time`."""
-        step = timedelta(seconds=self.issued.forecast.spec.step_s)
-        starts = [self.span.begin + step * at for at in range(self.span.end - self.span.first)]
-        return pl.Series("valid_time", starts, dtype=UTC)[steps]
+        step_us = self.issued.forecast.spec.step_s * 1_000_000
+        return times("valid_time", microseconds(self.span.begin) + step_us * steps)
 
     def entities(self) -> pl.DataFrame:
         """`entity_id` and `level` of each."""
-        return self.issued.topology.table.select("entity_id", "level")[self.places]
+        table = self.issued.topology.table
+        return pl.DataFrame([table["entity_id"][self.places], table["level"][self.places]])
 
 
 def limits(issued: Issued, target: str) -> Floats:
     """The limit of every entity, `[N]`; NaN where it is unknown."""
-    column = issued.topology.table[TARGETS[target].limit].cast(pl.Float64).fill_null(float("nan"))
+    return _limits(issued.topology, target)
+
+
+@lru_cache(maxsize=16)
+def _limits(topology: Topology, target: str) -> Floats:
+    column = topology.table[TARGETS[target].limit].cast(pl.Float64).fill_null(float("nan"))
     values: Floats = column.to_numpy().astype(np.float32)
+    values.flags.writeable = False
     return values
 
 
@@ -172,16 +181,21 @@ def _least(part: Part, target: str, confidence: float) -> pl.DataFrame:
     steps = np.argmin(np.nan_to_num(room, nan=np.inf), axis=1)
     least = np.take_along_axis(room, steps[:, None], axis=1)[:, 0]
     limit = part.limits(target)
-    return part.entities().with_columns(
-        target=pl.lit(target),
-        unit=pl.lit(TARGETS[target].unit),
-        limit=_number(limit),
-        headroom=_number(least),
-        share=_number(least / limit),
-        confidence=pl.lit(confidence),
-        valid_time=part.times(steps),
+    columns = {
+        "target": _same(target, len(steps)),
+        "unit": _same(TARGETS[target].unit, len(steps)),
+        "limit": _number(limit),
+        "headroom": _number(least),
+        "share": _number(least / limit),
+        "confidence": _same(confidence, len(steps)),
+        "valid_time": part.times(steps),
         **part.provenance(steps),
-    )
+    }
+    return part.entities().hstack([column.alias(name) for name, column in columns.items()])
+
+
+def _same(value: str | float, count: int) -> pl.Series:
+    return pl.Series([value]).new_from_index(0, count)
 
 
 def _number(values: Floats) -> pl.Series:
