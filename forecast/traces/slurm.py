@@ -8,7 +8,7 @@ in the end; nothing tells when it changed. Of maintenance, reservations tell ahe
 import re
 from collections.abc import Callable
 from datetime import timedelta
-from functools import cache
+from functools import lru_cache
 
 import polars as pl
 
@@ -169,7 +169,7 @@ def planned_w(tres: str, slurm: SlurmSpec) -> float | None:
     return of_cpus + sum(slurm.power_per_gpu_w[kind] * count for kind, count in gpus.items() if count)
 
 
-@cache
+@lru_cache(maxsize=10_000)
 def expand_hosts(text: str, where: str = "NodeList") -> list[str]:
     """Names of a host list such as `gpu[01-03,07],login`, in its order.
 

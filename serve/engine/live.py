@@ -121,13 +121,6 @@ class Live:
         """Note that the source has told all that it had."""
         self.wants_history = False
 
-    def needs_since(self, now: datetime) -> datetime:
-        """The time from which on telemetry may still change something; from any thread."""
-        newest = self.ring.newest
-        if self.wants_history or newest is None:
-            return self.ring.begin(now)
-        return datetime.fromtimestamp(newest * self.predictor.spec.step_s, UTC) - timedelta(seconds=self._late_s)
-
     def is_due(self, now: datetime) -> bool:
         """Whether a forecast would begin with another step than the newest does."""
         self.ring.move(now)
