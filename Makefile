@@ -6,7 +6,7 @@ SERVE_BIN := .venv-serve/bin
 BENCH_BIN := .venv-bench/bin
 DEMO := var/demo
 
-.PHONY: help setup demo test test-all conformance proto lint bench-simulator bench-features bench-physics bench-accuracy bench-known-ahead bench-robustness bench-exceedance bench-zero-shot bench-drift bench-gate bench-retrain bench-warm-start bench-serve survival pretrain examples clean
+.PHONY: help setup demo test test-all conformance proto lint bench-simulator bench-features bench-physics bench-accuracy bench-known-ahead bench-robustness bench-exceedance bench-zero-shot bench-drift bench-gate bench-retrain bench-warm-start bench-serve bench-engine-memory bench-poll survival pretrain examples clean
 
 help:  ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 18
@@ -117,6 +117,12 @@ bench-warm-start: setup  ## Daily retraining anew, and from the version in servi
 bench-serve: setup  ## Latency of reads and inference beside the runtime in process, KServe and MLServer, and overload
 	-$(MAKE) --keep-going .venv-kserve/.done .venv-mlserver/.done
 	$(BIN)/python -m benchmarks.serve
+
+bench-engine-memory: setup  ## Whether the engine's memory stays the same over hours of operation; a quarter of an hour
+	$(BIN)/python -m benchmarks.engine_memory
+
+bench-poll: setup  ## What a look at a source costs, beside a long history of files
+	$(BIN)/python -m benchmarks.poll
 
 pretrain: setup  ## Make the weights that ship with the package anew
 	$(BIN)/python -m forecast.retrain.pretrain

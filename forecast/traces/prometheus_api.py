@@ -5,6 +5,7 @@ VictoriaMetrics serve too.
 """
 
 import json
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -42,6 +43,12 @@ _BUSY = (429, 500, 502, 503, 504)
 #: Seconds: between attempts up to, and of what a server asks for in Retry-After.
 _LONGEST_BACKOFF_S = 30.0
 _LONGEST_RETRY_AFTER_S = 120
+
+
+#: An answer may take so many times as long as a byte of it, and so many bytes: a hundred times what is aimed at.
+_LONGEST_ANSWER = 10
+_LARGEST_ANSWER = 512 << 20
+_BLOCK = 1 << 18
 
 
 class _TooMuchError(Exception):
@@ -131,38 +138,70 @@ class PrometheusApi:
     def _get(self, what: str, query: list[tuple[str, str]]) -> Any:
         # Thanos would leave out a store that is away, and the gap would be kept for good; others don't know the word.
         url = f"{self.url.rstrip('/')}/api/v1/{what}?{urlencode([*query, ('partial_response', 'false')])}"
-        try:
-            answer = self._pool.request("GET", url, headers={"Accept-Encoding": "gzip", **self.headers})
-        except urllib3.exceptions.MaxRetryError as error:
-            raise TransientError(
-                f"{self.url}: no answer after {self.attempts} attempt{'s' * (self.attempts > 1)} "
-                f"({_in_short(error.reason)}); check source.url, and that the server is up."
-            ) from None
-        except (urllib3.exceptions.HTTPError, ValueError) as error:
-            raise ConfigError(f"source.url={self.url}: {_in_short(error)}.") from None
-        return self._data(answer)
+        return self._data(*self._answered(url))
 
-    def _data(self, answer: urllib3.BaseHTTPResponse) -> Any:
-        if 300 <= answer.status < 400:
+    def _answered(self, url: str) -> tuple[int, bytes]:
+        """Status and body, after as many attempts as there may be."""
+        broken: Exception | None = None
+        for _ in range(self.attempts):
+            try:
+                headers = {"Accept-Encoding": "gzip", **self.headers}
+                answer = self._pool.request("GET", url, headers=headers, preload_content=False)
+                return answer.status, self._whole(answer)
+            except urllib3.exceptions.MaxRetryError as error:
+                raise self._no_answer(error.reason) from None
+            except (urllib3.exceptions.ProtocolError, urllib3.exceptions.TimeoutError) as error:
+                broken = error  # amid the answer, where the pool tries no more
+            except (urllib3.exceptions.HTTPError, ValueError) as error:
+                raise ConfigError(f"source.url={self.url}: {_in_short(error)}.") from None
+        raise self._no_answer(broken)
+
+    def _whole(self, answer: urllib3.BaseHTTPResponse) -> bytes:
+        """What it says, as long as it comes to an end: a byte now and then would otherwise keep a reader for ever.
+
+        Raises:
+            TransientError: it has no end.
+        """
+        blocks, size, end = [], 0, time.monotonic() + _LONGEST_ANSWER * self.timeout_s
+        try:
+            while block := answer.read1(_BLOCK):
+                blocks.append(block)
+                size += len(block)
+                if size > _LARGEST_ANSWER or time.monotonic() > end:
+                    raise TransientError(
+                        f"{self.url}: an answer without end ({size:,} bytes so far); check source.url, or the network."
+                    )
+        finally:
+            answer.close()  # which keeps the connection of an answer that was read to its end
+        return b"".join(blocks)
+
+    def _no_answer(self, reason: Exception | None) -> TransientError:
+        return TransientError(
+            f"{self.url}: no answer after {self.attempts} attempt{'s' * (self.attempts > 1)} "
+            f"({_in_short(reason)}); check source.url, and that the server is up."
+        )
+
+    def _data(self, status: int, told: bytes) -> Any:
+        if 300 <= status < 400:
             raise self._no_prometheus("it redirects, to a login page perhaps")
         try:
-            body = json.loads(answer.data)
+            body = json.loads(told)
         except ValueError:
-            if answer.status >= 400:
-                raise DataError(f"{self.url}: refused with status {answer.status}{_advice(answer.status)}.") from None
-            if answer.data.lstrip()[:1] == b"<":
+            if status >= 400:
+                raise DataError(f"{self.url}: refused with status {status}{_advice(status)}.") from None
+            if told.lstrip()[:1] == b"<":
                 raise self._no_prometheus("it answers with a web page") from None
-            raise DataError(f"{self.url}: the answer is no whole JSON ({len(answer.data)} bytes); try again.") from None
+            raise DataError(f"{self.url}: the answer is no whole JSON ({len(told)} bytes); try again.") from None
         if isinstance(body, dict) and body.get("status") == "success":
             if body.get("warnings"):
                 raise DataError(f"{self.url}: gave a part only: {'; '.join(map(str, body['warnings']))}")
             return body.get("data")
         if not isinstance(body, dict) or "error" not in body:
-            raise self._no_prometheus(f"status {answer.status} and no result")
+            raise self._no_prometheus(f"status {status} and no result")
         words = " ".join(str(body["error"]).split())
-        if answer.status in {422, 503} and ("too many samples" in words or "timed out" in words):
+        if status in {422, 503} and ("too many samples" in words or "timed out" in words):
             raise _TooMuchError(words)
-        raise DataError(f"{self.url}: refused with status {answer.status}{_advice(answer.status)}: {words}")
+        raise DataError(f"{self.url}: refused with status {status}{_advice(status)}: {words}")
 
     def _no_prometheus(self, why: str) -> DataError:
         return DataError(f"{self.url}: not a Prometheus ({why}); set source.url to the root of its HTTP API.")

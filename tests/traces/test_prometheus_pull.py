@@ -3,6 +3,7 @@
 Needs Debian's prometheus package; skipped without it.
 """
 
+import contextlib
 import http.server
 import threading
 from collections.abc import Iterator
@@ -184,6 +185,31 @@ def test_a_server_that_says_nothing_is_given_up_after_its_time() -> None:
             told(PrometheusPull(source(url, timeout_s=0.2), TREE, LATE), at(60))
         silent.shutdown()
     assert len(_Silent.asked) == 1  # one attempt: the next look is the next
+
+
+def test_a_server_that_trickles_is_given_up_after_its_time() -> None:
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Trickling) as trickling:
+        threading.Thread(target=trickling.serve_forever, args=(0.01,), daemon=True).start()
+        url = f"http://127.0.0.1:{trickling.server_port}"
+        with pytest.raises(TransientError, match="an answer without end"):
+            told(PrometheusPull(source(url, timeout_s=0.2), TREE, LATE), at(60))
+        trickling.shutdown()
+
+
+class _Trickling(http.server.BaseHTTPRequestHandler):
+    """A space of JSON every tenth of a second, as long as somebody listens."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", str(1 << 30))
+        self.end_headers()
+        tick = threading.Event()
+        with contextlib.suppress(OSError):
+            while not tick.wait(0.1):
+                self.wfile.write(b" ")
+
+    def log_message(self, *_: object) -> None:
+        pass
 
 
 class _Silent(http.server.BaseHTTPRequestHandler):
