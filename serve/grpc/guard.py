@@ -116,7 +116,7 @@ class Guard(grpc.GenericRpcHandler):  # type: ignore[misc]
             answer = await method(content, _left_s(context))
         finally:
             self._held_bytes -= len(content)
-        await self._write(context, answer.SerializeToString())
+        await self._write(context, answer)
 
     async def _read(self, context: "grpc.aio.ServicerContext[bytes, bytes]") -> bytes:
         try:

@@ -43,39 +43,43 @@ from serve.refusals import BadRequestError
 from serve.settings import Limits
 
 #: From a message, and the seconds in which the client wants the answer, to the answer.
-Method = Callable[[bytes, float], Awaitable[Message]]
+Method = Callable[[bytes, float], Awaitable[bytes]]
+
+#: What stands before the length of each raw output (protobuf: the field, and that a length follows).
+_RAW = bytes([ModelInferResponse.DESCRIPTOR.fields_by_name["raw_output_contents"].number << 3 | 2])
 
 
 def methods(state: State) -> dict[str, Method]:
     """The methods of the service by name."""
     limits = state.settings.limits
 
-    async def server_live(_: bytes, __: float) -> Message:
-        return ServerLiveResponse(live=True)
+    async def server_live(_: bytes, __: float) -> bytes:
+        return _bytes(ServerLiveResponse(live=True))
 
-    async def server_ready(_: bytes, __: float) -> Message:
-        return ServerReadyResponse(ready=state.is_ready)
+    async def server_ready(_: bytes, __: float) -> bytes:
+        return _bytes(ServerReadyResponse(ready=state.is_ready))
 
-    async def server_metadata(_: bytes, __: float) -> Message:
-        return ServerMetadataResponse(name="fleetcast", version=version("fleetcast"))
+    async def server_metadata(_: bytes, __: float) -> bytes:
+        return _bytes(ServerMetadataResponse(name="fleetcast", version=version("fleetcast")))
 
-    async def model_ready(content: bytes, _: float) -> Message:
+    async def model_ready(content: bytes, _: float) -> bytes:
         asked = parsed(ModelReadyRequest, content)
         state.served(asked.name, asked.version or None)
-        return ModelReadyResponse(ready=not state.draining)
+        return _bytes(ModelReadyResponse(ready=not state.draining))
 
-    async def model_metadata(content: bytes, _: float) -> Message:
+    async def model_metadata(content: bytes, _: float) -> bytes:
         asked = parsed(ModelMetadataRequest, content)
         manifest = state.served(asked.name, asked.version or None).manifest
-        return ModelMetadataResponse(
+        told = ModelMetadataResponse(
             name=asked.name,
             versions=[manifest.bundle_id],
             platform=PLATFORM,
             inputs=[tensor.to_dict() for tensor in inputs_of(manifest.spec)],
             outputs=[tensor.to_dict() for tensor in outputs_of(manifest.spec)],
         )
+        return _bytes(told)
 
-    async def model_infer(content: bytes, left_s: float) -> Message:
+    async def model_infer(content: bytes, left_s: float) -> bytes:
         told = parsed(ModelInferRequest, content)
         is_large = len(content) > LARGE_BYTES and not told.raw_input_contents
         bundle = state.served(told.model_name, told.model_version or None)
@@ -115,17 +119,36 @@ def request(told: Message, spec: ForecastSpec, limits: Limits) -> InferRequest:
     return InferRequest(told.id or None, inputs_from(tensors, spec), outputs, timeout_s(parameters))
 
 
-def answer(name: str, version: str, asked: InferRequest, outputs: Outputs) -> Message:
-    """What came of it, in the form that was asked for."""
+def answer(name: str, version: str, asked: InferRequest, outputs: Outputs) -> bytes:
+    """What came of it as a `ModelInferResponse`, in the form that was asked for.
+
+    Raw outputs are written behind the message's other fields as they stand in memory: copied once.
+    """
     told = ModelInferResponse(model_name=name, model_version=version, id=asked.id or "")
+    raw: list[bytes | memoryview] = []
     for output, is_raw in asked.outputs:
         array = getattr(outputs, output)
         one = told.outputs.add(name=output, datatype=DATATYPE, shape=array.shape)
         if is_raw:
-            told.raw_output_contents.append(array.astype(WIRE, copy=False).tobytes())
+            content = np.ascontiguousarray(array, WIRE)
+            raw += [_RAW, _varint(content.nbytes), content.data.cast("B")]
         else:
             one.contents.fp32_contents.extend(array.ravel().tolist())
-    return told
+    return b"".join([_bytes(told), *raw])
+
+
+def _bytes(told: Message) -> bytes:
+    content: bytes = told.SerializeToString()
+    return content
+
+
+def _varint(number: int) -> bytes:
+    """A whole number, seven bits a byte, the lowest first (protobuf's encoding)."""
+    digits = bytearray()
+    while number > 0x7F:
+        digits.append(number & 0x7F | 0x80)
+        number >>= 7
+    return bytes([*digits, number])
 
 
 def _tensors(told: Message, spec: ForecastSpec, limits: Limits) -> dict[str, Floats]:
