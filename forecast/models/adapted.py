@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from forecast.contracts.specs import ForecastSpec
-from forecast.models.base import CdfModel, QuantileModel
+from forecast.models.base import CdfModel, QuantileModel, Scored
 from forecast.models.cdf import Cdf
 from forecast.windows.pool import placed, rearranged
 
@@ -45,5 +45,6 @@ class AdaptedCdf(Adapted, CdfModel):
         super().__init__(model, own, site)
         self.steps = model.steps
 
-    def cdf(self, past: Tensor, future: Tensor, static: Tensor) -> Cdf:
-        return Cdf(*(part[:, self.kept] for part in self.model.cdf(*self._own(past, future), static)))
+    def scored(self, past: Tensor, future: Tensor, static: Tensor) -> Scored:
+        cdf, beside = self.model.scored(*self._own(past, future), static)
+        return Scored(Cdf(*(part[:, self.kept] for part in cdf)), None if beside is None else beside[:, self.kept])

@@ -3,7 +3,8 @@
 The probability of a cell between two values follows from how the two lie to the context and to the newest value. Cells
 of all windows share these weights, which vary over the horizon and bend with the state of the window; a normal
 distribution about what other days say (`days.py`) is one of their terms, those days themselves another. Few weights say
-most of it, which is why it is learnt in a hundred steps.
+most of it, which is why it is learnt in a hundred steps. A quarter of each quantile is that of a linear forecast, which
+learns beside it and errs at other times.
 """
 
 from dataclasses import dataclass, field
@@ -14,12 +15,14 @@ from torch import Tensor, nn
 from forecast.contracts.errors import ConfigError
 from forecast.contracts.specs import ForecastSpec
 from forecast.models.ahead import AheadScaler, Drivers, has_drivers
-from forecast.models.base import CdfModel, ModelConfig
+from forecast.models.base import CdfModel, ModelConfig, Scored
 from forecast.models.cdf import Cdf, quantiles_of
 from forecast.models.course import HourlyCourse
 from forecast.models.days import Days
 from forecast.models.grid import Grid
 from forecast.models.known import JobOutlook, has_outlook
+from forecast.models.linear import Straight
+from forecast.models.quantiles import spread_out
 from forecast.models.scaling import Scaled, Scaler
 from forecast.models.summary import Summary
 
@@ -47,8 +50,11 @@ _PRECISION = 0.25
 
 
 #: Parts that can be left out: weights that bend with the window's state, the normal distribution about the median, what
-#: other days say, and the course that recurs every hour.
-PARTS = ("state", "normal", "days", "course")
+#: other days say, the course that recurs every hour, and the linear forecast beside.
+PARTS = ("state", "normal", "days", "course", "linear")
+
+#: The share of the linear forecast in what is told.
+_LINEAR = 0.25
 
 
 @dataclass
@@ -128,18 +134,22 @@ class AdaptiveCdf(CdfModel):
         self.course = None if "course" in self.without else HourlyCourse(spec)
         days = 0 if "days" in self.without else spec.context_steps // spec.day_steps
         self.days = Days(spec, self.at, self.hats, days)
+        # What is told of the weather and of jobs is followed by the distribution alone.
+        alone = "linear" in self.without or self.drivers is not None
+        self.linear = None if alone else Straight(spec, self.summary.size)
 
     def forward(self, past: Tensor, future: Tensor, static: Tensor) -> Tensor:
-        cdf, ahead = self._told(past, future, static)
-        return torch.matmul(quantiles_of(cdf, self.levels), self.hats) + (ahead * cdf.unit)[:, :, None]
+        cdf, ahead, beside = self._told(past, future, static)
+        quantiles = torch.matmul(quantiles_of(cdf, self.levels), self.hats) + (ahead * cdf.unit)[:, :, None]
+        return quantiles if beside is None else quantiles + _LINEAR * (beside - quantiles)
 
-    def cdf(self, past: Tensor, future: Tensor, static: Tensor) -> Cdf:
-        cdf, ahead = self._told(past, future, static)
-        return cdf._replace(shift=ahead[:, :, self.at])
+    def scored(self, past: Tensor, future: Tensor, static: Tensor) -> Scored:
+        cdf, ahead, beside = self._told(past, future, static)
+        return Scored(cdf._replace(shift=ahead[:, :, self.at]), beside)
 
-    def _told(self, past: Tensor, future: Tensor, static: Tensor) -> tuple[Cdf, Tensor]:
-        """The CDF but for what recurs every hour, and that, in typical scales, `[B, T, H]`."""
-        scaled = self.scaler(past, static)
+    def _told(self, past: Tensor, future: Tensor, static: Tensor) -> tuple[Cdf, Tensor, Tensor | None]:
+        """The CDF but for what recurs every hour; that, in typical scales, `[B, T, H]`; and the linear quantiles."""
+        context = scaled = self.scaler(past, static)
         recurring = torch.zeros_like(future[:, None, 0]).expand(-1, self.targets, -1)
         if self.course is not None:
             scaled, recurring = self.course(scaled)
@@ -160,7 +170,15 @@ class AdaptiveCdf(CdfModel):
         if self.days.days:
             daily = self.grid.daily(values, said.paths, said.weights)
             logits = logits + daily * self.daily(step).transpose(1, 2)[:, :, None]
-        return self._cdf(values, torch.softmax(logits, dim=2), scaled), recurring * scaled.spread[:, : self.targets]
+        cdf = self._cdf(values, torch.softmax(logits, dim=2), scaled)
+        return cdf, recurring * scaled.spread[:, : self.targets], self._beside(context, summary)
+
+    def _beside(self, scaled: Scaled, summary: Tensor) -> Tensor | None:
+        """Quantiles of the linear member, `[B, T, Q, H]`."""
+        if self.linear is None:
+            return None
+        median, steps = self.linear(scaled, summary)
+        return self.scaler.restore(spread_out(median, steps, self.levels), scaled)
 
     def _steps(
         self, scaled: Scaled, ahead: Tensor, summary: Tensor, told: Tensor | None

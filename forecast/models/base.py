@@ -1,6 +1,7 @@
 """What every model is: settings that build a module, and the shapes that module maps between."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from torch import Tensor, nn
 
@@ -36,8 +37,20 @@ class QuantileModel(nn.Module):
         return quantiles
 
 
+class Scored(NamedTuple):
+    """What training scores of a `CdfModel`.
+
+    Attributes:
+        cdf: the distribution at its `steps`.
+        beside: `[B, T, Q, H]`, quantiles that a member beside it tells; None without one.
+    """
+
+    cdf: Cdf
+    beside: Tensor | None
+
+
 class CdfModel(QuantileModel):
-    """A model whose quantiles are those of a CDF of its own; training scores that CDF as a whole, not its quantiles.
+    """A model with a CDF of its own; training scores that CDF as a whole, not its quantiles.
 
     Attributes:
         steps: of the horizon, at which the CDF is told (P of them).
@@ -45,6 +58,6 @@ class CdfModel(QuantileModel):
 
     steps: list[int]
 
-    def cdf(self, past: Tensor, future: Tensor, static: Tensor) -> Cdf:
-        """The distribution at `steps`, of the same inputs as `forward`."""
+    def scored(self, past: Tensor, future: Tensor, static: Tensor) -> Scored:
+        """What `forward` makes its quantiles of, from the same inputs."""
         raise NotImplementedError

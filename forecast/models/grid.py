@@ -22,6 +22,9 @@ _COLDER, _HOTTER = 1.5, 2.0
 #: Days whose distributions describe a cell.
 _DAYS = (0.25, 1.0, 14.0)
 
+#: Where all of the context is newer than the first of these, such shares of it instead.
+_SHARES_OF_CONTEXT = (1 / 8, 1 / 3, 1.0)
+
 #: Share of windows without a value in a cell that is still believed possible.
 _UNSEEN = 0.01
 
@@ -50,9 +53,12 @@ class Grid(nn.Module):
         stride = max(spec.context_steps // _SAMPLED, 1)
         sampled = torch.arange(spec.context_steps - 1, -1, -stride).flip(0)
         back = torch.arange(len(sampled)).flip(0)[:, None] * stride
+        spans = torch.tensor(_DAYS) * spec.day_steps
+        if spec.context_steps <= spans[0]:
+            spans = torch.tensor(_SHARES_OF_CONTEXT) * spec.context_steps
         constants = {
             "sampled": sampled,
-            "recent": (back < torch.tensor(_DAYS) * spec.day_steps).float(),
+            "recent": (back < spans).float(),
             "ranks": torch.linspace(0, 1, _RANKED),
             "even": torch.linspace(0, 1, _EVEN),
             "near": torch.tensor(_NEAR),

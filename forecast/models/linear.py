@@ -23,6 +23,26 @@ class LinearConfig(ModelConfig):
         return LinearModel(spec, skus)
 
 
+class Straight(nn.Module):
+    """The linear skip as the median; quantile distances linear in the summary, which has so many `features`."""
+
+    def __init__(self, spec: ForecastSpec, features: int) -> None:
+        super().__init__()
+        levels = spec.quantile_levels
+        self.skip = LinearSkip(spec)
+        self.shape = (len(spec.targets), len(levels) - 1, knots(spec.horizon_steps))
+        self.hats: Tensor
+        self.register_buffer("hats", hats(spec.horizon_steps))
+        self.steps = nn.Linear(features, self.shape[0] * self.shape[1] * self.shape[2])
+        nn.init.zeros_(self.steps.weight)
+        with torch.no_grad():
+            self.steps.bias.copy_(normal_steps(levels, 0.5)[None, :, None].expand(self.shape).reshape(-1))
+
+    def forward(self, scaled: Scaled, summary: Tensor) -> tuple[Tensor, Tensor]:
+        """The normalised median `[B, T, H]` and the steps between quantiles `[B, T, Q - 1, H]`."""
+        return self.skip(scaled.z), torch.matmul(self.steps(summary).unflatten(1, self.shape), self.hats)
+
+
 class LinearModel(QuantileModel):
     """The linear skip as the median, and what drives it if known ahead; quantile distances linear in the summary."""
 
@@ -30,24 +50,15 @@ class LinearModel(QuantileModel):
         super().__init__()
         self.levels = spec.quantile_levels
         self.scaler = Scaler(spec)
-        self.skip = LinearSkip(spec)
         self.ahead = AheadScaler(spec)
         self.drivers = Drivers(spec) if has_drivers(spec) else None
         self.summary = Summary(spec, skus, self.ahead.size)
-        self.shape = (len(spec.targets), len(self.levels) - 1, knots(spec.horizon_steps))
-        self.hats: Tensor
-        self.register_buffer("hats", hats(spec.horizon_steps))
-        self.steps = nn.Linear(self.summary.size, self.shape[0] * self.shape[1] * self.shape[2])
-        nn.init.zeros_(self.steps.weight)
-        with torch.no_grad():
-            self.steps.bias.copy_(normal_steps(self.levels, 0.5)[None, :, None].expand(self.shape).reshape(-1))
+        self.straight = Straight(spec, self.summary.size)
 
     def paths(self, scaled: Scaled, ahead: Tensor, summary: Tensor) -> tuple[Tensor, Tensor]:
         """The normalised median `[B, T, H]` and the steps between quantiles `[B, T, Q - 1, H]`."""
-        median = self.skip(scaled.z)
-        if self.drivers is not None:
-            median = median + self.drivers(ahead, scaled)
-        return median, torch.matmul(self.steps(summary).unflatten(1, self.shape), self.hats)
+        median, steps = self.straight(scaled, summary)
+        return median if self.drivers is None else median + self.drivers(ahead, scaled), steps
 
     def forward(self, past: Tensor, future: Tensor, static: Tensor) -> Tensor:
         scaled = self.scaler(past, static)

@@ -7,13 +7,16 @@ from forecast.contracts.signals import LEVELS
 from forecast.contracts.specs import ForecastSpec
 from forecast.models.scaling import Scaled
 
+#: What a context of an hour at most is told apart by.
+_TENTH = 10
+
 
 class Summary(nn.Module):
     """Level, spread, newest state and kind of entity as one vector `[B, self.size]`.
 
     Per channel: mean and log spread in typical units, share observed, mean of the last step, hour and day, wobble of
-    the last hour. Then the temperature limit, what is known ahead at the forecast time, and learnt embeddings of level
-    and SKU; an unknown limit or code reads 0.
+    the last hour; of an hour at most, mean and wobble of its last tenth. Then the temperature limit, what is known
+    ahead at the forecast time, and learnt embeddings of level and SKU; an unknown limit or code reads 0.
 
     In training the share is told as it is, which keeps windows with gaps and short ones apart from the whole ones. In
     use a context of which a day was observed, or half where it is shorter than two, counts as whole: what is learnt of
@@ -22,7 +25,10 @@ class Summary(nn.Module):
 
     def __init__(self, spec: ForecastSpec, skus: int, ahead: int, embedding: int = 8) -> None:
         super().__init__()
-        self.spans = [min(max(steps, 1), spec.context_steps) for steps in (1, 3600 // spec.step_s, spec.day_steps)]
+        hour, day = 3600 // spec.step_s, spec.day_steps
+        if spec.context_steps <= hour:
+            hour, day = spec.context_steps // _TENTH, spec.context_steps
+        self.spans = [min(max(steps, 1), spec.context_steps) for steps in (1, hour, day)]
         self.enough = min(spec.day_steps, spec.context_steps / 2)
         self.level_code, self.sku_code = spec.static.index("level_code"), spec.static.index("sku_code")
         self.temperature_limit = spec.static.index("temperature_limit_c")

@@ -46,14 +46,18 @@ class Fitting(lightning.LightningModule):
         self.register_buffer("levels", torch.tensor(windows.spec.quantile_levels))
 
     def _quantile_loss(self, batch: Batch) -> Tensor:
-        quantiles = self.model(batch.past, batch.future, batch.static)
+        return self._pinball(self.model(batch.past, batch.future, batch.static), batch)
+
+    def _pinball(self, quantiles: Tensor, batch: Batch) -> Tensor:
         unit = self.scaler.units(batch.past.nan_to_num(), batch.static)[:, : self.scaler.targets]
         return pinball(quantiles, batch.target, self.levels, unit)
 
     def training_step(self, pairs: Tensor, index: int) -> Tensor:
         batch = self.gaps(self.windows.batch(pairs[:, 0], pairs[:, 1]))
         if isinstance(self.model, CdfModel):
-            return crps(self.model.cdf(batch.past, batch.future, batch.static), batch.target[:, :, self.model.steps])
+            cdf, beside = self.model.scored(batch.past, batch.future, batch.static)
+            loss = crps(cdf, batch.target[:, :, self.model.steps])
+            return loss if beside is None else loss + self._pinball(beside, batch)
         return self._quantile_loss(batch)
 
     def validation_step(self, pairs: Tensor, index: int) -> None:

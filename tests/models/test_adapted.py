@@ -54,7 +54,8 @@ def test_a_cdf_stays_one(spec: ForecastSpec) -> None:
     moved = adapted(build("adaptive_cdf", spec, noise=0.05), spec, site)
     assert isinstance(moved, CdfModel)
     past, future, static = random_inputs(site, 4)
-    cdf = moved.cdf(past, future, static)
-    assert cdf.masses.shape[1] == 1
-    told = quantiles_of(cdf, spec.quantile_levels)
+    cdf, beside = moved.scored(past, future, static)
+    assert beside is not None
+    assert cdf.masses.shape[1] == beside.shape[1] == 1
+    told = 0.75 * quantiles_of(cdf, spec.quantile_levels) + 0.25 * beside[..., moved.steps]
     assert torch.allclose(told, moved(past, future, static)[..., moved.steps], rtol=1e-4, atol=1e-3)

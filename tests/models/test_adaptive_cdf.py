@@ -104,14 +104,21 @@ def test_steps_are_told_from_the_first_to_the_last_and_lines_join_them(
 @pytest.mark.parametrize("width", [0, 16])
 def test_masses_are_a_distribution_and_no_cell_of_some_width_is_empty(width: int, spec: ForecastSpec) -> None:
     model, inputs = AdaptiveCdf(AdaptiveCdfConfig(width=width), spec, SKUS).eval(), random_inputs(spec, 6, missing=0.5)
-    with torch.no_grad():
-        for weight in model.parameters():
-            weight.add_(0.3 * torch.randn_like(weight))
-    cdf = model.cdf(*inputs)
+    shake(model, 0.3)
+    cdf, beside = model.scored(*inputs)
     torch.testing.assert_close(cdf.masses.sum(2), torch.ones(6, 2, len(model.steps)))
     assert (cdf.masses[(cdf.values.diff(dim=2) > 1e-3)] > 0).all()
     told = quantiles_of(cdf, spec.quantile_levels)
-    torch.testing.assert_close(model(*inputs)[..., model.steps], told, rtol=1e-4, atol=1e-3)
+    assert beside is not None
+    expected = 0.75 * told + 0.25 * beside[..., model.steps]
+    torch.testing.assert_close(model(*inputs)[..., model.steps], expected, rtol=1e-4, atol=1e-3)
+
+
+def shake(model: AdaptiveCdf, by: float) -> None:
+    """Weights as if something had been learnt: some are zero at first."""
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.add_(by * torch.randn_like(weight))
 
 
 @pytest.mark.parametrize("width", [0, 16])
@@ -127,6 +134,7 @@ def test_a_part_that_is_left_out_is_missed(part: str, spec: ForecastSpec) -> Non
     fine = replace(spec, step_s=900, context_steps=192)
     inputs = random_inputs(fine, 4, missing=0.1)
     whole, less = (AdaptiveCdf(AdaptiveCdfConfig(without=without), fine, 1).eval() for without in ([], [part]))
+    shake(whole, 0.1)
     less.load_state_dict(whole.state_dict(), strict=False)
     assert not torch.allclose(whole(*inputs), less(*inputs))
 

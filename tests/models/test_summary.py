@@ -39,5 +39,11 @@ def test_of_a_context_of_minutes_half_counts_as_whole_in_use() -> None:
     assert [summary_of(known, training=False, spec=spec)[SHARE].item() for known in (10, 20, 30)] == [0.5, 1.0, 1.0]
 
 
+def test_a_context_of_minutes_is_told_apart_by_its_last_tenth() -> None:
+    spec = replace(SPEC, step_s=15, context_steps=40, horizon_steps=40)
+    assert Summary(spec, skus=1, ahead=0).spans == [1, 4, 40]
+    assert Summary(SPEC, skus=1, ahead=0).spans == [1, 1, DAY]
+
+
 def test_a_whole_context_reads_the_same_in_training_and_in_use() -> None:
     assert torch.equal(summary_of(7 * DAY, training=True), summary_of(7 * DAY, training=False))
