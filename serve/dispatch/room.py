@@ -89,7 +89,8 @@ class Part:
         forecast, places = self.issued.forecast, self.places.tolist()
         made_by = np.where(rungs == RUNGS.index("last_good"), self.issued.made_by[self.places], forecast.bundle_id)
         heard = [None if (time := forecast.data_time[place]) is None else microseconds(time) for place in places]
-        ages = [None if then is None else (microseconds(self.now) - then) / 1e6 for then in heard]
+        now = microseconds(self.now)
+        ages = [None if then is None else (now - then) / 1e6 for then in heard]
         return {
             "forecast_time": times("forecast_time", [microseconds(self.issued.time)]).new_from_index(0, len(places)),
             "bundle_id": pl.Series("bundle_id", made_by, dtype=pl.String),

@@ -1,11 +1,16 @@
 """What a table must look like, told from its schema alone."""
 
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
 import polars as pl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from trees import samples
 
 from forecast.contracts.errors import DataError, ExitCode
-from forecast.contracts.tables import TELEMETRY
+from forecast.contracts.tables import TELEMETRY, UTC, microseconds, times
 
 
 def test_telemetry_of_the_contract_passes_untouched() -> None:
@@ -44,3 +49,9 @@ def test_a_retyped_column_is_named(column: pl.Expr, message: str) -> None:
 def test_any_number_serves_as_a_measurement_and_so_does_a_column_of_nothing(dtype: type[pl.DataType]) -> None:
     frame = samples(("a", 0, None)).with_columns(pl.col("power_w").cast(dtype))
     assert TELEMETRY.check_schema(frame, "day.csv").collect_schema()["power_w"] == dtype
+
+
+@given(st.lists(st.none() | st.datetimes(datetime(1900, 1, 1), timezones=st.just(ZoneInfo("UTC")))))
+def test_times_are_those_that_polars_makes_of_them(values: list[datetime | None]) -> None:
+    micros = [None if value is None else microseconds(value) for value in values]
+    assert times("time", micros).equals(pl.Series("time", values, UTC), check_dtypes=True, check_names=True)
