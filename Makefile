@@ -6,7 +6,7 @@ SERVE_BIN := .venv-serve/bin
 BENCH_BIN := .venv-bench/bin
 DEMO := var/demo
 
-.PHONY: help setup demo test test-all conformance proto lint bench-simulator bench-features bench-physics bench-accuracy bench-known-ahead bench-robustness bench-exceedance bench-zero-shot bench-drift bench-gate bench-retrain bench-warm-start bench-serve bench-engine-memory bench-poll survival pretrain examples clean
+.PHONY: help setup demo test test-all conformance proto lint bench-simulator bench-features bench-physics bench-accuracy bench-known-ahead bench-robustness bench-exceedance bench-zero-shot bench-drift bench-gate bench-retrain bench-warm-start bench-serve bench-engine bench-engine-memory bench-poll survival pretrain examples clean
 
 help:  ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 18
@@ -117,6 +117,9 @@ bench-warm-start: setup  ## Daily retraining anew, and from the version in servi
 bench-serve: setup  ## Latency of reads and inference beside the runtime in process, KServe and MLServer, and overload
 	-$(MAKE) --keep-going .venv-kserve/.done .venv-mlserver/.done
 	$(BIN)/python -m benchmarks.serve
+
+bench-engine: setup  ## 10,000 entities every minute on two cores, reads meanwhile, and 100 candidates for a job at once
+	$(BIN)/python -m benchmarks.engine
 
 bench-engine-memory: setup  ## Whether the engine's memory stays the same over hours of operation; a quarter of an hour
 	$(BIN)/python -m benchmarks.engine_memory
