@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import polars as pl
 
+from forecast.contracts.errors import DataError
 from forecast.traces.parts import Range
 from forecast.traces.places import File
 from forecast.traces.readers import end_of_lines, excerpt, is_appendable
@@ -24,6 +25,9 @@ _PIECE = timedelta(days=1)
 
 #: A file that was written anew is read as a whole so often: rows may have come into it that are older than what it had.
 _AGAIN = timedelta(hours=1)
+
+#: What a file that is not what its name says, was not written whole, or is gone raises.
+_UNREADABLE = (DataError, OSError, pl.exceptions.PolarsError)
 
 #: Bytes before the end of text by which it is known again once it has grown.
 _SEAM = 4096
@@ -58,8 +62,9 @@ class _Known:
 
 
 class _Portion(NamedTuple):
-    """What is to be told of a file, or of an excerpt of it: samples from a time on."""
+    """What is to be told of a file, by the URL that it is known by, or of an excerpt of it: samples from a time on."""
 
+    url: str
     file: File
     span: Range | None
     since: datetime
@@ -70,7 +75,8 @@ class FilesPull:
 
     A new file is told from the beginning. Parquet that was written anew is told again from its newest sample on, less
     `late`, and as a whole within the hour; text that was appended to, from where it ended, in whole lines. What lies in
-    the future of one look is told by a later one.
+    the future of one look is told by a later one. A file that cannot be read keeps none of the others away: it is told
+    of when they are through, and tried again by the next look; so is one that has nothing yet.
 
     Args:
         source: its settings.
@@ -87,8 +93,8 @@ class FilesPull:
         """As of `Pull.rows`."""
         look = _Look(self._source, self._late, begin, until, self._told_until or begin)
         try:
-            look.at(self._source.find(), self._known)
-            yield from self._pieces(look.portions, until)
+            look.at([file for file in self._source.find() if file.size or file.remote], self._known)
+            yield from self._pieces(look, until)
             if not (rest := self._read([], until, until)).is_empty():
                 yield rest
         finally:
@@ -98,26 +104,42 @@ class FilesPull:
             if url not in look.known or not look.known[url].is_same(old.file):
                 old.file.forget()
         self._known, self._told_until = look.known, until
+        if look.broken is not None:
+            raise look.broken
 
     def newest(self) -> datetime | None:
         """As of `Pull.newest`."""
         return max((span[1] for span in self._source.spans(self._source.find()) if span is not None), default=None)
 
-    def _pieces(self, portions: Sequence[_Portion], until: datetime) -> Iterator[pl.DataFrame]:
+    def _pieces(self, look: "_Look", until: datetime) -> Iterator[pl.DataFrame]:
         """The portions together, a stretch of time after the other."""
-        due = [(one, *one.span) for one in portions if one.span is not None and one.span[1] >= one.since]
+        due = [(one, *one.span) for one in look.portions if one.span is not None and one.span[1] >= one.since]
         begin = min((max(one.since, first) for one, first, _ in due), default=until)
         while begin < until:
             end = min(begin + _PIECE, until)
-            together: dict[datetime, list[File]] = {}
+            together: dict[datetime, list[_Portion]] = {}
             for one, first, last in due:
                 if first < end and one.since < end and last >= begin:
-                    together.setdefault(max(one.since, begin), []).append(one.file)
-            for since, files in together.items():
-                rows = self._read(files, since, end)
-                if not rows.is_empty():
-                    yield rows
+                    together.setdefault(max(one.since, begin), []).append(one)
+            for since, portions in together.items():
+                for rows in self._told(portions, since, end, look):
+                    if not rows.is_empty():
+                        yield rows
             begin = end
+
+    def _told(
+        self, portions: Sequence[_Portion], since: datetime, end: datetime, look: "_Look"
+    ) -> Iterator[pl.DataFrame]:
+        """Portions at once, or, where one of them cannot be read, one by one without it."""
+        try:
+            yield self._read([one.file for one in portions], since, end)
+        except _UNREADABLE as error:
+            if len(portions) == 1:
+                look.is_broken(portions[0].file, error)
+                look.known.pop(portions[0].url, None)
+                return
+            for one in portions:
+                yield from self._told([one], since, end, look)
 
 
 class _Look:
@@ -132,6 +154,7 @@ class _Look:
         known: by URL.
         portions: what is to be told.
         excerpts: files that are of no use afterwards.
+        broken: why one of the files cannot be read; None where all can.
     """
 
     def __init__(
@@ -142,6 +165,7 @@ class _Look:
         self.known: dict[str, _Known] = {}
         self.portions: list[_Portion] = []
         self.excerpts: list[File] = []
+        self.broken: Exception | None = None
 
     def at(self, files: Sequence[File], before: Mapping[str, _Known]) -> None:
         """Compare files with what was known `before`."""
@@ -161,12 +185,17 @@ class _Look:
         self._whole(whole)
         self._anew(anew)
 
+    def is_broken(self, file: File, error: Exception) -> None:
+        """Note that a file cannot be read; the first is told of."""
+        named = error if file.name in str(error) else DataError(f"{file.name}: {error}")
+        self.broken = self.broken or named
+
     def _tell(self, known: _Known, portion: File, span: Range | None, since: datetime) -> None:
         self.known[known.file.url] = known
-        self.portions.append(_Portion(portion, span, since))
+        self.portions.append(_Portion(known.file.url, portion, span, since))
 
     def _whole(self, files: Sequence[File]) -> None:
-        for file, span in zip(files, self._source.spans(files), strict=True):
+        for file, span in self._spans(files):
             end = end_of_lines(file) if is_appendable(file) else 0
             known = _Known(file, span, self._until, end=end, seam=_seam(file, end))
             is_cut = 0 < end < file.size
@@ -175,9 +204,9 @@ class _Look:
     def _anew(self, files: Sequence[tuple[_Known, File]]) -> None:
         newest = [was.span[1] for was, _ in files if was.span is not None]
         since = max(floor(min([*newest, self._told_until]) - self._late, WHOLE_S), self._begin)
-        spans = self._source.spans([file for _, file in files])
-        for (was, file), span in zip(files, spans, strict=True):
-            self._tell(replace(was, file=file, span=span, grew=True), file, span, since)
+        before = {file.url: was for was, file in files}
+        for file, span in self._spans([file for _, file in files]):
+            self._tell(replace(before[file.url], file=file, span=span, grew=True), file, span, since)
 
     def _appended(self, was: _Known, file: File) -> None:
         """Whole lines; and what stood still since the last look, whether or not its last line has an end."""
@@ -189,8 +218,19 @@ class _Look:
         (span,) = self._source.spans([tail])
         known = replace(was, file=file, span=_joined(was.span, span), end=end, seam=_seam(file, end))
         if self._told_until > self._begin and was.span is not None and was.span[1] >= self._told_until:
-            self.portions.append(_Portion(was.file, was.span, self._told_until))
+            self.portions.append(_Portion(file.url, was.file, was.span, self._told_until))
         self._tell(known, tail, span, self._begin)
+
+    def _spans(self, files: Sequence[File]) -> Iterator[tuple[File, Range | None]]:
+        """The files that can be read, each with its span."""
+        try:
+            yield from zip(files, self._source.spans(files), strict=True)
+        except _UNREADABLE as error:
+            if len(files) == 1:
+                self.is_broken(files[0], error)
+                return
+            for file in files:
+                yield from self._spans([file])
 
     def _excerpt(self, file: File, start: int, end: int) -> File:
         self.excerpts.append(excerpt(file, start, end))

@@ -299,3 +299,39 @@ def test_a_column_that_is_not_there_is_told_although_no_row_is_of_interest(tmp_p
     pull = FileSource(path=str(tmp_path / "lake"), entities=FLEET, columns=columns).pull(TREE, LATE)
     with pytest.raises(DataError, match="no column kilowatts; found time, entity_id"):
         list(pull.rows(END, END + LATE))
+
+
+def test_a_file_that_is_not_whole_keeps_none_of_the_others_away(tmp_path: Path) -> None:
+    """Half a Parquet file, an empty one, and one with other columns; each is told of, and read when it is mended."""
+    lake = tmp_path / "lake"
+    write(lake, "0.parquet", 0, 6)
+    reads = Reads(FileSource(path=str(lake), entities=FLEET))
+    reads.told(at(6 * 60))
+    write(lake, "1.parquet", 6, 7)
+    write(lake, "2.parquet", 7, 8)
+    whole = (lake / "2.parquet").read_bytes()
+    (lake / "2.parquet").write_bytes(whole[:-40])
+    (lake / "3.parquet").touch()
+    pl.DataFrame({"a": [1]}).write_parquet(lake / "4.parquet")
+    rows, said = until_it_breaks(reads.pull, at(8 * 60))
+    assert_rows(rows, ROWS.filter(pl.col("time") == at(6 * 60)))
+    assert "2.parquet: cannot be read as parquet" in said
+    (lake / "2.parquet").write_bytes(whole)
+    rows, said = until_it_breaks(reads.pull, at(8 * 60))
+    assert_rows(rows, ROWS.filter(pl.col("time") == at(7 * 60)))
+    assert "4.parquet: " in said
+    assert "no column for time; found a" in said
+    (lake / "4.parquet").unlink()
+    write(lake, "3.parquet", 8, 9)
+    assert_rows(reads.told(at(9 * 60)), ROWS.filter(pl.col("time") == at(8 * 60)))
+
+
+def until_it_breaks(pull: Pull, until: datetime) -> tuple[pl.DataFrame, str]:
+    """What is told before the failure, and what that says."""
+    rows = [pl.DataFrame(schema=ROWS.schema)]
+    try:
+        for piece in pull.rows(BEGIN, until):
+            rows.append(piece)  # noqa: PERF402 - what came before the failure counts
+    except DataError as error:
+        return pl.concat(rows), str(error)
+    raise AssertionError("nothing broke")
