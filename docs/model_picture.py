@@ -33,7 +33,7 @@ def main() -> None:
     window = type(batch)(*(part[swing.argsort()[-20]][None] for part in batch))
     assert isinstance(learner.model, CdfModel)  # noqa: S101
     with torch.no_grad():
-        cdf = learner.model.cdf(window.past, window.future, window.static)
+        cdf = learner.model.scored(window.past, window.future, window.static).cdf
         median = learner.model(window.past, window.future, window.static)[0, 0, len(config.window.quantile_levels) // 2]
     values = ((cdf.values * cdf.unit)[0, 0]).numpy()
     below = np.vstack([np.zeros(cdf.masses.shape[-1]), cdf.masses[0, 0].cumsum(0).numpy()])
