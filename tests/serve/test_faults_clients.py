@@ -207,10 +207,8 @@ def test_what_came_from_outside_does_not_break_the_log(server: Attacked) -> None
     assert "secret" not in json.dumps(server.process.events)
 
 
-def test_a_client_that_neither_sends_nor_reads_does_not_hold_up_the_end(
-    tmp_path_factory: pytest.TempPathFactory,
-) -> None:
-    with attacked(tmp_path_factory.mktemp("ending"), "--drain-s", "1") as server:
+def test_who_neither_sends_nor_reads_does_not_hold_up_the_end(tmp_path: Path) -> None:
+    with attacked(tmp_path, "--drain-s", "1") as server:
         half, deaf = server.connect(), server.connect(4096)
         half.sendall(posted(INFER, b"{", content_length="100"))
         body, headers = binary(server.target.tensors(5000))
