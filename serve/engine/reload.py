@@ -89,4 +89,7 @@ def _warm_up(bundle: Bundle) -> None:
         (_WARM_ROWS, len(spec.future), spec.horizon_steps),
         (_WARM_ROWS, len(spec.static)),
     )
-    bundle.session.run(Inputs(*(np.zeros(shape, np.float32) for shape in shapes)))
+    inputs = Inputs(*(np.zeros(shape, np.float32) for shape in shapes))
+    _, marginal = bundle.session.run_with_marginal(inputs)
+    if bundle.answer is not None and marginal is not None:
+        bundle.answer.run(marginal, bundle.answer.glance(inputs))
