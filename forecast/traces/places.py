@@ -4,6 +4,7 @@ Object stores (`s3://`, `gs://`, `az://`, ...) are listed through obstore and re
 `storage_options`. Files of other schemes are fetched to a temporary folder that goes with the process.
 """
 
+import errno
 import hashlib
 import os
 import re
@@ -53,7 +54,7 @@ class File:
 
     @property
     def suffix(self) -> str:
-        return PurePosixPath(self.name).suffix.lower()
+        return os.path.splitext(self.name)[1].lower()  # noqa: PTH122 - of every file of a lake, at every look
 
     @property
     def hive(self) -> dict[str, str]:
@@ -182,30 +183,36 @@ def _local(path: str) -> list[File]:
     place = Path(path)
     try:
         if place.is_dir():
-            found = list(_walk(place))
-        elif place.is_file():
-            found = [place]
-        else:
-            pattern = str(place.relative_to(place.anchor))
-            found = [file for file in Path(place.anchor or ".").glob(pattern) if file.is_file()]
-        return [local_file(file) for file in found]
+            return list(_walk(str(place)))
+        if place.is_file():
+            return [local_file(place)]
+        pattern = str(place.relative_to(place.anchor))
+        return [local_file(file) for file in Path(place.anchor or ".").glob(pattern) if file.is_file()]
     except OSError as error:
         reason = error.strerror or str(error)
         raise DataError(f"{error.filename or path}: cannot be opened ({reason}); check its permissions.") from error
 
 
-def _walk(folder: Path) -> Iterator[Path]:
+def _walk(folder: str) -> Iterator[File]:
     """Parquet files below `folder`; links to folders are not followed, so that none can lead round in a circle."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if _hidden(entry.name):
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                yield from _walk(entry.path)
+            elif entry.name.lower().endswith(".parquet") and (told := _told(entry)) is not None:
+                yield File(entry.path, entry.path, told.st_size, str(told.st_mtime_ns))
 
-    def refused(error: OSError) -> None:
-        raise error
 
-    for parent, folders, names in os.walk(folder, onerror=refused):
-        folders[:] = [name for name in folders if not _hidden(name)]
-        for name in names:
-            file = Path(parent, name)
-            if file.suffix.lower() == ".parquet" and not _hidden(name) and file.is_file():
-                yield file
+def _told(entry: os.DirEntry[str]) -> os.stat_result | None:
+    """Size and time of a file; None of what is none, or is gone since."""
+    try:
+        return entry.stat() if entry.is_file() else None
+    except OSError as error:
+        if error.errno in {errno.ENOENT, errno.ELOOP}:
+            return None
+        raise
 
 
 def _hidden(name: str) -> bool:
