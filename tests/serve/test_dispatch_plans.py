@@ -361,8 +361,8 @@ def test_candidates_come_back_as_arrow_and_in_columns(server: Running) -> None:
         ({"plans": [added("server-1", [None] * 8)]}, 400, "nothing is planned"),
         ({"plans": [added("server-1", [1.0] * 9)]}, 400, "9 values"),
         ({"plans": [added("server-11", [1.0])]}, 404, "plans.0.entity_id"),
-        ({"plans": [added("server-1", [1.0]), followed("server-1", [1.0])]}, 400, "two plans"),
-        ({"plans": [added("server-1", [1.0]), followed("site-1", [1.0])]}, 400, "server-1 is a part of site-1"),
+        ({"plans": [added("server-1", [1.0]), followed("server-1", [100.0])]}, 400, "two plans"),
+        ({"plans": [added("server-1", [1.0]), followed("site-1", [100.0])]}, 400, "server-1 is a part of site-1"),
     ],
 )
 def test_a_plan_that_means_nothing_names_its_field(server: Running, body: Any, status: int, told: str) -> None:
