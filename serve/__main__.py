@@ -12,7 +12,6 @@ from typing import Any
 from forecast.contracts.errors import FAILURES, DataError, ExitCode, tell
 from forecast.contracts.schedule import LIVE
 from forecast.contracts.specs import FUTURE
-from forecast.traces.trace import parse_utc
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -31,6 +30,7 @@ def _forecast(options: argparse.Namespace) -> int:
     from forecast.predictor import Predictor  # noqa: PLC0415
     from forecast.tables import console  # noqa: PLC0415
     from forecast.traces.kinds import read_source  # noqa: PLC0415
+    from forecast.traces.trace import parse_utc  # noqa: PLC0415
     from serve.batch import (  # noqa: PLC0415
         ahead_of,
         check_out,
@@ -75,6 +75,7 @@ def _forecast(options: argparse.Namespace) -> int:
 
 def _run(options: argparse.Namespace) -> int:
     from forecast.traces.kinds import read_source  # noqa: PLC0415
+    from forecast.traces.trace import parse_utc  # noqa: PLC0415
     from serve.log import log_to_stderr  # noqa: PLC0415
     from serve.run import newest_of, run  # noqa: PLC0415
     from serve.settings import EngineSettings, HttpSettings, Limits  # noqa: PLC0415
