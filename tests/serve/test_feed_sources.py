@@ -205,3 +205,5 @@ def test_what_is_known_ahead_and_cannot_be_read_keeps_no_telemetry_away(tmp_path
         row = "1|RUNNING|2026-03-02T11:00:00|Unknown|02:00:00|a|cpu=8,node=1"
         (tmp_path / "sacct.txt").write_text(f"{fields}\n{row}\n")
         wait_until(lambda: "time_zone" in status(server)["problems"].get("known ahead", ""), "its clock is not told")
+        (tmp_path / "sacct.txt").write_text(f"{fields}\n{row.replace('11:00:00', '11:00:00+0000')}\n")
+        wait_until(lambda: status(server)["problems"] == {}, "it is as it should be")
