@@ -123,10 +123,7 @@ def unlist(folder: Path) -> None:
     (folder / "manifest.json").unlink()
 
 
-DAMAGES = [
-    shorten, shorten_and_rehash, outside, soft_link, hard_link, swell, bomb, devour,
-    other_key, alter, nest, escape, unlist,
-]  # fmt: skip
+SLOW = [shorten, shorten_and_rehash, soft_link, swell, bomb, other_key, alter, nest, escape, unlist]
 
 
 def place(server: Attacked, made: Path, key: str, damage: Callable[[Path], None]) -> None:
@@ -139,7 +136,9 @@ def place(server: Attacked, made: Path, key: str, damage: Callable[[Path], None]
     (folder / "link").replace(folder / "current")
 
 
-@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize(
+    "damage", [outside, hard_link, devour, *(pytest.param(damage, marks=pytest.mark.slow) for damage in SLOW)]
+)
 def test_a_bundle_that_is_not_sound_never_comes_into_service(
     server: Attacked, made: Path, damage: Callable[[Path], None]
 ) -> None:

@@ -13,9 +13,9 @@ TOPOLOGY = fleet()
 MISSING = "server-3"
 
 
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[Attacked]:
-    with attacked(tmp_path) as server:
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Attacked]:
+    with attacked(tmp_path_factory.mktemp("sources")) as server:
         yield server
 
 
@@ -40,6 +40,7 @@ def strict(server: Attacked, **query: str) -> int:
     return reply.status
 
 
+@pytest.mark.slow
 def test_stale_telemetry_is_answered_by_fallbacks_and_said_to_be(tmp_path: Path) -> None:
     """A quarter of an hour passes each second, and nothing new comes."""
     with attacked(tmp_path, "--speed", "900") as server:
