@@ -7,16 +7,19 @@ Each table is a `Table`. `check_schema` looks at the schema alone, so it costs n
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
-import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from forecast.contracts import rules
 from forecast.contracts.errors import DataError, one_line
 from forecast.contracts.rules import Rule
 from forecast.contracts.signals import SIGNALS, TARGETS
 from forecast.contracts.specs import ForecastSpec
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 UTC = pl.Datetime("us", "UTC")
 
@@ -153,7 +156,7 @@ def microseconds(time: datetime) -> int:
     return (time - _EPOCH) // _MICROSECOND
 
 
-def times(name: str, micros: Sequence[int | None] | NDArray[np.int64]) -> pl.Series:
+def times(name: str, micros: "Sequence[int | None] | NDArray[np.int64]") -> pl.Series:
     """A column of times, of `microseconds`: Polars takes ten times as long for objects of Python."""
     return pl.Series(name, micros, pl.Int64).cast(UTC)
 
