@@ -6,13 +6,13 @@ A route behind it sees a body that is whole, decompressed and within bounds, and
 import asyncio
 import logging
 import time
-from dataclasses import dataclass
 from uuid import uuid4
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serve.http.access import PROBES, scope_of
+from serve.http.access import scope_of
+from serve.http.admission import TURNED_AWAY, Admission
 from serve.http.answers import failed, refused
 from serve.http.bodies import LEAST_BYTES, accepted, deflate, inflate
 from serve.http.keys import check_key
@@ -35,14 +35,6 @@ class _GoneError(Exception):
     """The client hung up."""
 
 
-@dataclass
-class _Held:
-    """Bytes in memory on behalf of all clients: bodies of requests, and answers that are yet to be read."""
-
-    bodies: int = 0
-    unread: int = 0
-
-
 class Guard:
     """ASGI around the application.
 
@@ -54,7 +46,7 @@ class Guard:
     def __init__(self, app: ASGIApp, state: State) -> None:
         self._app, self._state = app, state
         self._limits = state.settings.limits
-        self._requests, self._held = 0, _Held()
+        self._held = state.admission
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -64,8 +56,8 @@ class Guard:
         scope["request_id"] = uuid4().hex[:16]
         answer = _Answer(scope, send, self._held)
         began = time.perf_counter()
-        self._requests += 1
-        self._state.metrics.in_flight.set(self._requests)
+        self._held.requests += 1
+        self._state.metrics.in_flight.set(self._held.requests)
         try:
             await self._pass(scope, receive, answer)
         except RefusedError as error:
@@ -77,26 +69,22 @@ class Guard:
             if not answer.started:
                 await failed(scope["request_id"])(scope, receive, answer.send)
         finally:
-            self._requests -= 1
-            self._state.metrics.in_flight.set(self._requests)
+            self._held.requests -= 1
+            self._state.metrics.in_flight.set(self._held.requests)
             self._tell(scope, answer.status, time.perf_counter() - began)
 
     async def _pass(self, scope: Scope, receive: Receive, answer: "_Answer") -> None:
-        if scope["path"] not in PROBES:
-            self._check_load()
+        if TURNED_AWAY in scope:
+            raise UnavailableError(scope[TURNED_AWAY])
         headers = Headers(scope=scope)
         check_key(self._state.keys, headers.get("authorization", ""), scope_of(scope["path"]))
         body = await self._body(headers, receive)
         try:
+            if (reason := self._held.no_room(scope)) is not None:
+                raise UnavailableError(reason)
             await self._app(scope, _given(body, receive), answer.send)
         finally:
-            self._held.bodies -= len(body)
-
-    def _check_load(self) -> None:
-        if self._requests > self._limits.requests:
-            raise UnavailableError(f"{self._limits.requests} requests are being answered already.")
-        if self._held.unread > self._limits.unread_bytes:
-            raise UnavailableError(f"{self._limits.unread_bytes} bytes of answers are yet to be read.")
+            self._held.body_bytes -= len(body)
 
     async def _body(self, headers: Headers, receive: Receive) -> bytes:
         """The request's body, decompressed; it counts as held until whoever asked has it no more."""
@@ -114,18 +102,18 @@ class Guard:
                 part, more = message.get("body", b""), message.get("more_body", False)
                 parts.append(part)
                 size += len(part)
-                self._held.bodies += len(part)
+                self._held.body_bytes += len(part)
                 if size > largest:
                     raise TooLargeError(f"the body is larger than {largest} bytes.")
-                if self._held.bodies > _BODIES * largest:
+                if self._held.body_bytes > _BODIES * largest:
                     raise UnavailableError("too many large bodies at once.")
             content = b"".join(parts)
             if coding := headers.get("content-encoding", "").lower():
                 content = await asyncio.to_thread(inflate, content, coding, largest)
         except BaseException:
-            self._held.bodies -= size
+            self._held.body_bytes -= size
             raise
-        self._held.bodies += len(content) - size
+        self._held.body_bytes += len(content) - size
         return content
 
     def _tell(self, scope: Scope, status: int, took_s: float) -> None:
@@ -147,7 +135,7 @@ class Guard:
 class _Answer:
     """What goes out: marked with the request's id, compressed where the client takes it, no faster than it reads."""
 
-    def __init__(self, scope: Scope, send: Send, held: _Held) -> None:
+    def __init__(self, scope: Scope, send: Send, held: Admission) -> None:
         self.started, self.status = False, 499  # as nginx logs a client that left
         self._scope, self._send, self._held = scope, send, held
         self._coding = accepted(Headers(scope=scope).get("accept-encoding", ""))
@@ -179,13 +167,13 @@ class _Answer:
 
     async def _pour(self, body: bytes, *, more: bool) -> None:
         """Hand on a body piece by piece; each waits until the client has read those before, or is cut off."""
-        self._held.unread += len(body)
+        self._held.unread_bytes += len(body)
         try:
             for at in range(0, max(len(body), 1), _PIECE_BYTES):
                 piece, end = body[at : at + _PIECE_BYTES], at + _PIECE_BYTES
                 await self._send({"type": "http.response.body", "body": piece, "more_body": more or end < len(body)})
         finally:
-            self._held.unread -= len(body)
+            self._held.unread_bytes -= len(body)
 
 
 def _given(body: bytes, receive: Receive) -> Receive:

@@ -45,7 +45,7 @@ class Server(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 app,
-                http=connection_class(settings.limits),
+                http=connection_class(state),
                 ws="none",
                 lifespan="off",
                 log_config=None,

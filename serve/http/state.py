@@ -1,9 +1,10 @@
 """What every room of the server is handed."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from forecast.bundle.load import Bundle
 from serve.engine.engine import Engine
+from serve.http.admission import Admission
 from serve.http.keys import Keys
 from serve.inference.batching import Batcher
 from serve.metrics import Metrics
@@ -22,6 +23,7 @@ class State:
         keys: who may ask; None lets everybody.
         batcher: runs graphs.
         draining: whether the server is about to end, and wants no new work.
+        admission: who is let in.
     """
 
     engine: Engine
@@ -30,6 +32,10 @@ class State:
     keys: Keys | None
     batcher: Batcher
     draining: bool = False
+    admission: Admission = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.admission = Admission(self.settings.limits, self.batcher)
 
     def served(self, name: str, version: str | None = None) -> Bundle:
         """The bundle of a model; of versions there is the one in service.

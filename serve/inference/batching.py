@@ -47,6 +47,11 @@ class Batcher:
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="inference")
         self._running: set[asyncio.Task[None]] = set()
 
+    @property
+    def room(self) -> int:
+        """Requests that would run at once or may wait, beside those that do."""
+        return self._free + self._queue - len(self._waiting)
+
     async def run(self, session: Runs, inputs: Inputs, timeout_s: float) -> Outputs:
         """Run a graph on inputs of any number of rows.
 
