@@ -66,7 +66,7 @@ class EngineSettings:
 
 @dataclass(frozen=True)
 class Limits:
-    """What one client, and all together, may ask of the server (OPERATIONS.md §3).
+    """What one client, and all together, may ask of the server.
 
     Attributes:
         body_bytes: of a request, as sent and after decompression.

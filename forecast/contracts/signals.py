@@ -28,9 +28,9 @@ class Signal:
 
 
 #: Ranges: -40 °C is the coldest storage rating. Temperatures reach as far as °F of what is possible in °C (100 °C above
-#: any silicon's shutdown, DOMAIN.md §2; 50 °C in air), so that a wrong unit can still be seen and named;
+#: any silicon's shutdown, constants.md §2; 50 °C in air), so that a wrong unit can still be seen and named;
 #: 2 GW exceeds the largest announced campus; utilisation allows 2 % of sensor overshoot. Small server fans turn at up
-#: to 38,000 rpm; what moves most air turns at a few thousand [K]. Field names say fan speed in rpm (DOMAIN.md §7).
+#: to 38,000 rpm; what moves most air turns at a few thousand [K]. Field names say fan speed in rpm (constants.md §7).
 SIGNALS = {
     signal.name: signal
     for signal in (
@@ -65,7 +65,7 @@ class Target:
         return SIGNALS[self.signal].unit
 
 
-#: Clocks fall at the slowdown temperature: 2 to 4 °C above the limit on A100, H100, GH200 and B200 (DOMAIN.md §2).
+#: Clocks fall at the slowdown temperature: 2 to 4 °C above the limit on A100, H100, GH200 and B200 (constants.md §2).
 TARGETS = {
     target.signal: target
     for target in (

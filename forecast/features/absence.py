@@ -11,9 +11,9 @@ from forecast.features.marks import ROW_MARKS, Mark, Marks
 Flags = NDArray[np.bool_]
 Counts = NDArray[np.int64]
 
-#: Who was silent for longer has left (OPERATIONS.md §2: forecasting stops after 24 h of absence).
+#: Who was silent for longer has left (docs/faults.md: not expected after 24 h of absence).
 LEFT_S = 86_400
-#: A storm is more than this share of a window missing (OPERATIONS.md §2) ...
+#: A storm is more than this share of a window missing ...
 STORM_RATIO = 0.2
 #: ... among at least this many entities of a hall, over this time, and still half of that at the step itself.
 _STORM_ENTITIES, _STORM_WINDOW_S = 4, 1800

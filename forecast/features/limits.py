@@ -11,8 +11,8 @@ from forecast.contracts.topology import Topology
 
 #: Collectors and exporters go wrong by hall; where a fleet names none, by site.
 _TOGETHER = ("hall", "site", "fleet")
-#: Supply air, the cooler end of ASHRAE's recommended range (DOMAIN.md §1), and the limit of a die that states none, as
-#: the hottest of DOMAIN.md §2.
+#: Supply air, the cooler end of ASHRAE's range (constants.md §1), and the limit of a die that states none, as
+#: the hottest of constants.md §2.
 _SUPPLY_C, _ANY_LIMIT_C = 18.0, 88.0
 
 

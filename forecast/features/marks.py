@@ -12,7 +12,7 @@ Marks = NDArray[np.uint16]
 
 
 class Mark(IntFlag):
-    """Faults of OPERATIONS.md §2 that strike single steps."""
+    """Faults of docs/faults.md that strike single steps."""
 
     DUPLICATE = 1
     CONFLICTING_DUPLICATE = 2

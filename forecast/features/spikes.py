@@ -16,14 +16,14 @@ from forecast.features.wrong_units import celsius
 #: A die's jump beyond what power explains [D]: simulated sensors and thermal lag stay under 14 K at 1 and at 5 min.
 DIE_JUMP_K = 20.0
 #: Where neither power nor use tell of the load, only what no load explains: the swing from supply air to the limit is
-#: 45 to 65 K (DOMAIN.md §2), and it takes an air sink's minute (§5).
+#: 45 to 65 K (constants.md §2), and it takes an air sink's minute (§5).
 UNEXPLAINED_JUMP_K = 50.0
-#: Room air has the mass of a hall behind it: 0.2 K/s uncooled at most (DOMAIN.md §5, a small loop), 12 K in a minute; a
+#: Room air has the mass of a hall behind it: 0.2 K/s uncooled at most (a small loop, constants.md §5), 12 K a minute; a
 #: probe that moves further and whose neighbour samples do not is touched or broken.
 INLET_JUMP_K = 15.0
 #: Dies of one kind differ in thermal resistance, and fans follow late: allow this much more than the nominal swing.
 _SLACK = 1.4
-#: Silicon shuts down 5 to 9 °C above its operating limit (DOMAIN.md §2). A jump to well beyond needs no other witness;
+#: Silicon shuts down 5 to 9 °C above its operating limit (constants.md §2). A jump well beyond needs no other witness;
 #: 40 °C above it there is none to measure.
 _BEYOND_OVER_K, _IMPOSSIBLE_OVER_K = 12.0, 40.0
 #: A supply cannot give three times what its label says.

@@ -9,7 +9,7 @@ from forecast.contracts.errors import DataError
 from forecast.contracts.topology import Topology
 from forecast.features.gridded import Floats, Gridded
 
-#: Supply air and coolant reach 45 °C: ASHRAE A4 and W45 (DOMAIN.md §1).
+#: Supply air and coolant reach 45 °C: ASHRAE A4 and W45 (constants.md §1).
 _WARMEST_SUPPLY_C = 45.0
 
 #: A median needs no more cells than this.
@@ -36,7 +36,7 @@ def typical(gridded: Gridded, topology: Topology) -> dict[str, float | None]:
 def check_units(medians: Medians, where: str) -> None:
     """Refuse telemetry whose typical values fit another unit better than the declared one.
 
-    A fleet's median power is never under 0.3 % of nameplate (idle boards draw 4 % and more, DOMAIN.md §2) unless it is
+    A fleet's median power is never under 0.3 % of nameplate (idle boards draw over 4 %, constants.md §2) unless it is
     in kW, nor over 30 times nameplate unless in mW; a median temperature above every limit fits °F.
 
     Raises:

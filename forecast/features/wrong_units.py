@@ -18,15 +18,15 @@ _KILOWATT_RATIO = 1.2e-3
 _KILOWATT_OF_SEEN = 2e-3
 #: A machine that is on uses something, or is warmer than its air.
 _IN_USE, _WARMER_K, _WARM_C = 0.02, 5.0, 35.0
-#: Air above ASHRAE A4 (DOMAIN.md §1).
+#: Air above ASHRAE A4 (constants.md §1).
 _HOTTEST_INLET_C = 45.0
-#: 59 °F is 15 °C, where the allowable range of class A1 starts (DOMAIN.md §1); less could be heat.
+#: 59 °F is 15 °C, where the allowable range of class A1 starts (constants.md §1); less could be heat.
 _COLDEST_INLET_F = 59.0
 #: A change of unit is a jump to the same temperature in °F, give or take what air does between two samples.
 _FITS_K, _LEAST_JUMP_K = 4.0, 25.0
 #: How long a room's heat that came gradually is believed; then only °F explains it.
 _BELIEVED_S = 21_600
-#: Silicon has shut down this far above its operating limit (DOMAIN.md §2: 5 to 8 °C on A100, H100, GH200 and B200).
+#: Silicon has shut down this far above its operating limit (constants.md §2: 5 to 8 °C on A100, H100, GH200 and B200).
 _SHUT_DOWN_OVER_K = 8.0
 #: A collector's mistake, when this share of a hall's readings say so.
 _MAJORITY = 0.5

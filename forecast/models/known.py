@@ -12,7 +12,7 @@ from forecast.contracts.specs import FUTURE, ForecastSpec
 from forecast.features.outlook import OUTLOOK_NAMES
 from forecast.models.scaling import Scaled
 
-#: Draw of an idle machine in nameplates: 0.15 to 0.35 by DOMAIN.md §2 and §3; learnt between 0 and this.
+#: Draw of an idle machine in nameplates: 0.15 to 0.35 by constants.md §2 and §3; learnt between 0 and this.
 _MOST_IDLE = 0.5
 
 #: Widths of the bumps about each centre, in nameplates: a load that is steady, and the tenth by which owners misjudge.

@@ -1,22 +1,22 @@
 """How the hottest point of an entity answers to its power: first-order stages side by side, as heat leaves it.
 
-A chain of thermal resistances and capacitances is a sum of such stages (a Foster chain; DOMAIN.md §5 has their sizes).
+A chain of thermal resistances and capacitances is a sum of such stages (a Foster chain; sizes in constants.md §5).
 In stage k the rise at the end of a step is x(h) = a·x(h - 1) + (1 - a)·R·P(h) with a = exp(-step / τ), exact while the
 power P is constant within a step. Telemetry is read at some instant of it, or is a mean: c·x(h - 1) + (1 - c)·R·P(h)
 with c = exp(-s·step / τ), where the share s of the step that has passed is learnt too. R falls with the flow of air as
-r₀ + r₁·flow^-0.8 (convection; DOMAIN.md §5).
+r₀ + r₁·flow^-0.8 (convection; constants.md §5).
 """
 
 import torch
 from torch import Tensor, nn
 
-#: Convection: R ∝ flow^-0.8 (DOMAIN.md §5).
+#: Convection: R ∝ flow^-0.8 (constants.md §5).
 _FLOW_EXPONENT = -0.8
 
 #: Time constants before training, in steps of the grid.
 _START_STEPS = (1.0, 4.0, 16.0)
 
-#: Rise at nameplate power before training, °C, split evenly: GPU boards and their sinks at full power (DOMAIN.md §2).
+#: Rise at nameplate power before training, °C, split evenly: GPU boards and sinks at full power (constants.md §2).
 _START_RISE_C = 45.0
 
 #: Weights that hold logarithms move this many times faster than the others: a factor of two is far for the optimiser.

@@ -18,7 +18,7 @@ from forecast.models.quantiles import never_crossing, normal_steps, reach, sprea
 from forecast.models.scaling import Scaler
 from forecast.models.thermal import ThermalResponse
 
-#: Steps of the context that the response looks at: longer than the memory of anything but a hall (DOMAIN.md §5).
+#: Steps of the context that the response looks at: longer than the memory of anything but a hall (constants.md §5).
 _RECENT = 72
 
 #: A meter reads a load that is held within so much of it, one standard deviation: class 1 of IEC 62053-21.

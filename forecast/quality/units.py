@@ -18,7 +18,7 @@ from forecast.quality.quality import Elsewhere, Unit
 
 #: What is judged, and the column of its limit; supply air has the same for all.
 _LIMITS = {"power_w": "power_limit_w", "temperature_c": "temperature_limit_c", "inlet_c": None}
-#: Supply air and coolant reach 45 °C: ASHRAE A4 and W45 (DOMAIN.md §1).
+#: Supply air and coolant reach 45 °C: ASHRAE A4 and W45 (constants.md §1).
 _WARMEST_SUPPLY_C = 45.0
 #: A median needs no more cells than this.
 _CELLS = 20_000

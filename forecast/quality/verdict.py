@@ -9,7 +9,7 @@ from forecast.quality.quality import Judged, Unit
 from forecast.wording import fixed, moment, percent, target_title
 
 #: Of what came, a larger share that is no observation, or breaks the contract, speaks of a broken exporter and not of
-#: single sensors: nineteen of twenty is what a complete step asks for too (OPERATIONS.md §1).
+#: single sensors: nineteen of twenty is what a complete step asks for too.
 MOST_BROKEN = 0.05
 
 #: A sampler this much slower than the grid leaves a step empty now and then, whatever it does.

@@ -9,7 +9,7 @@ from forecast.quality.quality import Coverage, Fact, Fault, Judged, Moved, Quali
 from forecast.quality.verdict import share_of, significant
 from forecast.wording import MISSING, fixed, moment
 
-#: Fault to how it is seen and what is done with it (OPERATIONS.md §2).
+#: Fault to how it is seen and what is done with it (docs/faults.md).
 FAULTS = {
     "duplicate": ("entity and time repeat, same values", "counts once"),
     "conflicting_duplicate": ("entity and time repeat, other values", "neither is believed"),

@@ -57,7 +57,7 @@ class WorkConfig:
 
     Attributes:
         training_load, batch_load: offered work over what the pool could do, in [0, 0.95].
-        failures_per_gpu_h: 419 unexpected in 54 d on 16,384 GPUs (DOMAIN.md §4); raise it to see more restarts.
+        failures_per_gpu_h: 419 unexpected in 54 d on 16,384 GPUs (constants.md §4); raise it to see more restarts.
         overestimate: what owners ask for, over what they ask for by default: above 1, more jobs end early.
         start_delay_s: mean time by which a job starts later than its scheduler said when it placed it.
     """
@@ -74,8 +74,8 @@ class CoolingConfig:
     """The cooling plant of each hall.
 
     Attributes:
-        air_setpoint_c: supply air; with the rack approach of 4-5 K inlets stay inside ASHRAE 18-27 (DOMAIN.md §1).
-        coolant_setpoint_c: facility water, within class W32 (DOMAIN.md §1); the CDU approach comes on top.
+        air_setpoint_c: supply air; with the rack approach of 4-5 K inlets stay inside ASHRAE 18-27 (constants.md §1).
+        coolant_setpoint_c: facility water, within class W32 (constants.md §1); the CDU approach comes on top.
         capacity_ratio: rated cooling over the sum of server nameplates. Below 1 [D], as servers rarely reach their
             nameplate together; what is saved is paid on hot afternoons.
         free_cooling_wet_bulb_c: below it part of the heat bypasses the chillers, 4 K further down all of it [K].

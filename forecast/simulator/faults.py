@@ -1,4 +1,4 @@
-"""What goes wrong between a sensor and a data lake (OPERATIONS.md §2).
+"""What goes wrong between a sensor and a data lake (docs/faults.md).
 
 Each fault alters one day of samples in place, within one episode. `injector` decides when and whom they strike.
 """

@@ -12,7 +12,7 @@ from forecast.simulator.arrays import Floats
 from forecast.simulator.fleet import Fleet
 from forecast.simulator.units import Units
 
-#: Convection: R_sink ∝ flow^−0.8 (DOMAIN.md §5).
+#: Convection: R_sink ∝ flow^−0.8 (constants.md §5).
 FLOW_EXPONENT = -0.8
 #: Fans idle at this flow, and run fully open near the limit [K]. Coolant flow is constant.
 FAN_LOW_FLOW = 0.4

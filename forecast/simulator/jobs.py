@@ -104,7 +104,7 @@ def _run_times(rng: np.random.Generator, shape: Shape, count: int) -> np.ndarray
 
 
 def _training_intensity(rng: np.random.Generator) -> float:
-    """Draw the mean over one iteration: high and low level and duty of DOMAIN.md §4, as iterations last seconds."""
+    """Draw the mean over one iteration: high and low level and duty of constants.md §4, as iterations last seconds."""
     high, low, duty = rng.uniform(0.75, 1.0), rng.uniform(0.25, 0.6), rng.uniform(0.6, 0.9)
     # Well-tuned runs hide most of the low phase; squaring leans towards them [D].
     return float(high - (1 - duty) * (high - low) * rng.random() ** 2)

@@ -11,10 +11,10 @@ from forecast.simulator.config import CoolingConfig
 from forecast.simulator.fleet import Fleet
 from forecast.simulator.heat import exact_step
 
-#: Chilled water at rated conditions, and COP of the air-cooled machine (DOMAIN.md §5).
+#: Chilled water at rated conditions, and COP of the air-cooled machine (constants.md §5).
 RATED_EVAPORATOR_C = 6.67
 RATED_COP = 3.0
-#: The capacity curve turns unphysical above (DOMAIN.md §5).
+#: The capacity curve turns unphysical above (constants.md §5).
 MAX_CAPACITY_RATIO = 1.6
 #: Left uncooled under its rated heat, the supply warms by 10 K in 20 min: §5 gives 10-30 min for the plant [D].
 LOOP_S_PER_K = 120.0
@@ -23,13 +23,13 @@ MASS_TAU_S = 4 * 3600.0
 MASS_PER_K = 0.02
 #: Wet-bulb distance over which free cooling takes over from the chillers [K].
 FREE_COOLING_SPAN_K = 4.0
-#: Pumps: 8.47 kW per CDU of three 120 kW racks (DOMAIN.md §3); fans of air handlers [K]. W per W of heat.
+#: Pumps: 8.47 kW per CDU of three 120 kW racks (constants.md §3); fans of air handlers [K]. W per W of heat.
 PUMP_RATIO = 8.47 / 360
 AIR_HANDLER_RATIO = 0.05
 
 
 def chiller_capacity_ratio(outdoor_c: Floats, evaporator_c: Floats) -> Floats:
-    """Return available over rated capacity (EnergyPlus electric chiller, air-cooled; DOMAIN.md §5)."""
+    """Return available over rated capacity (EnergyPlus electric chiller, air-cooled; constants.md §5)."""
     delta = (outdoor_c - 35) / 2.778 - (evaporator_c - RATED_EVAPORATOR_C)
     return np.minimum(0.94484 - 0.05701 * delta + 0.001855 * delta**2, MAX_CAPACITY_RATIO)
 

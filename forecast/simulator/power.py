@@ -7,10 +7,10 @@ import numpy as np
 from forecast.simulator.arrays import Floats, Ints
 from forecast.simulator.fleet import Fleet
 
-#: P_in = (P_out + c)/η, first the node's DC-DC stage, then the rectifier (DOMAIN.md §3, ExaDigiT RAPS).
+#: P_in = (P_out + c)/η, first the node's DC-DC stage, then the rectifier (constants.md §3, ExaDigiT RAPS).
 DC_DC_W, DC_DC_EFFICIENCY = 13.0, 0.98
 RECTIFIER_W, RECTIFIER_EFFICIENCY = 17.0, 0.96
-#: Leakage grows by 0.3-0.6 % of static power per kelvin (DOMAIN.md §5); data-sheet power holds at the reference [K].
+#: Leakage grows by 0.3-0.6 % of static power per kelvin (constants.md §5); data-sheet power holds at the reference [K].
 LEAKAGE_PER_K = 0.0045
 LEAKAGE_REFERENCE_C = 60.0
 #: Air flow that planners assume [K].

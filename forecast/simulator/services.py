@@ -22,7 +22,7 @@ class Traffic:
 
     Attributes:
         base, swing: utilisation at the quietest hour, and what the busiest adds. Busy serving draws 0.45 of a GPU's
-            power and idle gaps 0.25 (DOMAIN.md §2); fleets at scale are packed tighter [K].
+            power and idle gaps 0.25 (constants.md §2); fleets at scale are packed tighter [K].
         phase_h: users that live further west (positive) or east.
         evening: share of leisure use, which peaks at night, over office use.
         weekend: weekend demand over weekday demand.

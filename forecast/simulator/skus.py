@@ -1,4 +1,4 @@
-"""What a server of each kind is made of. Every number names its source: a section of DOMAIN.md, [K] or [D] as there."""
+"""What a server of each kind is made of. Each number has its source: a section of constants.md, [K] or [D] as there."""
 
 from dataclasses import dataclass
 

@@ -8,9 +8,9 @@ from forecast.simulator.arrays import Floats
 from forecast.simulator.fleet import Fleet
 from forecast.simulator.streams import stream
 
-#: Energy spread over eight GPUs doing identical work, from least to most (DOMAIN.md §2).
+#: Energy spread over eight GPUs doing identical work, from least to most (constants.md §2).
 UNIT_SPREAD = 0.057
-#: Spread of thermal resistance between units, log-normal: half of what the PCIe cards of DOMAIN.md §2 show, as those
+#: Spread of thermal resistance between units, log-normal: half of what the PCIe cards of constants.md §2 show, as those
 #: also differ in slot and chassis [D].
 RESISTANCE_SPREAD = 0.07
 

@@ -20,7 +20,7 @@ LEASE_S = 7 * DAY_S
 RENEWED_AHEAD_S = 3 * DAY_S  # [K] owners extend a service's lease some days before it ends
 
 _STARTUP_S, _STARTUP_LEVEL = 420.0, 0.3  # [K] containers, data, compilation
-_CHECKPOINT_S, _CHECKPOINT_LEVEL = 120.0, 0.15  # [K] "sometimes close to idle" (DOMAIN.md §4)
+_CHECKPOINT_S, _CHECKPOINT_LEVEL = 120.0, 0.15  # [K] "sometimes close to idle" (constants.md §4)
 _JITTER = 0.015  # [K] between servers that share one job
 
 

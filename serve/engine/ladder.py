@@ -31,7 +31,7 @@ Steps = NDArray[np.int64]
 
 MODEL, LAST_GOOD, SEASONAL, TRAINING, SAFE_BOUND = range(len(RUNGS))
 
-#: Data whose newest step is older is stale (OPERATIONS.md §3, as of `Predictor`).
+#: Data whose newest step is older is stale (as of `Predictor`).
 FRESH_STEPS = 2
 
 #: An hour of the day has quantiles when it was seen so often: a minimum, a median and a maximum, at least.

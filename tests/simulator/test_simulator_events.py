@@ -99,7 +99,7 @@ def test_firmware_raises_what_its_dies_draw_by_the_ratio(tmp_path: Path) -> None
         rest.select(power_w="power_w_still", temperature_c="temperature_c_still"),
     )
     kind, after = sku("h100-air"), both.filter(upgraded)
-    # 8 % of eight dies at the server's use, through both converters (DOMAIN.md §3); fans that answer and leakage come
+    # 8 % of eight dies at the server's use, through both converters (constants.md §3); fans and leakage come
     # on top.
     die_w = kind.die_idle_w + (kind.die_peak_w - kind.die_idle_w) * after["utilization_ratio"].to_numpy()
     expected_w = (0.08 * 8 * die_w / 0.98 / 0.96).mean()
@@ -119,7 +119,7 @@ def test_while_a_chiller_is_down_its_hall_warms_and_cools_again_after(tmp_path: 
     late = hall.filter(pl.col("time").is_between(on_day(1.5), on_day(1.75), closed="left"))
     assert late["warmer_k"].min() > 3
     assert (late["cooling_power_w"] < late["cooling_power_w_still"]).all(), "what is broken draws nothing"
-    # The mass of the hall gives back its heat with a time constant of 4 h (DOMAIN.md §5).
+    # The mass of the hall gives back its heat with a time constant of 4 h (constants.md §5).
     assert hall.filter(pl.col("time") >= on_day(2.75))["warmer_k"].abs().max() <= 0.5
     servers = both.filter(pl.col("entity_id").str.contains("hall-a.*server"))
     down = pl.col("time").is_between(on_day(1.5), on_day(1.75), closed="left")

@@ -42,7 +42,7 @@ def test_a_rack_of_eighteen_trays_at_full_load_draws_about_120_kw() -> None:
 
 def test_an_h100_server_at_full_load_draws_the_measured_maximum() -> None:
     _, reading = settled(site(), 1.0)
-    assert reading.power_w.max() == pytest.approx(8400, rel=0.03)  # DOMAIN.md §3
+    assert reading.power_w.max() == pytest.approx(8400, rel=0.03)  # constants.md §3
 
 
 @pytest.mark.parametrize("name", SKUS)
@@ -111,7 +111,7 @@ def test_top_of_rack_breathes_warmer_air_than_bottom() -> None:
     _, reading = settled(site(), 0.8)
     first_rack = reading.inlet_c[:4]
     assert (np.diff(first_rack) > 0).all()
-    # supply 23 °C and an approach within DOMAIN.md §5, which idling racks halve
+    # supply 23 °C and an approach within constants.md §5, which idling racks halve
     assert first_rack[0] > 23 + 3.8 / 2
     assert first_rack[-1] < 23 + 5.3
 

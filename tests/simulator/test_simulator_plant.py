@@ -47,7 +47,7 @@ def test_the_supply_stays_at_its_set_point_while_heat_is_within_capacity() -> No
     for _ in range(600):
         power_w = hall.advance(np.array([45_000.0]), 35.0, WARM_NIGHT_C)
     assert hall.overshoot_k[0] == pytest.approx(0.0, abs=1e-9)
-    # 45 kW of 47.24 kW available: pf(0.94484)·lf(0.95255)·50 kW·0.94484/3 from DOMAIN.md §5, and air handlers of 5 %.
+    # 45 kW of 47.24 kW available: pf(0.94484)·lf(0.95255)·50 kW·0.94484/3 by constants.md §5, and air handlers of 5 %.
     assert power_w[0] == pytest.approx(1.013314 * 0.941409 * 50_000 * 0.94484 / 3 + 2250, rel=1e-4)
 
 

@@ -20,7 +20,7 @@ from forecast.windows.panel import Panel
 
 Flags = NDArray[np.bool_]
 
-#: Each signal and what explains it (DOMAIN.md §5); `elsewhere` is its own mean over the leaves of other halls.
+#: Each signal and what explains it (constants.md §5); `elsewhere` is its own mean over the leaves of other halls.
 _CAUSES = {
     "power_w": ("utilization_ratio",),
     "temperature_c": ("power_w", "inlet_c"),
