@@ -5,8 +5,8 @@ import json
 from collections.abc import Callable
 from functools import lru_cache
 from http import HTTPStatus
+from secrets import token_hex
 from typing import Any, NoReturn, cast
-from uuid import uuid4
 
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
@@ -39,6 +39,7 @@ class _Connection(HttpToolsProtocol):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._timer: asyncio.TimerHandle | None = None
+        self._due: tuple[float, Callable[[], None]] | None = None  # what to wait for if this turn does not bring it
         self._stalled: asyncio.TimerHandle | None = None
         self._head_bytes = 0
         self._unheard_bytes = 0  # that came since the parser last made something of any
@@ -69,6 +70,9 @@ class _Connection(HttpToolsProtocol):
             super().data_received(piece)
             if self._unheard_bytes > self.limits.header_bytes:
                 self._refuse(*_LONG)
+        if self._due is not None:
+            self._wait(*self._due)
+            self._due = None
         if self._timer is None and self.timeout_keep_alive_task is None and self.cycle.response_complete:
             self._wait(self.limits.header_s, self._headers_are_late)  # neither a request nor quiet: an empty line, say
 
@@ -76,7 +80,7 @@ class _Connection(HttpToolsProtocol):
         super().on_message_begin()
         self._unset_keepalive_if_required()  # that began in this turn, where the request before was turned away
         self._head_bytes = self._unheard_bytes = 0
-        self._wait(self.limits.header_s, self._headers_are_late)
+        self._due = self.limits.header_s, self._headers_are_late
 
     def on_url(self, url: bytes) -> None:
         self._count(len(url))
@@ -89,7 +93,7 @@ class _Connection(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         if len(self.pipeline) >= self.limits.pipelined:
             self._stop(HTTPStatus.SERVICE_UNAVAILABLE, "too many requests at once on one connection.")
-        self._wait(self.limits.body_s, self._body_is_late)
+        self._due = self.limits.body_s, self._body_is_late
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
@@ -102,7 +106,7 @@ class _Connection(HttpToolsProtocol):
             self._stop(HTTPStatus.SERVICE_UNAVAILABLE, self._turned_away[1])
 
     def on_message_complete(self) -> None:
-        self._unheard_bytes = 0
+        self._unheard_bytes, self._due = 0, None
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -141,7 +145,7 @@ class _Connection(HttpToolsProtocol):
         """Answer a request that has come and was not let in."""
         self._turned_away = None
         cycle.response_started = cycle.response_complete = True
-        self.transport.write(_busy(reason, cycle.keep_alive) % uuid4().hex[:16].encode())
+        self.transport.write(_busy(reason, cycle.keep_alive) % token_hex(8).encode())
         self.state.metrics.answered.labels("none", cycle.scope["method"], 503).inc()
         if not cycle.keep_alive:
             self.transport.close()
