@@ -113,9 +113,9 @@ def _shipped(task: Task, path: Path) -> Floats:
     """Forecasts of weights as they are, with the calibration that came with them."""
     training = replace(task.config.training, start_from=str(path), steps=0)
     learner = Learner.of(replace(task.config, training=training), task.prepared)
-    assert learner.start is not None
-    spec = learner.windows.spec
-    return _forecast(task, learner, ForecastGraph(learner.model, learner.start.offsets_for(spec), spec).eval())
+    spec, weights = learner.windows.spec, learner.start.weights
+    assert weights is not None
+    return _forecast(task, learner, ForecastGraph(learner.model, weights.offsets_for(spec), spec).eval())
 
 
 @torch.no_grad()

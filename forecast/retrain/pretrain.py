@@ -37,10 +37,13 @@ _CONFIGS = Path(__file__).parents[2] / "configs"
 _MORE = Path(__file__).parents[2] / "benchmarks" / "accuracy" / "configs"
 _SHIPPED = Path(__file__).parents[1] / "pretrained"
 
+#: The linear forecast learns each quantile level by itself: weights without it serve whatever levels a site asks for.
+_ANY_LEVELS = "model.without=[linear]"
+
 #: Windows that ship, as overrides of `configs/config.yaml`.
 WINDOWS: dict[str, tuple[str, ...]] = {
-    "day-ahead": (),
-    "hourly": ("window.step_s=3600", "window.context_steps=336", "window.horizon_steps=48"),
+    "day-ahead": (_ANY_LEVELS,),
+    "hourly": ("window.step_s=3600", "window.context_steps=336", "window.horizon_steps=48", _ANY_LEVELS),
     "minutes": ("window.step_s=15", "window.context_steps=40", "window.horizon_steps=40"),
 }
 

@@ -293,6 +293,7 @@ def test_every_method_but_the_probes_takes_a_key_that_may_infer(registry: Path, 
 
 def test_calls_are_counted(server: Running, target: Target) -> None:
     target.code_of("ModelReady", messages.ModelReadyRequest(name="nobody"))
+    target.code_of("ModelInfer", messages.ModelInferRequest(model_name="nobody"))
     told = server.ask("GET", "/metrics").body.decode()
     assert 'fleetcast_grpc_requests_total{code="NOT_FOUND",method="ModelReady"}' in told
     assert 'fleetcast_grpc_request_seconds_count{method="ModelInfer"}' in told
