@@ -243,18 +243,21 @@ class Engine:
         return rows, asks
 
     def _take(self, rows: list[pl.DataFrame]) -> None:
-        together = pl.concat(rows, how="diagonal_relaxed")
         for live in self._lives.values():
-            try:
-                taken = live.take(together, self.clock())
-            except DataError as error:
-                self.metrics.aside.labels(live.name, "refused batch").inc(len(together))
-                self.report(f"telemetry of {live.name}", str(error))
-                continue
-            self.report(f"telemetry of {live.name}", None)
-            self.metrics.rows.labels(live.name).inc(taken.rows)
-            for reason, count in taken.set_aside.items():
-                self.metrics.aside.labels(live.name, reason).inc(count)
+            refused = [self._put(live, batch) for batch in live.ring.apart(rows)]
+            self.report(f"telemetry of {live.name}", next(filter(None, refused), None))
+
+    def _put(self, live: Live, batch: pl.DataFrame) -> str | None:
+        """Put a batch into a forecast's ring; why it was refused, if it was."""
+        try:
+            taken = live.take(batch, self.clock())
+        except DataError as error:
+            self.metrics.aside.labels(live.name, "refused batch").inc(len(batch))
+            return str(error)
+        self.metrics.rows.labels(live.name).inc(taken.rows)
+        for reason, count in taken.set_aside.items():
+            self.metrics.aside.labels(live.name, reason).inc(count)
+        return None
 
     def _answer(self, ask: _Ask) -> None:
         try:

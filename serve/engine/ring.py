@@ -7,7 +7,7 @@ the length of the context.
 """
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
@@ -128,6 +128,14 @@ class Ring:
         self._open = recent.filter(pl.col("time") >= self._time(self._open_from))
         self.revision += 1
         return Taken(len(fresh), aside)
+
+    def apart(self, batches: Sequence[pl.DataFrame]) -> list[pl.DataFrame]:
+        """Batches that tell enough of the fleet to have their units judged, each by itself; the others as one."""
+        enough = _TELLING * len(self.topology.entities)
+        tells = [batch["entity_id"].n_unique() >= enough for batch in batches]
+        small = [batch for batch, does in zip(batches, tells, strict=True) if not does]
+        together = [pl.concat(small, how="diagonal_relaxed")] if small else []
+        return [*(batch for batch, does in zip(batches, tells, strict=True) if does), *together]
 
     def panel(self) -> Panel:
         """The steps from the ring's beginning to the newest: a view, for the writer's thread alone."""

@@ -147,6 +147,19 @@ def test_rows_that_have_no_place_are_counted_and_a_wrong_unit_is_told(server: Ru
     assert "telemetry of day-ahead" not in server.engine.problems
 
 
+def test_a_wrong_unit_spoils_no_batch_beside_it(server: Running) -> None:
+    kilowatts = telemetry(TOPOLOGY, seed=1).with_columns(pl.col("power_w") / 1000)
+    held = threading.Event()
+    server.engine.ask(lambda: held.wait(30))
+    server.engine.push(kilowatts)
+    server.engine.push(ROWS)
+    held.set()
+    server.push(ROWS.head(0))
+    name = "fleetcast_telemetry_rows_set_aside_total"
+    assert metric(server, name, forecast="day-ahead", reason="refused batch") == len(kilowatts)
+    assert not server.engine.newest("day-ahead").falls_back()
+
+
 def test_a_source_that_dies_is_labelled_and_can_be_refused(server: Running, hands: Hands) -> None:
     server.push(ROWS)
     assert not server.engine.newest("day-ahead").falls_back()
