@@ -65,7 +65,7 @@ def forecasts(root: Path) -> list[str]:
         ConfigError: there is no such folder.
     """
     if not root.is_dir():
-        raise ConfigError(f"{root}: no such folder; --root names the folder of a registry.")
+        raise ConfigError(f"{root}: no such folder; make one by training, or name the right one.")
     return sorted(folder.parent.name for folder in root.glob("*/versions") if folder.is_dir())
 
 

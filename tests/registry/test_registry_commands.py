@@ -179,7 +179,7 @@ def test_what_is_not_there_is_refused_and_makes_nothing(root: Path, arguments: l
 @pytest.mark.parametrize("verb", ["list", "show", "verify"])
 def test_a_root_that_is_not_there_is_refused(tmp_path: Path, verb: str, refused) -> None:
     assert command(tmp_path / "nowhere", verb) == 2
-    assert "nowhere: no such folder; --root names the folder of a registry" in refused()
+    assert "nowhere: no such folder; make one by training" in refused()
 
 
 @pytest.mark.parametrize("arguments", [["rollback"], ["prune", "day-ahead"], ["export", "day-ahead"], ["lst"], []])
