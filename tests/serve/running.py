@@ -118,7 +118,8 @@ def running(
         try:
             wait_until(lambda: server.started, "the server listens")
             if is_ready:
-                wait_until(lambda: engine.is_ready, "a bundle is in service")
+                # What cannot be opened on a machine that is short of something is tried again after a minute.
+                wait_until(lambda: engine.is_ready, "a bundle is in service", 150.0)
             yield Running(sock.getsockname()[1], beside[0].port if grpc else 0, state, server)
         finally:
             server.should_exit = True
