@@ -1,6 +1,7 @@
-"""The server under test, for what asks the same of ours and of a peer's."""
+"""The registry that a server under test watches, and the server, for what asks the same of ours and of a peer's."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from fleets import fleet, publish, write_bundle
@@ -14,6 +15,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         reason = DEVIATIONS.get(item.path.stem, {}).get(case)
         if server == "kserve" and reason:
             item.add_marker(pytest.mark.xfail(reason=f"KServe {reason}", strict=True))
+
+
+@pytest.fixture(scope="module")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A registry with one version of a small fleet's forecast."""
+    folder = tmp_path_factory.mktemp("registry")
+    publish(folder / "registry", write_bundle(folder / "made", "made", fleet()), "k1")
+    return folder / "registry"
 
 
 @pytest.fixture(scope="session", params=SERVERS)

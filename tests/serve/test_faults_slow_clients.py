@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 from attacked import INFER, posted, refusal
-from fleets import fleet, publish, write_bundle
 from loopback import wait_until
 from running import Running, running
 from test_open_inference import Target, binary
@@ -17,13 +16,6 @@ from serve.http.connection import _Connection
 from serve.settings import Limits
 
 LIMITS = Limits(header_s=0.3, body_s=1.0, write_s=0.5, keep_alive_s=1, unread_bytes=4096)
-
-
-@pytest.fixture(scope="module")
-def registry(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("slow")
-    publish(folder / "registry", write_bundle(folder / "made", "made", fleet()), "k1")
-    return folder / "registry"
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import grpc
 import numpy as np
 import pytest
 import tritonclient.grpc as triton
-from fleets import SPEC, fleet, publish, write_bundle
+from fleets import SPEC
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from loopback import wait_until
 from running import Process, Running, running
@@ -26,13 +26,6 @@ from serve.http.keys import SCOPES, add_key
 from serve.settings import HttpSettings, Limits
 
 LIMITS = Limits(body_bytes=256 * 1024, body_s=0.3, write_s=0.3, header_bytes=8192)
-
-
-@pytest.fixture(scope="module")
-def registry(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("registry")
-    publish(folder / "registry", write_bundle(folder / "made", "made", fleet()), "k1")
-    return folder / "registry"
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fleets import SPEC, fleet, publish, write_bundle
+from fleets import SPEC
 from loopback import wait_until
 from running import Reply, Running, running
 from test_open_inference import HEADER, MISTAKES, Target, binary
@@ -26,13 +26,6 @@ from serve.settings import Limits
 
 LIMITS = Limits(body_bytes=256 * 1024, header_s=0.3, body_s=0.3, write_s=0.3, connections=20)
 INFER = "/v2/models/day-ahead/infer"
-
-
-@pytest.fixture(scope="module")
-def registry(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("registry")
-    publish(folder / "registry", write_bundle(folder / "made", "made", fleet()), "k1")
-    return folder / "registry"
 
 
 @pytest.fixture(scope="module")
