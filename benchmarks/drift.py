@@ -154,12 +154,12 @@ def firmware(world: World, values: Floats, start: int) -> None:
     """10 % more power of one SKU for the same work; its dies warm as they always did with power, its feeds carry it."""
     table = world.prepared.trace.topology.table
     power, heat = (world.panel.channels.index(name) for name in ("power_w", "temperature_c"))
-    for server in np.flatnonzero(_leaves(world) & (table["sku"] == "h100-air").to_numpy()):
+    for server in np.flatnonzero(_leaves(world) & (table["sku"] == "h100-air").to_numpy()).tolist():
         more = 0.1 * values[power, server, start:]
-        before = values[[power, heat], server, :start]
-        known = ~np.isnan(before).any(0)
+        watts, degrees = values[power, server, :start], values[heat, server, :start]
+        known = ~np.isnan(watts + degrees)
         values[power, [server, *_above(world, server)], start:] += more
-        values[heat, server, start:] += np.polyfit(*before[:, known], 1)[0] * more
+        values[heat, server, start:] += np.polyfit(watts[known], degrees[known], 1)[0] * more
 
 
 def chiller(world: World, values: Floats, start: int) -> None:

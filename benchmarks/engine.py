@@ -185,16 +185,16 @@ def _cycles(server: Server, fleet: Fleet, minutes: int, found: Found) -> None:
         end = min(at + PUSHED_AT_ONCE * MINUTE, now)
         server.wait(partial(_push, server, fleet, at, end))
         at = end
-    server.wait(lambda: _starts(server) == at, 600.0)
+    server.wait(partial(_has_issued, server, at), 600.0)
     requests = _reads(server)
     expected_s = server.status("minutes")["cycle_s"]
     for _ in range(minutes):
         time.sleep(max((at + MINUTE - datetime.now(UTC)).total_seconds(), 0.0))
         busy_s, rows = server.busy_s(), _rows(fleet, at, at + MINUTE)
         at += MINUTE
-        server.wait(lambda rows=rows: server.ask("POST", "/v1/telemetry", rows, "application/vnd.apache.arrow.stream"))
+        server.wait(partial(server.ask, "POST", "/v1/telemetry", rows, "application/vnd.apache.arrow.stream"))
         found.during += _read(server, requests, expected_s).latency_s
-        server.wait(lambda at=at: _starts(server) == at)
+        server.wait(partial(_has_issued, server, at))
         told = server.status("minutes")
         found.cycles.append({**told["cycle_parts"], "total_s": told["cycle_s"]})
         found.busy_s.append(server.busy_s() - busy_s)
@@ -202,10 +202,10 @@ def _cycles(server: Server, fleet: Fleet, minutes: int, found: Found) -> None:
         expected_s = told["cycle_s"]
 
 
-def _starts(server: Server) -> datetime | None:
-    """The first step of the newest forecast."""
+def _has_issued(server: Server, at: datetime) -> bool:
+    """Whether the newest forecast begins at `at`."""
     told = server.status("minutes").get("forecast_time")
-    return None if told is None else datetime.fromisoformat(told)
+    return told is not None and datetime.fromisoformat(told) == at
 
 
 def _push(server: Server, fleet: Fleet, begin: datetime, end: datetime) -> Any:
@@ -299,7 +299,7 @@ def _print(found: Found) -> None:
 
 
 def _record(found: Found, cores: int, load_before: float) -> None:
-    figures = {
+    figures: dict[str, dict[str, Any]] = {
         "cycle_s": {"value": round(_median(found, "total_s"), 2), "goal": GOAL_S, "better": "lower"},
         "candidates_100_day_ahead_one_core_ms": {
             "value": _quantiles_ms(found.day)[0], "goal": GOAL_MS, "better": "lower",

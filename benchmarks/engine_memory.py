@@ -183,7 +183,7 @@ def _fleet(entities: int) -> Topology:
     """A site, racks and servers: so many in all."""
     racks = [f"rack-{at}" for at in range((entities - 1) // (PER_RACK + 1))]
     servers = entities - 1 - len(racks)
-    rows = [("site-1", None, "site", 20_000.0 * len(racks))]
+    rows: list[tuple[str, str | None, str, float]] = [("site-1", None, "site", 20_000.0 * len(racks))]
     rows += [(rack, "site-1", "rack", 20_000.0) for rack in racks]
     rows += [(f"server-{at}", racks[at % len(racks)], "server", 1_000.0) for at in range(servers)]
     table = pl.DataFrame(rows, schema=["entity_id", "parent_id", "level", "power_limit_w"], orient="row")
@@ -203,16 +203,14 @@ def _publish(entities: int, place: Path) -> None:
     from forecast.windows.gather import Batch  # noqa: PLC0415
 
     registry = Registry(place / "registry", NAME)
-    shapes = (
-        (4, len(SPEC.past), SPEC.context_steps),
-        (4, len(SPEC.future), SPEC.horizon_steps),
-        (4, len(SPEC.static)),
-    )
+    past = torch.rand(4, len(SPEC.past), SPEC.context_steps)
+    future = torch.rand(4, len(SPEC.future), SPEC.horizon_steps)
+    static = torch.rand(4, len(SPEC.static))
     offsets = torch.zeros(len(LEVELS) + 1, len(SPEC.targets), len(SPEC.quantile_levels), SPEC.horizon_steps)
     graph = ForecastGraph(LinearConfig().build(SPEC, 1), offsets, SPEC).eval()
     with registry.lock():
         staged = registry.staging()
-        export(graph, Batch(*(torch.rand(shape) for shape in shapes), torch.empty(0)), staged)
+        export(graph, Batch(past, future, static, torch.empty(0)), staged)
         Manifest("untrained", NAME, SPEC, _fleet(entities), ("air",), None, {}, []).write(staged)
         registry.publish(staged, "untrained")
 

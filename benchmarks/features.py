@@ -95,11 +95,13 @@ def _lake() -> tuple[list[Path], Topology]:
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             _write(path, names, index)
-    halls = [{"entity_id": f"hall-{hall:02d}", "parent_id": None, "level": "hall"} for hall in range(SERVERS // HALL)]
-    servers = [{"entity_id": name, "parent_id": name[:7], "level": "server"} for name in names]
-    limits = {"power_limit_w": 10_000.0, "temperature_limit_c": 90.0}
-    nodes = [node | limits | {"sku": "server", "site": "here", "time_zone": "UTC"} for node in (*halls, *servers)]
-    return sorted(LAKE.glob("*.parquet")), Topology.of(pl.DataFrame(nodes))
+    halls = [(f"hall-{hall:02d}", None, "hall") for hall in range(SERVERS // HALL)]
+    servers = [(name, name[:7], "server") for name in names]
+    table = pl.DataFrame([*halls, *servers], schema=["entity_id", "parent_id", "level"], orient="row")
+    same = {"power_limit_w": 10_000.0, "temperature_limit_c": 90.0, "sku": "server", "site": "here", "time_zone": "UTC"}
+    return sorted(LAKE.glob("*.parquet")), Topology.of(
+        table.with_columns(pl.lit(value).alias(name) for name, value in same.items())
+    )
 
 
 def _write(path: Path, names: list[str], index: int) -> None:

@@ -150,7 +150,9 @@ def _beside_runtime(form: Form, address: str, bundle: Bundle, server: int, secon
     """
     request, inputs = infer_request(form, NAME, bundle, BATCH), inputs_of(bundle, BATCH)
     ours, cores = os.sched_getaffinity(0), os.sched_getaffinity(server)
-    served, called, worked_s = [], [], 0.0
+    served: list[float] = []
+    called: list[float] = []
+    worked_s = 0.0
     with caller(form, address) as ask:
         ask(request)
         end, before_s = time.perf_counter() + seconds, _processor_s(server)

@@ -22,7 +22,8 @@ from forecast.retrain.make import make_bundle
 from forecast.retrain.novelty import run_key
 from forecast.retrain.prepare import Prepared
 from forecast.retrain.stages import MAKING, Stage, Stages
-from forecast.windows.inputs import Constants, Inputs, inputs_at
+from forecast.windows.arrays import Inputs
+from forecast.windows.inputs import Constants, inputs_at
 from forecast.windows.panel import Panel
 
 #: Stages of the job that are training.
@@ -130,10 +131,10 @@ def _forecast(predictor: Predictor, task: Task, asked: Asked) -> Floats:
     if task.outline.shared_time is None:  # runs that were measured one after the other are nobody's service
         predictor = operated(predictor, task.prepared, asked.origin)
     spec, targets = predictor.spec, task.history.spec.targets
+    told = [spec.targets.index(name) for name in targets]
     levels = [spec.quantile_levels.index(level) for level in LEVELS]
-    chosen = np.ix_([spec.targets.index(name) for name in targets], levels)
     answers = np.empty((len(asked.entity), len(targets), len(LEVELS), spec.horizon_steps), np.float32)
     for origin, quantiles in replayed(predictor, task.prepared.panel, asked.origin):
         rows = np.flatnonzero(asked.origin == origin)
-        answers[rows] = quantiles[asked.entity[rows]][:, *chosen]
+        answers[rows] = quantiles[asked.entity[rows]][:, told][:, :, levels]
     return answers

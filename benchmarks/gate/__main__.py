@@ -1,6 +1,7 @@
 """The gate's operating figures: `make bench-gate`; writes `benchmarks/results/gate.json`."""
 
 import os
+from statistics import fmean
 
 import numpy as np
 
@@ -52,10 +53,8 @@ def promoted(verdicts: list[list[Row]]) -> float:
 
 def _row(name: str, days: int, truth: str, verdicts: list[list[Row]]) -> str:
     failed = [{row.rule for row in rows if not row.passed} for rows in verdicts]
-    rules = ", ".join(
-        percent(np.mean([rule in each for each in failed]), 0) for rule in ("segment", "coverage", "brier")
-    )
-    better = percent(np.mean(["overall" not in each for each in failed]))
+    rules = ", ".join(percent(fmean(rule in each for each in failed), 0) for rule in ("segment", "coverage", "brier"))
+    better = percent(fmean("overall" not in each for each in failed))
     return f"| {name} | {days} | {truth} | {percent(promoted(verdicts))} | {better} | {rules} |"
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -66,7 +67,8 @@ class Losses:
     def write(self, name: str) -> None:
         kinds = {kind: self.topology.table[kind].to_numpy().astype(str) for kind in ("level", "sku", "site")}
         sums = {each: values.astype(np.float32) for each, values in (self.own | self.shared).items()}
-        np.savez_compressed(_path(name), targets=np.array(self.targets), **kinds, **sums)
+        arrays: dict[str, Any] = {"targets": np.array(self.targets), **kinds, **sums}
+        np.savez_compressed(_path(name), **arrays)
 
     @property
     def models(self) -> int:
@@ -74,7 +76,7 @@ class Losses:
 
     @property
     def days(self) -> int:
-        return self.own["loss"].shape[2]
+        return int(self.own["loss"].shape[2])
 
     def retraining(self, random: np.random.Generator, days: int, ratio: float | None) -> Paired:
         """Draw two models and a stretch of days, as a backtest of so many days would tally them.
@@ -105,7 +107,8 @@ class Losses:
         """The true ratio of two models: of the WQL on the whole, and of the Brier score of each target."""
         sums = self.own[name][[champion, challenger]].sum(axis=(1, 2))
         if name == "squares":
-            return np.divide(*sums.sum(axis=1)[::-1])
+            squares: Array = np.divide(*sums.sum(axis=1)[::-1])
+            return squares
         level = self.topology.table["level"].to_numpy()
         cells = np.stack([sums[:, level == each].sum(axis=1) for each in self.topology.levels], axis=-1)
         return float(np.exp(np.log(cells[1] / cells[0]).mean()))
@@ -176,7 +179,8 @@ def _by_part(days: Sequence[Paired], topology: Topology) -> Losses:
 
     def summed(name: str) -> Array:
         values = np.stack([getattr(day, name) for day in days], axis=-3)
-        return np.einsum("gn,...nt->...gt", belongs, values)
+        total: Array = np.einsum("gn,...nt->...gt", belongs, values)
+        return total
 
     own, shared = ({name: summed(name) for name in names} for names in (_OWN, _SHARED))
     return Losses(days[0].targets, grouped, own, shared)

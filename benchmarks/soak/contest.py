@@ -58,7 +58,8 @@ def scored(forecasts: dict[str, list[Forecast]], truth: Truth) -> dict[str, Sums
 
 def _told(rivals: Sequence[Forecast]) -> NDArray[np.bool_]:
     """Which entities every model has forecast, `[N]`."""
-    return np.all([[source == "model" for source in forecast.source] for forecast in rivals], axis=0)
+    found: NDArray[np.bool_] = np.all([[source == "model" for source in one.source] for one in rivals], axis=0)
+    return found
 
 
 def _sums(made: list[Forecast], told: list[NDArray[np.bool_]], truth: Truth) -> Sums:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 from matplotlib.dates import ConciseDateFormatter, DayLocator
 from matplotlib.figure import Figure
@@ -26,7 +27,7 @@ _MARKS = {
 def draw(days: Sequence[Day], path: Path) -> None:
     """Write the daily score of the three ways as PNG, with what happened and how each run ended."""
     figure = Figure(figsize=(11, 4.6), layout="constrained")
-    axes = figure.add_subplot()
+    axes: Any = figure.add_subplot()  # its own type does not know that times can be coordinates
     dates = [date.fromisoformat(day.date) for day in days]
     for name in MODELS:
         colour, dash, width = _LINES[name]
@@ -41,7 +42,8 @@ def draw(days: Sequence[Day], path: Path) -> None:
             axes.axvline(at, color="black", linewidth=0.5, alpha=0.4)
             axes.text(at, high, f"{day.event} ", rotation=90, va="top", ha="right", fontsize=7)
     axes.set(ylabel="WQL, geometric mean over targets and levels", ylim=(low, high))
-    axes.xaxis.set_major_locator(DayLocator(interval=7))
-    axes.xaxis.set_major_formatter(ConciseDateFormatter(axes.xaxis.get_major_locator()))
+    weeks = DayLocator(interval=7)  # type: ignore[no-untyped-call]
+    axes.xaxis.set_major_locator(weeks)
+    axes.xaxis.set_major_formatter(ConciseDateFormatter(weeks))  # type: ignore[no-untyped-call]
     axes.legend(ncols=6, loc="upper center", bbox_to_anchor=(0.5, -0.08), frameon=False, fontsize=8)
     figure.savefig(path, dpi=110)

@@ -31,7 +31,8 @@ class PooledPersistence(Peer):
         self._offsets = np.nanquantile(errors[usable], LEVELS, axis=0).transpose(1, 0, 2).astype(np.float32)
 
     def forecast(self, asked: Asked) -> Floats:
-        return self._last(asked.past)[:, :, None] + self._offsets
+        answer: Floats = self._last(asked.past)[:, :, None] + self._offsets
+        return answer
 
     def _last(self, past: Floats) -> Floats:
         """The newest observation, `[M, T, 1]`."""

@@ -12,7 +12,7 @@ from benchmarks.accuracy.peers import features
 from forecast.contracts.specs import FUTURE
 from forecast.features.gridded import Floats
 from forecast.training.sampling import LevelSampler
-from forecast.windows.gather import Batch, Windows
+from forecast.windows.gather import Windows
 
 #: Training windows, drawn as ours are, and steps ahead drawn of each.
 _WINDOWS, _AHEAD = 8_000, 8
@@ -76,11 +76,11 @@ class ToldLightGBM:
     def _asked(self, windows: Windows, pairs: Tensor, ahead: np.ndarray) -> list[tuple[Floats, Floats, Floats]]:
         """Per target: features `[M · A, F]`, what is subtracted, and the truth, `[M · A]`, powers in nameplates."""
         spec, day = windows.spec, windows.spec.day_steps
-        batch = Batch(*(part.numpy() for part in windows.batch(pairs[:, 0], pairs[:, 1])))
-        limit = batch.static[:, spec.static.index("power_limit_w")][:, None]
-        past = batch.past.copy()
+        past, future, static, came = (part.numpy() for part in windows.batch(pairs[:, 0], pairs[:, 1]))
+        limit = static[:, spec.static.index("power_limit_w")][:, None]
+        past = past.copy()
         past[:, spec.past.index("power_w")] /= limit
-        told = np.stack([batch.future[:, at] / (limit if FUTURE[name].typical_scale is None else 1.0)
+        told = np.stack([future[:, at] / (limit if FUTURE[name].typical_scale is None else 1.0)
                          for at, name in enumerate(spec.future)], axis=-1)  # fmt: skip
         told = np.take_along_axis(told, ahead[..., None], axis=1)
         clock = features.Clock(spec.step_s, 0.0)
@@ -91,11 +91,11 @@ class ToldLightGBM:
             own = past.copy()
             own[:, target] -= anchor[:, None]
             same = features.of_window(own, target, day)
-            constant = np.concatenate([same, anchor[:, None], batch.static], axis=1).astype(np.float32)
+            constant = np.concatenate([same, anchor[:, None], static], axis=1).astype(np.float32)
             steps = features.of_steps(own, target, day, pairs[:, 1].numpy(), ahead, clock)
             repeated = np.broadcast_to(constant[:, None], (*ahead.shape, constant.shape[1]))
             rows = np.concatenate([repeated, steps, told], axis=2)
-            truth = np.take_along_axis(batch.target[:, target], ahead, axis=1) / scale[:, target, None]
+            truth = np.take_along_axis(came[:, target], ahead, axis=1) / scale[:, target, None]
             found.append((rows.reshape(-1, rows.shape[2]), np.repeat(anchor, ahead.shape[1]), truth.ravel()))
         return found
 
