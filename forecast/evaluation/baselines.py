@@ -37,10 +37,17 @@ class Naive:
         origins = np.linspace(
             self.spec.context_steps, max(int(split.test.max()), reach) - self.spec.horizon_steps, _SAMPLES
         )
-        errors = np.stack([self._errors(panel, split, int(origin)) for origin in np.unique(origins.astype(int))])
-        parts = np.array_split(np.arange(self.spec.horizon_steps), min(_PARTS, self.spec.horizon_steps))
-        offsets = [_quantiles(errors[..., part], self.spec.quantile_levels) for part in parts]
-        widths = [part.size for part in parts]
+        sampled = np.unique(origins.astype(int)).tolist()
+        targets, steps = len(self.spec.targets), self.spec.horizon_steps
+        errors = np.empty((len(sampled), len(panel.entities), targets, steps), np.float32)
+        for at, origin in enumerate(sampled):
+            errors[at] = self._errors(panel, split, origin)
+        widths = [part.size for part in np.array_split(np.arange(steps), min(_PARTS, steps))]
+        ends = np.cumsum(widths).tolist()
+        offsets = [
+            _quantiles(errors[..., end - width : end], self.spec.quantile_levels)
+            for end, width in zip(ends, widths, strict=True)
+        ]
         self._offsets: Floats = np.repeat(np.stack(offsets, axis=-1), widths, axis=-1).astype(np.float32)
         return self
 
@@ -52,16 +59,14 @@ class Naive:
     def _point(self, panel: Panel, origin: int) -> Floats:
         """`[N, T, H]`; a value missing a season ago is taken from the season before, then from the last observation."""
         past = panel.read(origin - self.spec.context_steps, origin)[: len(self.spec.targets)].transpose(1, 0, 2)
-        last = _last(past)[..., None]
         point = np.full((*past.shape[:2], self.spec.horizon_steps), np.nan, np.float32)
         lags = range(self.season, self.spec.context_steps + 1, self.season) if self.season else ()
         for lag in lags:
-            rows = np.isnan(point).any(-1)
-            if not rows.any():
+            if not np.isnan(point).any():
                 break
-            same = past[rows, self.spec.context_steps - lag :][:, np.arange(self.spec.horizon_steps) % self.season]
-            point[rows] = np.where(np.isnan(point[rows]), same, point[rows])
-        return np.where(np.isnan(point), last, point)
+            same = past[..., self.spec.context_steps - lag + np.arange(self.spec.horizon_steps) % self.season]
+            point = np.where(np.isnan(point), same, point)
+        return np.where(np.isnan(point), _last(past)[..., None], point)
 
     def _errors(self, panel: Panel, split: Split, origin: int) -> Floats:
         end = origin + self.spec.horizon_steps
@@ -88,9 +93,12 @@ def seasonal_mae(panel: Panel, spec: ForecastSpec, end: Steps) -> np.ndarray:
 
 def _last(past: Floats) -> Floats:
     """The newest observation of `[N, T, L]`, NaN where there is none."""
-    seen = ~np.isnan(past)
-    index = past.shape[2] - 1 - seen[..., ::-1].argmax(-1)
-    return np.take_along_axis(past, index[..., None], -1)[..., 0]
+    last = past[..., -1].copy()
+    silent = np.isnan(last)  # few, as a rule: the others need no search
+    seen = ~np.isnan(past[silent])
+    index = past.shape[2] - 1 - seen[:, ::-1].argmax(-1)
+    last[silent] = np.take_along_axis(past[silent], index[:, None], -1)[:, 0]
+    return last
 
 
 def _quantiles(errors: Floats, levels: Sequence[float]) -> Floats:

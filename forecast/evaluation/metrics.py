@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 #: Levels that WQL averages over; tails are judged by coverage.
 WQL_LEVELS = tuple(round(0.1 * index, 1) for index in range(1, 10))
 
+#: Of float64 quantiles that are scored together: a thousand entities at once took 2.7 times as long.
+_PIECE_BYTES = 2**19
+
 Array = NDArray[np.float64]
 
 
@@ -35,6 +38,10 @@ class Tally:
 
     def add(self, entity: NDArray[np.int64], actual: NDArray[np.floating], quantiles: NDArray[np.floating]) -> None:
         """Add forecasts `quantiles [M, T, Q, H]` of distinct `entity [M]`; `actual [M, T, H]` is NaN where unknown."""
+        for piece in pieces(len(entity), quantiles[:1].size):
+            self._add(entity[piece], actual[piece], quantiles[piece])
+
+    def _add(self, entity: NDArray[np.int64], actual: NDArray[np.floating], quantiles: NDArray[np.floating]) -> None:
         known = ~np.isnan(actual)
         truth = np.where(known, actual, 0.0).astype(np.float64)[:, :, None]
         error = np.where(known[:, :, None], truth - quantiles, 0.0)
@@ -87,6 +94,12 @@ class Tally:
         low = self.levels.index(tail)
         covered = self.covered(group, target)
         return float(covered[len(self.levels) - 1 - low] - covered[low])
+
+
+def pieces(entities: int, values: int) -> list[slice]:
+    """Entities, each with so many values, as slices of few enough for a core's cache."""
+    step = max(_PIECE_BYTES // (8 * max(values, 1)), 1)
+    return [slice(begin, begin + step) for begin in range(0, entities, step)]
 
 
 def _ratio(part: NDArray[np.float64] | np.float64, whole: NDArray[np.float64] | np.float64) -> Array:

@@ -10,7 +10,7 @@ from forecast.bundle.session import Outputs
 from forecast.contracts.signals import TARGETS
 from forecast.contracts.specs import ForecastSpec
 from forecast.contracts.topology import Topology
-from forecast.evaluation.metrics import WQL_LEVELS
+from forecast.evaluation.metrics import WQL_LEVELS, pieces
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -92,7 +92,19 @@ class PairedTally:
         """
         day = (origin - self._first + np.arange(self.spec.horizon_steps)) // self.spec.day_steps
         starts = np.flatnonzero(np.diff(day, prepend=-1))
-        into = np.ix_(day[starts], tested)
+        for piece in pieces(len(tested), forecasts[0].quantiles[:1].size):
+            some = tested[piece]
+            self._add(np.ix_(day[starts], some), starts, some, actual[piece], forecasts)
+
+    def _add(
+        self,
+        into: tuple[NDArray[np.int64], ...],
+        starts: NDArray[np.int64],
+        tested: NDArray[np.int64],
+        actual: NDArray[np.floating],
+        forecasts: Sequence[Outputs],
+    ) -> None:
+        """Add entities to the days and entities `into`; `starts` are the first steps of the days in the horizon."""
 
         def by_day(values: NDArray[np.generic]) -> Array:
             return np.moveaxis(np.add.reduceat(values.astype(np.float64), starts, axis=-1), -1, 0)

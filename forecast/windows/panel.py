@@ -81,6 +81,10 @@ class Panel:
         pairs = zip(self.chunks, self._offsets, strict=False)
         return replace(self, chunks=tuple(chunk[:, :, : end - offset] for chunk, offset in pairs if offset < end))
 
+    def of_channels(self, count: int) -> "Panel":
+        """The panel of its first channels alone: what is not read is not copied."""
+        return replace(self, channels=self.channels[:count], chunks=tuple(chunk[:count] for chunk in self.chunks))
+
     def watermark(self) -> int:
         """The last step at which at least 95 % of the expected entities reported: nothing after it is complete.
 
