@@ -14,10 +14,17 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def wait_until(holds: Check, what: str, most_s: float = 60.0) -> None:
-    """Ask again and again; the thread yields in between, the condition decides when it is over."""
+def wait_until(holds: Check, what: str, most_s: float = 60.0, told: Callable[[], object] = str) -> None:
+    """Ask again and again; the thread yields in between, the condition decides when it is over.
+
+    Args:
+        holds: the condition.
+        what: it is, in words.
+        most_s: to wait, seconds.
+        told: what else to say where it was in vain.
+    """
     end = time.monotonic() + most_s
     tick = threading.Event()
     while not holds():
-        assert time.monotonic() < end, f"waited {most_s:g} s in vain until {what}"
+        assert time.monotonic() < end, f"waited {most_s:g} s in vain until {what} {told()}".strip()
         tick.wait(0.05)

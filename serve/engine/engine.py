@@ -172,8 +172,9 @@ class Engine:
             try:
                 answer.result(_GATHER_S)
             except TimeoutError as error:
-                if answer.done():
-                    raise
+                if answer.done():  # meanwhile, or the work raised it
+                    answer.result()
+                    return
                 if self._stop.is_set():
                     raise UnavailableError("the engine stops.") from error
             else:
@@ -318,14 +319,20 @@ class Engine:
             if name not in self._watches:
                 self._watches[name] = Watch(Registry(self.settings.registry, name), self.settings.trial)
             watch = self._watches[name]
-            refused, bundle = watch.refused, watch.look()
+            refused = watch.refused
+            watch.look()
             if watch.refused > refused:
                 self.metrics.reloads.labels(name, "refused").inc()
             self.report(f"bundle of {name}", watch.problem)
-            if bundle is not None:
-                self.do(partial(self._put_into_service, name, bundle))
+            # What could not be put into service at one look is put there at the next.
+            if watch.bundle is not None and watch.bundle is not self._in_service(name):
+                self.do(partial(self._put_into_service, name, watch.bundle))
                 self.metrics.reloads.labels(name, "in service").inc()
         self._watched.set()
+
+    def _in_service(self, name: str) -> Bundle | None:
+        live = self._lives.get(name)
+        return None if live is None else live.bundle
 
     def _wanted(self) -> list[str]:
         try:

@@ -10,14 +10,15 @@ import numpy as np
 from forecast.bundle.load import Bundle, load
 from forecast.bundle.trial import trial
 from forecast.bundle.usual import read_usual
-from forecast.contracts.errors import BundleError, FleetcastError
+from forecast.contracts.errors import BundleError, FleetcastError, one_line
 from forecast.registry.store import Registry
 from forecast.windows.arrays import Inputs
 
 log = logging.getLogger(__name__)
 
-#: A bundle that was refused is looked at again after so long: a copy may have been mended.
-RETRY_S = 60.0
+#: A bundle that was refused is tried again after the first of these seconds, then after ever longer, up to the last:
+#: the machine may have been short of something, or the copy is mended.
+RETRY_S = (1.0, 4.0, 15.0, 60.0)
 
 #: Rows to warm up with: the batch that serving runs.
 _WARM_ROWS = 256
@@ -32,7 +33,7 @@ class Watch:
         apart: open a new bundle in a process of its own first, so that whatever its graph does ends that one.
         bundle: the newest one that was sound; None before there is any.
         problem: why what is published now is not in service; None where it is.
-        refused: how many times a bundle was refused.
+        refused: how many times a bundle was refused; once where trying again finds the same.
     """
 
     registry: Registry
@@ -40,29 +41,31 @@ class Watch:
     bundle: Bundle | None = None
     problem: str | None = None
     refused: int = 0
-    _tried: tuple[Path | None, float] = (None, 0.0)
+    _tried: Path | None = None
+    _tries: int = 0
+    _again: float = 0.0
 
-    def look(self) -> Bundle | None:
-        """The bundle that is newly in service, verified and warm; None where nothing changed, or it was refused."""
+    def look(self) -> None:
+        """Take up what is published now, verified and warm, or refuse it."""
         try:
             folder = self.registry.current()
         except (FleetcastError, OSError) as error:
             self._refuse(None, str(error))
-            return None
+            return
         if folder is None or (self.bundle is not None and self.bundle.folder == folder.resolve()):
-            self.problem = None
-            return None
-        tried, at = self._tried
-        if tried == folder and time.monotonic() - at < RETRY_S:
-            return None
+            self.problem, self._tries = None, 0
+            return
+        if self._tries and folder == self._tried and time.monotonic() < self._again:
+            return
         try:
             self.bundle = self._opened(folder)
         except (FleetcastError, OSError) as error:
             self._refuse(folder, str(error))
-            return None
-        self.problem, self._tried = None, (None, 0.0)
-        log.info("bundle in service", extra={"forecast": self.registry.folder.name, "bundle": folder.name})
-        return self.bundle
+        except Exception as error:  # the runtime raises several unrelated types, also where memory is short
+            self._refuse(folder, one_line(f"{folder}: {type(error).__name__}: {error}"))
+        else:
+            self.problem, self._tries = None, 0
+            log.info("bundle in service", extra={"forecast": self.registry.folder.name, "bundle": folder.name})
 
     def _opened(self, folder: Path) -> Bundle:
         if self.apart:
@@ -75,9 +78,13 @@ class Watch:
         return bundle
 
     def _refuse(self, folder: Path | None, problem: str) -> None:
+        self._tries = self._tries + 1 if folder == self._tried else 1
+        self._tried = folder
+        self._again = time.monotonic() + RETRY_S[min(self._tries, len(RETRY_S)) - 1]
+        if self._tries > 1 and problem == self.problem:
+            return
         self.refused += 1
         self.problem = problem
-        self._tried = (folder, time.monotonic())
         log.error("bundle refused", extra={"forecast": self.registry.folder.name, "problem": problem})
 
 

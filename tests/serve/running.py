@@ -118,8 +118,7 @@ def running(
         try:
             wait_until(lambda: server.started, "the server listens")
             if is_ready:
-                # What cannot be opened on a machine that is short of something is tried again after a minute.
-                wait_until(lambda: engine.is_ready, "a bundle is in service", 150.0)
+                wait_until(lambda: engine.is_ready, "a bundle is in service", told=lambda: engine.problems)
             yield Running(sock.getsockname()[1], beside[0].port if grpc else 0, state, server)
         finally:
             server.should_exit = True

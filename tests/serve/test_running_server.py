@@ -272,6 +272,21 @@ def test_a_bundle_that_is_not_sound_is_refused_and_the_old_one_stays(
     wait_until(lambda: not server.engine.problems, "all is well again")
 
 
+def test_a_bundle_that_is_mended_comes_into_service(server: Running, registry: Path, made: Path) -> None:
+    """And what refuses it is counted once, however often it is tried."""
+    folder = registry / "day-ahead" / "versions" / "k2"
+    shutil.copytree(made, folder)
+    _rehash(folder, "k2")
+    whole = (folder / "model.onnx").read_bytes()
+    shorten(folder)
+    _point(registry, "k2")
+    wait_until(lambda: "bundle of day-ahead" in server.engine.problems, "it is refused")
+    wait_until(lambda: server.engine._watches["day-ahead"]._tries == 2, "it is tried again")
+    (folder / "model.onnx").write_bytes(whole)
+    wait_until(lambda: version(server) == "k2", "it is in service", 30.0)
+    assert metric(server, "fleetcast_reloads_total", forecast="day-ahead", result="refused") == 1
+
+
 def _point(registry: Path, key: str) -> None:
     link = registry / "day-ahead" / "link"
     link.symlink_to(f"versions/{key}")
