@@ -133,7 +133,7 @@ class AdaptiveCdf(CdfModel):
         self.register_buffer("at", torch.tensor(self.steps), persistent=False)
         self.course = None if "course" in self.without else HourlyCourse(spec)
         days = 0 if "days" in self.without else spec.context_steps // spec.day_steps
-        self.days = Days(spec, self.at, self.hats, days)
+        self.days = Days(spec, self.at, days)
         # What is told of the weather and of jobs is followed by the distribution alone.
         alone = "linear" in self.without or self.drivers is not None
         self.linear = None if alone else Straight(spec, self.summary.size)
@@ -206,14 +206,13 @@ class AdaptiveCdf(CdfModel):
         told: Tensor | None,
         step: Tensor,
     ) -> Tensor:
-        """Log of a normal density about `median [B, T, H]` and of the cell's width, `[B, T, K - 1, P]`.
+        """Log of a normal density about `median [B, T, P]` and of the cell's width, `[B, T, K - 1, P]`.
 
         As a square, not multiplied out: a sharp density far from its centre would lose its digits to cancellation.
         """
         centre = ((values[:, :, 1:] + values[:, :, :-1]) / 2).clamp(-_FARTHEST, _FARTHEST)[..., None]
         if self.drivers is not None:
-            median = median + self.drivers(ahead, scaled)
-        median = median[:, :, self.at]
+            median = median + self.drivers(ahead, scaled)[:, :, self.at]
         if self.jobs is not None and told is not None:
             median = median + self.jobs.shift(told, scaled, step)
         away = centre - median[:, :, None]

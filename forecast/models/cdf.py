@@ -31,7 +31,7 @@ def quantiles_of(cdf: Cdf, levels: Sequence[float]) -> Tensor:
     """
     widths = cdf.values.diff(dim=2)[:, :, None]
     above = cdf.masses.cumsum(2)
-    below, masses = above - cdf.masses, cdf.masses.clamp(min=1e-12)
-    shares = [((level - below) / masses).clamp(0.0, 1.0) for level in levels]
+    below, steepness = above - cdf.masses, 1 / cdf.masses.clamp(min=1e-12)
+    shares = [((level - below) * steepness).clamp(0.0, 1.0) for level in levels]
     found = torch.cat([torch.matmul(widths, share) for share in shares], dim=2)
     return (found + cdf.values[:, :, :1, None] + cdf.shift[:, :, None]) * cdf.unit[:, :, None]

@@ -58,7 +58,7 @@ class HourlyCourse(nn.Module):
         """`[B, T, steps of an hour]`, of the hours that were seen as a whole."""
         shape, last = (self.hours, self.hour), self.hours * self.hour
         hours, known = (part[:, :, -last:].unflatten(2, shape) for part in (targets, seen))
-        whole = (known.amin(3, keepdim=True) > 0).to(targets.dtype)
-        away = (hours - hours.mean(3, keepdim=True)) * whole
-        pattern: Tensor = away.sum(2) / (whole.sum(2) + _HALF_TRUSTED)
+        whole = (known.mean(3) > 1 - 0.5 / self.hour).to(targets.dtype)[:, :, None]
+        total = torch.matmul(whole, hours)[:, :, 0]
+        pattern: Tensor = (total - total.mean(2, keepdim=True)) / (whole.sum(3) + _HALF_TRUSTED)
         return pattern

@@ -46,8 +46,8 @@ class Said(NamedTuple):
     """What the days say.
 
     Attributes:
-        median: `[B, T, H]`, the forecast.
-        paths: `[B, T, D, P]`, what each day says alone, at the decoded steps; newest day first.
+        median: `[B, T, P]`, the forecast at the decoded steps.
+        paths: `[B, T, D, P]`, what each day says alone; newest day first.
         weights: `[B, T, D, P]`, of the days; they sum to one. D is 0 where the context is shorter than a day.
     """
 
@@ -61,27 +61,27 @@ class Days(nn.Module):
 
     Args:
         steps: `[P]` of the horizon; weights are learnt for these.
-        hats: `[P, H]`, interpolates between them.
         days: of the context that are compared.
     """
 
-    def __init__(self, spec: ForecastSpec, steps: Tensor, hats: Tensor, days: int) -> None:
+    def __init__(self, spec: ForecastSpec, steps: Tensor, days: int) -> None:
         super().__init__()
         self.targets = len(spec.targets)
         self.days = days
-        self.hour = max(3600 // spec.step_s, 1)
-        self.quarter = max(self.hour // 4, 1)
-        self.day_hours = spec.day_steps // self.hour
-        self.length, self.day_steps = spec.context_steps, spec.day_steps
+        hour = max(3600 // spec.step_s, 1)
         views = _views(spec.context_steps)
-        lags = spec.day_steps * torch.arange(1, self.days + 1)[:, None]
+        self.begins = [spec.context_steps - day * spec.day_steps for day in range(1, self.days + 1)]
+        ends = [spec.context_steps, *self.begins]
+        looks = [views, _last(ends, hour), _last(ends, max(hour // 4, 1))]
+        self.looks_of_each = [part.shape[1] for part in looks]
+        self.beside = hour // 2  # so many steps on either side of a time are its hour
+        self.day_steps = spec.day_steps
+        about = _about(steps % spec.day_steps, 2 * self.beside + 1, spec.day_steps + 2 * self.beside)
+        self.columns_of_each = [len(steps), spec.day_steps // hour]
         constants = {
             "steps": steps,
-            "hats": hats,
-            "views": views,
-            "same_time": spec.context_steps - lags + torch.arange(spec.horizon_steps) % spec.day_steps,
-            "hour_then": _then(spec.context_steps - lags, self.hour),
-            "quarter_then": _then(spec.context_steps - lags, self.quarter),
+            "looks": torch.cat(looks, dim=1),
+            "day": torch.cat([about, _hours(hour, spec.day_steps, self.beside)], dim=1),
             "weekend": _weekend(self.days),
         }
         for name, values in constants.items():
@@ -93,12 +93,9 @@ class Days(nn.Module):
         if self.days:
             self._learn_days(steps * spec.step_s / 3600)
 
-    hats: Tensor
     steps: Tensor
-    views: Tensor
-    same_time: Tensor
-    hour_then: Tensor
-    quarter_then: Tensor
+    looks: Tensor
+    day: Tensor
     weekend: Tensor
 
     def _learn_days(self, lead_h: Tensor) -> None:
@@ -113,81 +110,98 @@ class Days(nn.Module):
         self.same_kind = nn.Parameter(torch.full(each, _SAME_KIND))
 
     def forward(self, scaled: Scaled, future: Tensor) -> Said:
-        z, seen = scaled.z[:, : self.targets], scaled.seen[:, : self.targets]
-        views = torch.matmul(z, self.views) / torch.matmul(seen, self.views).clamp(min=0.1)
-        linear = torch.matmul(views.transpose(0, 1), self.weight).transpose(0, 1) + self.bias
-        median = torch.matmul(linear, self.hats)
+        both = torch.cat([scaled.z[:, : self.targets], scaled.seen[:, : self.targets]], dim=1)
+        z_looks, seen_looks = torch.matmul(both, self.looks).chunk(2, dim=1)
+        (views, hours, quarters), (seen_views, seen_hours, seen_quarters) = (
+            part.split(self.looks_of_each, dim=2) for part in (z_looks, seen_looks)
+        )
+        linear = views / seen_views.clamp(min=0.1)
+        median = torch.matmul(linear.transpose(0, 1), self.weight).transpose(0, 1) + self.bias
         if not self.days:
-            nothing = linear[:, :, None][:, :, :0]
+            nothing = median[:, :, None][:, :, :0]
             return Said(median, nothing, nothing)
-        hour, hour_gap = _gap(z, seen, self.hour_then)
-        quarter, quarter_gap = _gap(z, seen, self.quarter_then)
-        smooth, known = self._smooth(z, seen)
-        alike, unlike = self._likeness(z, seen)
-        fade = torch.matmul(self.fade, self.hats)
-        gaps = hour_gap[..., None] * fade[:, :1] + (quarter_gap - hour_gap)[..., None] * fade[:, 1:]
-        paths = smooth + gaps
+        hour, hour_gap = _gap(hours, seen_hours)
+        quarter, quarter_gap = _gap(quarters, seen_quarters)
+        z_days, seen_days = torch.matmul(self._days(both), self.day).chunk(2, dim=1)
+        (times, z_hours), (seen_times, known_hours) = (
+            part.split(self.columns_of_each, dim=3) for part in (z_days, seen_days)
+        )
+        alike, unlike = self._likeness(z_hours, known_hours)
+        gaps = torch.matmul(torch.stack([hour_gap, quarter_gap - hour_gap], dim=3), self.fade)
+        paths = times / seen_times.clamp(min=0.1) + gaps
+        known = (seen_times > 0.3).to(paths.dtype)
         away = self.unlike[:, :1] * unlike + self.unlike[:, 1:] * hour_gap.abs()
-        logits = torch.matmul(self.prefer, self.hats) - away[..., None] - _NEVER * (1 - known)
+        logits = self.prefer - away[..., None] - _NEVER * (1 - known)
         if self.week:
             logits = logits + self.same_kind[..., None] * self._same_kind(future)[:, None]
         weights = torch.softmax(logits, dim=2)
-        stays = hour * fade[:, 0] + (quarter - hour) * fade[:, 1]
-        share = torch.matmul(self.share, self.hats)
-        coming = (share[:, 0] + share[:, 1] * alike) * ((weights * paths).sum(2) - stays)
-        return Said(median + stays + coming, paths[..., self.steps], weights[..., self.steps])
+        stays = torch.matmul(torch.stack([hour, quarter - hour], dim=3), self.fade)[:, :, 0]
+        coming = (self.share[:, 0] + self.share[:, 1] * alike) * ((weights * paths).sum(2) - stays)
+        return Said(median + stays + coming, paths, weights)
 
-    def _smooth(self, z: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
-        """Hourly means about the same time of each day, and whether there were any, `[B, T, D, H]`."""
-        if self.hour > 1:
-            width = self.hour + 1 - self.hour % 2
-            z, seen = (
-                nn.functional.avg_pool1d(part, width, 1, width // 2, count_include_pad=False) for part in (z, seen)
-            )
-            z = z / seen.clamp(min=0.1)
-        return z[:, :, self.same_time], (seen[:, :, self.same_time] > 0.3).to(z.dtype)
+    def _days(self, both: Tensor) -> Tensor:
+        """Each day of the context and half an hour on either side, newest first: `[B, 2 · T, D, steps]`."""
+        padded = nn.functional.pad(both, (self.beside, self.beside))
+        steps = self.day_steps + 2 * self.beside
+        return torch.stack([padded[:, :, begin : begin + steps] for begin in self.begins], dim=2)
 
-    def _likeness(self, z: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
+    def _likeness(self, hours: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
         """How far a day resembles the one before `[B, T, 1]`, 0 to 1; and each day's distance from today `[B, T, D]`.
 
         Of the oldest day nothing is left to compare with today: it is as far as the mean of the others.
+
+        Args:
+            hours, known: `[B, T, D, hours of a day]`, means and shares observed, newest day first.
         """
-        shape = (self.days, self.day_hours, self.hour)
-        hours, known = (part[:, :, -self.days * self.day_steps :].unflatten(2, shape).mean(4) for part in (z, seen))
-        if self.days == 1:
+        days = self.prefer.shape[1]
+        if days == 1:
             return torch.full_like(hours[:, :, :, 0], _ALIKE / _UNSURE), torch.zeros_like(hours[:, :, :, 0])
         both = known[:, :, 1:] * known[:, :, :-1]
         together = (hours[:, :, 1:] * hours[:, :, :-1] * both).sum((2, 3))
-        alone = (hours * hours * known).sum((2, 3)) * (self.days - 1) / self.days
+        alone = (hours * hours * known).sum((2, 3)) * (days - 1) / days
         alike = ((together + _ALIKE) / (alone + _UNSURE)).clamp(0.0, 1.0)[..., None]
-        today, others = slice(self.days - 1, None), slice(None, self.days - 1)
-        apart = (hours[:, :, today] - hours[:, :, others]).abs() * known[:, :, today] * known[:, :, others]
-        distance = apart.mean(3).flip(2)
+        apart = (hours[:, :, :1] - hours[:, :, 1:]).abs() * known[:, :, :1] * known[:, :, 1:]
+        distance = apart.mean(3)
         return alike, torch.cat([distance, distance.mean(2, keepdim=True)], dim=2)
 
     def _same_kind(self, future: Tensor) -> Tensor:
-        """1 where a day is of the kind of the step, a weekend or not, `[B, D, H]`."""
-        free = (torch.matmul(self.weekend, future[:, self.week]) > math.cos(_HALF_WEEKEND)).to(future.dtype)
+        """1 where a day is of the kind of the step, a weekend or not, `[B, D, P]`."""
+        week = future[:, self.week].index_select(2, self.steps)
+        free = (torch.matmul(self.weekend, week) > math.cos(_HALF_WEEKEND)).to(future.dtype)
         return 1 - (free[:, :1] - free[:, 1:]).abs()
 
 
-def _gap(z: Tensor, seen: Tensor, then: Tensor) -> tuple[Tensor, Tensor]:
+def _gap(sums: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
     """The mean of the last steps `[B, T, 1]`, and by how much it lies above that of each day before, `[B, T, D]`.
 
     Args:
-        then: `[D, n]`, the same steps on each day. A gap to what was not seen is 0.
+        sums, counts: `[B, T, 1 + D]`, of what was observed in them. A gap to what was not seen is 0.
     """
-    last = then.shape[1]
-    count = seen[:, :, -last:].sum(2, keepdim=True)
-    now = z[:, :, -last:].sum(2, keepdim=True) / count.clamp(min=1.0)
-    count_then = seen[:, :, then].sum(3)
-    gap = now - z[:, :, then].sum(3) / count_then.clamp(min=1.0)
-    return now, gap * ((count > 0) & (count_then > 0)).to(z.dtype)
+    means, seen = sums / counts.clamp(min=1.0), counts.clamp(max=1.0)
+    return means[:, :, :1], (means[:, :, :1] - means[:, :, 1:]) * seen[:, :, :1] * seen[:, :, 1:]
 
 
-def _then(now: Tensor, steps: int) -> Tensor:
-    """The last `steps` before `now [D, 1]`; those after it where the context begins there. `[D, steps]`."""
-    return (now - steps).clamp(min=0) + torch.arange(steps)
+def _last(ends: list[int], steps: int) -> Tensor:
+    """Sums of `steps` before each of `ends`, of those after it where the context begins there: `[L, 1 + D]`."""
+    sums = torch.zeros(ends[0], len(ends))
+    for column, end in enumerate(ends):
+        begin = max(end - steps, 0)
+        sums[begin : begin + steps, column] = 1
+    return sums
+
+
+def _about(times: Tensor, width: int, steps: int) -> Tensor:
+    """Means of `width` steps from each of `times [P]` on, as weights `[steps, P]`."""
+    away = torch.arange(steps)[:, None] - times
+    return ((away >= 0) & (away < width)).float() / width
+
+
+def _hours(hour: int, day_steps: int, beside: int) -> Tensor:
+    """Means of each hour of a day that has `beside` steps more on either side, as weights `[steps, hours]`."""
+    hours = torch.zeros(day_steps + 2 * beside, day_steps // hour)
+    for column in range(day_steps // hour):
+        hours[beside + column * hour : beside + (column + 1) * hour, column] = 1 / hour
+    return hours
 
 
 def _views(context_steps: int) -> Tensor:

@@ -51,13 +51,12 @@ class Grid(nn.Module):
         super().__init__()
         self.targets = len(spec.targets)
         stride = max(spec.context_steps // _SAMPLED, 1)
-        sampled = torch.arange(spec.context_steps - 1, -1, -stride).flip(0)
-        back = torch.arange(len(sampled)).flip(0)[:, None] * stride
+        self.sampled = slice((spec.context_steps - 1) % stride, None, stride)
+        back = torch.arange(spec.context_steps - 1, -1, -1)[self.sampled, None]
         spans = torch.tensor(_DAYS) * spec.day_steps
         if spec.context_steps <= spans[0]:
             spans = torch.tensor(_SHARES_OF_CONTEXT) * spec.context_steps
         constants = {
-            "sampled": sampled,
             "recent": (back < spans).float(),
             "ranks": torch.linspace(0, 1, _RANKED),
             "even": torch.linspace(0, 1, _EVEN),
@@ -68,7 +67,6 @@ class Grid(nn.Module):
         for name, values in constants.items():
             self.register_buffer(name, values, persistent=False)
 
-    sampled: Tensor
     recent: Tensor
     ranks: Tensor
     even: Tensor
@@ -98,7 +96,7 @@ class Grid(nn.Module):
         z, seen = self._sample(scaled)
         count = seen.sum(-1, keepdim=True)
         place = (self.ranks * (count - 1).clamp(min=0.0)).round().long()
-        ordered = torch.where(seen > 0, z, torch.full_like(z, _FAR)).sort(dim=2).values
+        ordered = (z + _FAR * (1 - seen)).sort(dim=2).values
         ranked = torch.where(count > 0, ordered.gather(2, place), torch.zeros_like(count))
         return ranked + _BLUR * (self.ranks - 0.5)
 
@@ -145,12 +143,11 @@ class Grid(nn.Module):
             values: `[B, T, K]`.
             paths, weights: `[B, T, D, P]`, where each day leads and how much it counts.
         """
-        below = torch.zeros_like(values)[..., None]
-        for day in range(paths.shape[2]):
-            below = below + _below(paths[:, :, None, day], values[..., None], _DAILY_BLUR) * weights[:, :, None, day]
-        return (below.diff(dim=2) + _UNSEEN).log()
+        below = _below(paths.transpose(2, 3)[..., None], values[:, :, None, None], _DAILY_BLUR)
+        shares = torch.matmul(weights.transpose(2, 3)[:, :, :, None], below)[:, :, :, 0]
+        return (shares.diff(dim=3) + _UNSEEN).log().transpose(2, 3)
 
 
 def _below(seen: Tensor, values: Tensor, blur: float) -> Tensor:
     """How much of what was seen lies below `values`, 0 to 1."""
-    return ((values - seen) / blur + 0.5).clamp(0.0, 1.0)
+    return ((values / blur + 0.5) - seen / blur).clamp(0.0, 1.0)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from forecast.adaptation import between_sides
 from forecast.contracts.specs import SHIFTS, SIDES, ForecastSpec
+from forecast.models.scaling import observed
 
 #: The horizon is calibrated in at most this many equal parts; the last may be shorter.
 PARTS = 8
@@ -63,7 +64,8 @@ class Recalibration(nn.Module):
         """Calibrated quantiles; `past [B, C, L]` and `static [B, S]` are the graph's inputs."""
         scores = self.scores[:, None] + self.offsets[static[:, self.level_code].long()]
         if self.shifts:
-            shift = static[:, self.shifts].nan_to_num().unflatten(1, (self.targets, len(SIDES)))
+            told = static[:, self.shifts]
+            shift = told.masked_fill(torch.isnan(told), 0.0).unflatten(1, (self.targets, len(SIDES)))
             scores = scores + torch.matmul(shift, self.moves)[..., None]
         gaps = self.scores.diff()[:, None]
         share = ((scores[:, :, :, None] - self.scores[:-1, None]) / gaps).clamp(0.0, 1.0)  # [B, T, Q, Q - 1, P]
@@ -71,7 +73,7 @@ class Recalibration(nn.Module):
         # Counted from the median, which is near what is told: from the lowest quantile up, digits would be lost.
         steps = (share - self.below).permute(0, 1, 4, 2, 3)
         within = torch.matmul(steps, self._parts(raw.diff(dim=2)))  # [B, T, P, Q, width]
-        told = within.transpose(2, 3) + (beyond * beyond_unit(past[:, : self.targets])[:, :, None])[..., None]
+        told = within.transpose(2, 3) + (beyond * beyond_unit(past)[:, : self.targets, None])[..., None]
         return raw[:, :, self.median, None] + told.flatten(3)[..., : self.horizon]
 
     def _parts(self, values: Tensor) -> Tensor:
@@ -94,12 +96,8 @@ def normal_scores(levels: Sequence[float]) -> Tensor:
 
 def beyond_unit(past: Tensor) -> Tensor:
     """What a normal score is worth beyond the outermost quantiles, `[B, T, 1]`, of contexts `[B, T, L]` with gaps."""
-    seen = (~torch.isnan(past)).to(past.dtype)
-    count = seen.sum(2, keepdim=True).clamp(min=1.0)
-    values = past.nan_to_num()
-    mean = values.sum(2, keepdim=True) / count
-    spread = (((values - mean) * seen).square().sum(2, keepdim=True) / count).sqrt()
-    return torch.maximum(_BEYOND * spread, _LEAST * mean.abs())
+    found = observed(past)
+    return torch.maximum(_BEYOND * found.variance.sqrt(), _LEAST * found.mean.abs())
 
 
 def score(value: Tensor, raw: Tensor, unit: Tensor, scores: Tensor) -> Tensor:

@@ -31,6 +31,37 @@ class Scaled(NamedTuple):
     nameplate: Tensor
 
 
+class Observed(NamedTuple):
+    """A context with gaps, in physical units.
+
+    Attributes:
+        values: `[B, C, L]`; 0 where unknown.
+        seen: `[B, C, L]`, 1 where known.
+        centred: `[B, C, L]`, distance from the mean; 0 where unknown.
+        mean, variance: `[B, C, 1]`, of what is known; 0 where nothing is.
+    """
+
+    values: Tensor
+    seen: Tensor
+    centred: Tensor
+    mean: Tensor
+    variance: Tensor
+
+
+def observed(past: Tensor) -> Observed:
+    """What is known of `past [B, C, L]`.
+
+    Whoever asks for it in the same graph asks in the same operations: the runtime does them once.
+    """
+    unknown = torch.isnan(past)
+    seen = (~unknown).to(past.dtype)
+    values = past.masked_fill(unknown, 0.0)
+    count = seen.sum(-1, keepdim=True).clamp(min=1.0)
+    mean = values.sum(-1, keepdim=True) / count
+    centred = (values - mean) * seen
+    return Observed(values, seen, centred, mean, (centred * centred).sum(-1, keepdim=True) / count)
+
+
 class Scaler(nn.Module):
     """Masked reversible instance normalisation over units that keep idle and busy apart."""
 
@@ -44,16 +75,12 @@ class Scaler(nn.Module):
         self.power = spec.past.index("power_w") if "power_w" in spec.past else 0
 
     def forward(self, past: Tensor, static: Tensor) -> Scaled:
-        known = ~torch.isnan(past)
-        seen = known.to(past.dtype)
-        filled = torch.where(known, past, torch.zeros_like(past))
-        unit = self.units(filled, static)
-        x = filled / unit
-        count = seen.sum(-1, keepdim=True).clamp(min=1.0)
-        loc = x.sum(-1, keepdim=True) / count
-        centred = (x - loc) * seen
-        spread = torch.sqrt((centred * centred).sum(-1, keepdim=True) / count + _FLOOR**2)
-        return Scaled(centred / spread, seen, loc, spread, unit, self.nameplate(filled, static))
+        found = observed(past)
+        nameplate = self.nameplate(found.values, static)
+        unit = self.units(found.values, static)
+        spread = torch.sqrt(found.variance / (unit * unit) + _FLOOR**2)
+        z = found.centred * (1 / (unit * spread))
+        return Scaled(z, found.seen, found.mean / unit, spread, unit, nameplate)
 
     def units(self, filled: Tensor, static: Tensor) -> Tensor:
         """Typical scale per channel, `[B, C, 1]`."""
@@ -62,7 +89,7 @@ class Scaler(nn.Module):
     def nameplate(self, filled: Tensor, static: Tensor) -> Tensor:
         """Power limit, `[B, 1, 1]`; one that is unknown is taken to be the largest power seen."""
         limit = static[:, None, self.limit, None]
-        largest = filled[:, self.power, None].abs().amax(-1, keepdim=True).clamp(min=1.0)
+        largest = filled.amax(-1, keepdim=True)[:, self.power, None].clamp(min=1.0)
         return torch.where(torch.isnan(limit), largest, limit)
 
     def restore(self, z: Tensor, scaled: Scaled) -> Tensor:
