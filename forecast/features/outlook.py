@@ -1,7 +1,7 @@
 """How long jobs run and when the next begin: what past jobs of a schedule tell of those that it promises.
 
 A time limit is an upper bound: jobs end early, and those queued behind them move up. The share of its limit that a job
-of a kind survives is counted over the jobs whose end was known, day by day, so that no forecast counts what came later.
+of a kind uses is counted over the jobs whose end was known, day by day, so that no forecast counts what came later.
 """
 
 from dataclasses import dataclass
@@ -23,10 +23,10 @@ OUTLOOK_NAMES = (
     "usual_busy_ratio",
 )
 
-#: A limit is looked at in so many equal pieces.
-PIECES = 16
+#: A limit is looked at in so many equal pieces, and those who use it as so many of equal chance.
+PIECES, CHANCES = 16, 256
 
-#: Chances are whole numbers of this part, so that sums are exact in whatever order they are taken.
+#: Shares and chances are whole numbers of this part, so that sums are exact in whatever order they are taken.
 ONE = 2**20
 
 DAY_S = 86_400
@@ -37,7 +37,8 @@ _PRIOR = 4.0
 #: A scheduler tells the start of a queued job in whole minutes (Slurm's `bf_resolution` is 60 s).
 _MINUTE_S = 60
 
-_UNHELD = -1
+#: Waits for nobody.
+_NOBODY = -1
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,11 +52,12 @@ class Outlook:
         power, busy: mW, and leaves that are busy.
         unknown: rows whose power nobody told.
         running: 1 where the job runs, 0 where it is to come.
-        kind: index of the row's curve.
-        ahead_start_s, ahead_end_s, ahead_kind: the job that holds the place of a queued one until it ends; kind -1
-            where there is none.
-        curve: `[days, kinds, PIECES]`, chance in `ONE` to survive to the middle of each piece, by day since 1970.
-        first_day: of `curve`.
+        plan: index of the row's job among the plans.
+        plan_start_s, plan_end_s, plan_kind, plan_behind: `[J]`, the promise of a job, its kind, and the plan that it
+            waits for; -1 where it waits for none. The last one is of no job.
+        survival: `[days, kinds, PIECES + 1]`, chance in `ONE` to run on at the edges of the pieces, by day since 1970.
+        used: `[days, kinds, CHANCES]`, share in `ONE` of the limit that a job uses which survives so many others.
+        first_day: of both.
         ran: `[4, M]`, entity, start and end of what was running, and mW; `ran_busy [M]` leaves.
         leaves: `[N]`.
         since_s: nothing was known of any job before.
@@ -70,11 +72,13 @@ class Outlook:
     busy: Ints
     unknown: Ints
     running: Ints
-    kind: Ints
-    ahead_start_s: Ints
-    ahead_end_s: Ints
-    ahead_kind: Ints
-    curve: Ints
+    plan: Ints
+    plan_start_s: Ints
+    plan_end_s: Ints
+    plan_kind: Ints
+    plan_behind: Ints
+    survival: Ints
+    used: Ints
     first_day: int
     ran: Ints
     ran_busy: Ints
@@ -93,13 +97,15 @@ def outlook(jobs: pl.LazyFrame, topology: Topology) -> Outlook:
         busy=pl.Series("leaves", leaves).gather(known.filter(IS_JOB)["entity"]),
     )
     above = above_of(topology, code)
-    curve, first_day = _curves(rows)
-    table = _lifted(_behind(rows), above, (*TIMES, "running", "kind", "ahead_start_s", "ahead_end_s", "ahead_kind"))
+    rows = rows.with_row_index("plan").with_columns(pl.col("plan").cast(pl.Int64))
+    survival, used, first_day = _curves(rows)
+    table = _lifted(rows, above, (*TIMES, "running")).drop("job_id")
     ran = _lifted(_ran(rows), above, ("start_s", "end_s"))
-    arrays = {name: table[name].to_numpy().astype(np.int64) for name in table.columns if name != "job_id"}
     return Outlook(
-        **arrays,
-        curve=curve,
+        **{name: table[name].to_numpy().astype(np.int64) for name in table.columns},
+        **_plans(rows),
+        survival=survival,
+        used=used,
         first_day=first_day,
         ran=np.stack([ran[name].to_numpy() for name in ("entity", "start_s", "end_s", "power")]).astype(np.int64),
         ran_busy=ran["busy"].to_numpy().astype(np.int64),
@@ -113,7 +119,12 @@ def _lifted(rows: pl.DataFrame, above: pl.DataFrame, same: tuple[str, ...]) -> p
     return (
         rows.join(above, on="entity")
         .group_by("job_id", pl.col("over").alias("entity"), *same, maintain_order=True)
-        .agg(power=pl.col("milliwatts").sum(), busy=pl.col("busy").sum(), unknown=pl.col("unknown").sum())
+        .agg(
+            power=pl.col("milliwatts").sum(),
+            busy=pl.col("busy").sum(),
+            unknown=pl.col("unknown").sum(),
+            plan=pl.col("plan").min(),
+        )
     )
 
 
@@ -123,41 +134,36 @@ def _ran(rows: pl.DataFrame) -> pl.DataFrame:
     return rows.filter(pl.col("status") == "running").with_columns(start_s=begin, end_s=end).filter(begin < end)
 
 
-def _behind(rows: pl.DataFrame) -> pl.DataFrame:
-    """Rows with the job that each waits for: on one of its entities, believed then, ending when it is to start."""
-    told = rows.select("job_id", "entity", "kind", *TIMES)
+def _plans(rows: pl.DataFrame) -> dict[str, Ints]:
+    """Each row's promise and the plan that it waits for: on one of its entities, believed then, ending as it starts."""
+    told = rows.select("job_id", "entity", "plan", *TIMES)
     minute = pl.col("start_s") // _MINUTE_S
     late = pl.concat([told.with_columns(minute=pl.col("end_s") // _MINUTE_S + ahead) for ahead in (0, 1)])
-    pairs = (
+    behind = (
         rows.filter(pl.col("status") != "running")
-        .select("job_id", "entity", "start_s", "known_from_s", minute=minute)
+        .select("job_id", "entity", "start_s", "known_from_s", "known_until_s", minute=minute)
         .join(late, on=["entity", "minute"], suffix="_late")
         .filter(
             pl.col("job_id") != pl.col("job_id_late"),
             pl.col("end_s") <= pl.col("start_s"),
             pl.col("end_s") > pl.col("known_from_s"),
             pl.col("known_from_s_late") <= pl.col("known_from_s"),
-            pl.col("known_until_s") > pl.col("known_from_s"),
+            pl.col("known_until_s_late") > pl.col("known_from_s"),
         )
-        .sort("job_id_late")
+        .sort("job_id_late", "plan")
         .unique(["job_id", "start_s", "known_from_s"], keep="first", maintain_order=True)
-        .select(
-            "job_id",
-            "start_s",
-            "known_from_s",
-            ahead_start_s="start_s_late",
-            ahead_end_s="end_s",
-            ahead_kind="kind",
-        )
+        .select("job_id", "start_s", "known_from_s", behind="plan")
     )
-    joined = rows.join(pairs, on=["job_id", "start_s", "known_from_s"], how="left")
-    return joined.with_columns(
-        pl.col("ahead_start_s", "ahead_end_s").fill_null(0), pl.col("ahead_kind").fill_null(_UNHELD)
-    )
+    joined = rows.join(behind, on=["job_id", "start_s", "known_from_s"], how="left", maintain_order="left")
+    nobody = {"start_s": 0, "end_s": 1, "kind": 0, "behind": _NOBODY}
+    return {
+        f"plan_{name}": np.append(joined[name].fill_null(_NOBODY).to_numpy(), last).astype(np.int64)
+        for name, last in nobody.items()
+    }
 
 
-def _curves(rows: pl.DataFrame) -> tuple[Ints, int]:
-    """Per day and kind, the chance to survive to the middle of each piece of the limit, `[days, kinds, PIECES]`.
+def _curves(rows: pl.DataFrame) -> tuple[Ints, Ints, int]:
+    """Per day and kind, the chance to survive to each edge of the pieces, and what is used of the limit.
 
     The product-limit estimate (Kaplan and Meier, 1958) over the spells whose end, or change, was known when the day
     began: an end before the limit counts, any other change takes the job out of those at risk.
@@ -166,7 +172,8 @@ def _curves(rows: pl.DataFrame) -> tuple[Ints, int]:
     spells = spells.unique(["job_id", "known_from_s", "start_s", "end_s"], keep="first", maintain_order=True)
     if spells.is_empty():
         kinds = 0 if rows.is_empty() else int(rows["kind"].max()) + 1  # type: ignore[arg-type]
-        return np.full((1, max(kinds, 1), PIECES), ONE, np.int64), 0
+        whole = (1, max(kinds, 1))
+        return np.full((*whole, PIECES + 1), ONE, np.int64), np.full((*whole, CHANCES), ONE, np.int64), 0
     ended = ~spells["next_status"].is_in(LIVE).to_numpy()
     begin, end, changed = (spells[name].to_numpy() for name in ("start_s", "end_s", "known_until_s"))
     told_end = spells.select(pl.col("next_end_s").fill_null(pl.col("known_until_s"))).to_series().to_numpy()
@@ -183,5 +190,15 @@ def _curves(rows: pl.DataFrame) -> tuple[Ints, int]:
     at_risk = stopped[..., ::-1].cumsum(-1)[..., ::-1]
     kept = 1 - died[..., :PIECES] / (at_risk[..., :PIECES] + _PRIOR)
     edge = np.concatenate([np.ones((*shape[:2], 1)), kept.cumprod(-1)], axis=-1)
-    middle = (edge[..., 1:] + edge[..., :-1]) / 2
-    return (middle * ONE).round().astype(np.int64).clip(1, ONE), first_day
+    return (edge * ONE).round().astype(np.int64).clip(1, ONE), _used(edge), first_day
+
+
+def _used(edge: np.ndarray) -> Ints:
+    """The share of the limit to which each of `CHANCES` survives, from the last to the first to end, `[..., CHANCES]`.
+
+    Args:
+        edge: `[..., PIECES + 1]`, survival at the edges of the pieces; who survives the last uses all of the limit.
+    """
+    chance, share = (np.arange(CHANCES) + 0.5) / CHANCES, np.arange(PIECES + 1) / PIECES
+    found = np.stack([np.interp(chance, each[::-1], share[::-1]) for each in edge.reshape(-1, PIECES + 1)])
+    return (found * ONE).round().astype(np.int64).reshape(*edge.shape[:-1], CHANCES)

@@ -1,20 +1,38 @@
 """The outlook at one forecast time; `forecast.windows.outlook_on_device` gives the same, to the bit, on a device.
 
-Both count in whole seconds, milliwatts and parts of `ONE`. What decides a chance is computed by one function for both.
+Both count in whole seconds and milliwatts, over the same futures: in each of them every job uses a share of its limit,
+and those that wait begin when the ones before them end. One function tells both when that is.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from forecast.contracts.specs import ForecastSpec
 from forecast.features.gridded import Floats
-from forecast.features.outlook import DAY_S, ONE, OUTLOOK_NAMES, PIECES, Outlook
+from forecast.features.outlook import CHANCES, DAY_S, ONE, OUTLOOK_NAMES, PIECES, Outlook
 from forecast.features.schedule import MILLI, Ints
 from forecast.windows.overlap import overlap
 
 #: Days whose jobs are the usual ones.
 USUAL_DAYS = 7
+
+#: Each job ends in one of these futures first, in another second, and so on: an even sample of when it could.
+FUTURES = 32
+
+#: What mixes the order of the futures from job to job, so that one that ends early tells nothing of the next.
+_MANY, _MIX = 65_537, 40_503
+
+
+class Chances(NamedTuple):
+    """Plans and how long jobs run, of `Outlook`; arrays of NumPy or tensors of PyTorch alike."""
+
+    plan_start_s: Any
+    plan_end_s: Any
+    plan_kind: Any
+    plan_behind: Any
+    survival: Any
+    used: Any
 
 
 def outlook_at(known: Outlook, origin_s: int, spec: ForecastSpec) -> Floats:
@@ -24,51 +42,56 @@ def outlook_at(known: Outlook, origin_s: int, spec: ForecastSpec) -> Floats:
     if origin_s < known.since_s:
         return values.astype(np.float32)
     held = (known.known_from_s <= origin_s) & (known.known_until_s > origin_s) & (known.end_s > origin_s)
-    waits = held & (known.ahead_kind >= 0)
-    curve = known.curve[min(max(origin_s // DAY_S - known.first_day, 0), len(known.curve) - 1)]
-    piece = np.arange(PIECES + 1)
-    own = stretches(known.start_s[held], known.end_s[held], curve[known.kind[held]], origin_s, piece)
-    before = known.ahead_start_s[waits], known.ahead_end_s[waits], curve[known.ahead_kind[waits]]
-    early = stretches(*before, origin_s, piece)
-    places = np.concatenate([known.entity[rows].repeat(PIECES) for rows in (held, waits)])
-    most_s = spec.horizon_steps * spec.step_s
-    edges = [(_joined(*pair) - origin_s).clip(0, most_s) for pair in zip(own[:2], early[:2], strict=True)]
+    day = min(max(origin_s // DAY_S - known.first_day, 0), len(known.used) - 1)
+    chances = Chances(*(getattr(known, name) for name in Chances._fields))
+    told = futures(chances, known.plan[held], day, origin_s, np.arange(FUTURES))
+    edges = [(edge.ravel() - origin_s).clip(0, spec.horizon_steps * spec.step_s) for edge in told]
+    slots = known.entity[held].repeat(FUTURES)
 
-    def total(amount: Ints, part: int) -> Ints:
-        weights = amount[held][:, None] * own[2], amount[waits][:, None] * (ONE - early[2])
-        return overlap(places, edges, _joined(*weights) // part, spec, shape[0])
+    def total(amount: Ints) -> Ints:
+        return overlap(slots, edges, amount[held].repeat(FUTURES), spec, shape[0])
 
     for row, counted in enumerate((np.ones_like(known.running), known.running)):
-        power, busy, unknown = (
-            total(amount * counted, part) for amount, part in ((known.power, ONE), (known.busy, 1), (known.unknown, 1))
-        )
-        values[2 * row] = np.where(unknown == 0, power / (MILLI * spec.step_s), np.nan)
-        values[2 * row + 1] = np.minimum(busy / (known.leaves[:, None] * (ONE * spec.step_s)), 1.0)
+        power, busy, unknown = (total(amount * counted) for amount in (known.power, known.busy, known.unknown))
+        values[2 * row] = np.where(unknown == 0, power / (MILLI * FUTURES * spec.step_s), np.nan)
+        values[2 * row + 1] = np.minimum(busy / (known.leaves[:, None] * (FUTURES * spec.step_s)), 1.0)
     values[4:] = _usual(known, origin_s, spec)
     return values.astype(np.float32)
 
 
-def _joined(first: Ints, second: Ints) -> Ints:
-    return np.concatenate([first.ravel(), second.ravel()])
+def futures(known: Chances, plan: Any, day: Any, origin_s: Any, number: Any) -> tuple[Any, Any]:
+    """When each job begins and ends in each future, `[R, FUTURES]` both.
 
-
-def stretches(start_s: Any, end_s: Any, curve: Any, origin_s: Any, piece: Any) -> tuple[Any, Any, Any]:
-    """Pieces of limits: their starts and ends `[R, PIECES]`, and the chance in `ONE` to survive to each.
-
-    Given that a job runs at `origin_s`, or has not begun, its chance is relative to that of the piece it is in. Arrays
-    of NumPy or tensors of PyTorch alike.
+    A job that waits begins earlier by what the one before it leaves of its limit, and that one likewise.
 
     Args:
-        start_s, end_s: `[R]`.
-        curve: `[R, PIECES]`.
-        origin_s: a number, or `[R]`.
-        piece: 0 to PIECES.
+        plan: `[R]`.
+        day, origin_s: numbers, or `[R, 1]`.
+        number: 0 to FUTURES.
     """
-    length = end_s - start_s
-    now = ((origin_s - start_s) * PIECES // length).clip(0, PIECES - 1)
-    base = (curve * (piece[None, :-1] == now[:, None])).sum(1)
-    edge = start_s[:, None] + length[:, None] * piece // PIECES
-    return edge[:, :-1], edge[:, 1:], (curve * ONE // base[:, None]).clip(0, ONE)
+    lasts = _lasts(known, plan, day, origin_s, number)
+    begin = known.plan_start_s[plan][:, None] + 0 * lasts
+    before = known.plan_behind[plan]
+    while (before >= 0).any():
+        limit = (known.plan_end_s - known.plan_start_s)[before][:, None]
+        begin = begin - (limit - _lasts(known, before, day, origin_s, number)) * (before >= 0)[:, None]
+        before = known.plan_behind[before]
+    return begin, begin + lasts
+
+
+def _lasts(known: Chances, plan: Any, day: Any, origin_s: Any, number: Any) -> Any:
+    """How long each job runs in each future, `[R, FUTURES]` seconds, given how long it already has."""
+    start = known.plan_start_s[plan][:, None]
+    limit = known.plan_end_s[plan][:, None] - start
+    kind = known.plan_kind[plan][:, None]
+    passed = (origin_s - start).clip(0, None).clip(None, limit)
+    piece = (passed * PIECES // limit).clip(0, PIECES - 1)
+    alive, left = (known.survival[day, kind, piece + edge] for edge in (0, 1))
+    alive = alive - (alive - left) * (passed * PIECES - piece * limit) // limit
+    mixed = (start + 7 * limit) % _MANY * _MIX // FUTURES
+    rank = (number * (2 * mixed + 1) + mixed // FUTURES) % FUTURES
+    chance = alive * (2 * rank + 1) * CHANCES // (2 * FUTURES * ONE)
+    return (known.used[day, kind, chance] * limit // ONE).clip(passed)
 
 
 def _usual(known: Outlook, origin_s: int, spec: ForecastSpec) -> np.ndarray:

@@ -5,15 +5,12 @@ import torch
 from torch import Tensor
 
 from forecast.contracts.specs import ForecastSpec
-from forecast.features.outlook import DAY_S, ONE, PIECES, Outlook
+from forecast.features.outlook import DAY_S, Outlook
 from forecast.features.schedule import MILLI
 from forecast.windows.ahead_on_device import Lists, overlap
-from forecast.windows.outlook import USUAL_DAYS, stretches
+from forecast.windows.outlook import FUTURES, USUAL_DAYS, Chances, futures
 
-_ROWS = (
-    "start_s", "end_s", "known_from_s", "known_until_s", "power", "busy", "unknown", "running",
-    "kind", "ahead_start_s", "ahead_end_s", "ahead_kind",
-)  # fmt: skip
+_ROWS = ("known_from_s", "known_until_s", "end_s", "power", "busy", "unknown", "running", "plan", "leaves")
 
 
 class OutlookOnDevice:
@@ -29,8 +26,9 @@ class OutlookOnDevice:
         self.first_s, self.first_day = first_s - USUAL_DAYS * DAY_S, known.first_day
         counts_s = known.known_from_s, np.minimum(known.known_until_s, known.end_s)
         self._lists = Lists(counts_s, known.entity, len(known.leaves), (first_s, last_s), device)
-        self._known = {name: torch.from_numpy(getattr(known, name)).to(device) for name in (*_ROWS, "curve", "leaves")}
-        self._piece = torch.arange(PIECES + 1, device=device)
+        self._known = {name: torch.from_numpy(getattr(known, name)).to(device) for name in _ROWS}
+        chances = (torch.from_numpy(getattr(known, name)).to(device) for name in Chances._fields)
+        self._chances, self._number = Chances(*chances), torch.arange(FUTURES, device=device)
         cycle = min(spec.horizon_steps, spec.day_steps)
         self._cycle = torch.arange(spec.horizon_steps, device=device) % cycle
         self._ran = self._by_step(known, last_s, device)
@@ -46,37 +44,24 @@ class OutlookOnDevice:
         held = (known["known_from_s"][row] <= origin_s[slot]) & (known["known_until_s"][row] > origin_s[slot])
         held &= known["end_s"][row] > origin_s[slot]
         slot, row = slot[held], row[held]
-        waits = known["ahead_kind"][row] >= 0
-        parts = [self._stretches("", slot, row, origin_s), self._stretches("ahead_", slot[waits], row[waits], origin_s)]
-        places = torch.cat([slot.repeat_interleave(PIECES), slot[waits].repeat_interleave(PIECES)])
-        now = origin_s[places]
-        most_s = self.steps * self.step_s
-        edges = [(torch.cat([part[side].flatten() for part in parts]) - now).clamp(0, most_s) for side in (0, 1)]
+        now = origin_s[slot][:, None]
+        day = (now // DAY_S - self.first_day).clamp(0, len(self._chances.used) - 1)
+        told = futures(self._chances, known["plan"][row], day, now, self._number)
+        edges = [(edge - now).clamp(0, self.steps * self.step_s).flatten() for edge in told]
+        slots = slot.repeat_interleave(FUTURES)
 
-        def total(name: str, counted: Tensor, part: int) -> Tensor:
-            amount = (known[name][row] * counted)[:, None]
-            weights = amount * parts[0][2], amount[waits] * (ONE - parts[1][2])
-            weight = torch.cat([each.flatten() for each in weights]) // part
-            return overlap(places, edges, weight, len(entity), self.steps, self.step_s)
+        def total(name: str, counted: Tensor) -> Tensor:
+            amount = (known[name][row] * counted).repeat_interleave(FUTURES)
+            return overlap(slots, edges, amount, len(entity), self.steps, self.step_s)
 
-        whole = (known["leaves"][entity][:, None] * (ONE * self.step_s)).double()
-        told = []
+        whole = (known["leaves"][entity][:, None] * (FUTURES * self.step_s)).double()
+        means = []
         for counted in (torch.ones_like(row), known["running"][row]):
-            power, busy, unknown = (
-                total(name, counted, part) for name, part in (("power", ONE), ("busy", 1), ("unknown", 1))
-            )
-            told.append(torch.where(unknown == 0, power.double() / (MILLI * self.step_s), torch.nan))
-            told.append((busy.double() / whole).clamp(max=1.0))
-        return torch.stack(told, dim=1)
-
-    def _stretches(self, which: str, slot: Tensor, row: Tensor, origin_s: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        start_s, end_s, kind = (self._known[which + name][row] for name in ("start_s", "end_s", "kind"))
-        now = origin_s[slot]
-        day = (now // DAY_S - self.first_day).clamp(0, len(self._known["curve"]) - 1)
-        found: tuple[Tensor, Tensor, Tensor] = stretches(
-            start_s, end_s, self._known["curve"][day, kind], now, self._piece
-        )
-        return found
+            power, busy, unknown = (total(name, counted) for name in ("power", "busy", "unknown"))
+            mean = power.double() / (MILLI * FUTURES * self.step_s)
+            means.append(torch.where(unknown == 0, mean, torch.nan))
+            means.append((busy.double() / whole).clamp(max=1.0))
+        return torch.stack(means, dim=1)
 
     def _by_step(self, known: Outlook, last_s: int, device: torch.device) -> Tensor:
         """What ran in each step from a week before the first origin on, mJ and leaf-seconds `[2, N, T]`."""

@@ -106,8 +106,21 @@ def test_a_queued_job_moves_up_as_the_one_before_it_ends_early() -> None:
     assert_array_equal(found["running_power_w"][:10], 1000.0)
     assert (found["running_power_w"][12:] < 100).all()
     assert (found["expected_power_w"][12:20] < 450).all()
-    assert (found["expected_busy_ratio"][:36] > 0.99).all(), "one or the other runs"
-    assert_array_equal(found["expected_power_w"][21:36], 400.0)
+    assert (found["expected_busy_ratio"][:28] > 0.95).all(), "one or the other runs"
+    assert_allclose(found["expected_power_w"][14:28], 400.0, atol=80)
+    assert (found["expected_power_w"][33:] < 80).all(), "it too will use half of its limit"
+
+
+def test_a_queue_moves_up_by_what_all_before_leave() -> None:
+    limits = (NOW, NOW + 10, NOW + 20, NOW + 30)
+    queue = [
+        row(name, "a", "queued", NOW, *limits[at : at + 2], power)
+        for at, (name, power) in enumerate([("one", 100.0), ("two", 200.0), ("three", 400.0)])
+    ]
+    found = told(NOW, [*HASTY, *queue])["expected_power_w"]
+    assert_array_equal(found[:5], 100.0)
+    assert_allclose(found[[7, 12]], [200.0, 400.0], atol=60)
+    assert (found[18:] < 80).all(), "three halves of ten hours"
 
 
 def test_a_queued_job_behind_nobody_waits_for_its_time() -> None:
