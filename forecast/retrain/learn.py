@@ -79,13 +79,12 @@ class Learner:
 
     def train_model(self, config: JobConfig, progress: Progress, checkpoints: Checkpoints | None = None) -> Fit:
         """Fit the model, then its answer to plans; what `checkpoints` has of it is not done again."""
-        training = config.training if self.start.weights else replace(config.training, start_from=None)
         fitted = fit(
             self.model,
             self.windows,
             self.train,
             self.validation,
-            training,
+            config.training,
             config.trainer,
             config.seed,
             progress,

@@ -80,7 +80,7 @@ def fit(
     sampler = LevelSampler(train, windows.group[train[:, 0]], config.batch, seed, course.begun)
     with _quiet(), _interruptible():
         loop = _loop(config, trainer, course)
-        if config.start_from is not None and not course.begun:  # what it began with is kept where training does harm
+        if not course.begun:  # what it began with is kept where training does harm
             loop.validate(module, DataLoader(judged, batch_size=None), verbose=False)
         if course.begun < config.steps:
             loop.fit(module, DataLoader(sampler, batch_size=None), DataLoader(judged, batch_size=None))

@@ -140,7 +140,7 @@ def test_one_that_ended_is_not_trained_again(windows: Windows, whole: Ended, che
 def test_weights_it_began_with_stay_the_best_where_training_does_harm(
     windows: Windows, checkpoints: Checkpoints
 ) -> None:
-    harm = replace(SHORT, learning_rate=5.0, start_from="mine.safetensors")
+    harm = replace(SHORT, learning_rate=5.0)
     stopping = Stopping(3, 11)
     ended = until_it_ends(lambda: run(windows, checkpoints, stopping, harm))
     assert ended[0].step == 0
