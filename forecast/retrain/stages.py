@@ -16,6 +16,9 @@ from forecast.tables import console
 #: Stages that a bundle goes through while it is made.
 MAKING = 5
 
+#: Characters of a progress bar.
+_BAR = 24
+
 #: Told of a step that ended: what every step tells, and what this one found out.
 Told = Callable[[dict[str, Any], dict[str, Any]], None]
 
@@ -42,7 +45,8 @@ class Stage:
         """
         _stop_if_asked()
         if self.status is not None:
-            self.status.update(f"{self.name}  {share:4.0%}  {note}")
+            filled = round(share * _BAR)
+            self.status.update(f"{self.name}  {'━' * filled}{'╌' * (_BAR - filled)} {share:4.0%}  {note}")
 
 
 @dataclass

@@ -55,7 +55,7 @@ def _weights(champion: Bundle | None, config: JobConfig, prepared: Prepared) -> 
     if not config.registry.publish:
         return "a run that does not publish is compared with others"
     if champion is None:
-        return "there is no version in service that can be opened"
+        return "nothing that can be opened is in service"
     if (reason := next(_differences(champion, config, prepared), None)) is not None:
         return reason
     try:

@@ -1,5 +1,6 @@
 """Around the work: the lock, what counts as new, each end's exit code, and machines that are short of something."""
 
+import io
 import json
 import shutil
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 import torch
+from rich.console import Console
 from smoke_run import ROOT, Smoke, settings, train
 
 from forecast.contracts.errors import ConfigError, ExitCode, TransientError, ending
@@ -239,3 +241,11 @@ def test_what_only_training_needs_is_not_imported_before_it() -> None:
     code = "import sys, forecast.retrain.job; print({'lightning', 'matplotlib', 'onnx', 'jinja2'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
+
+
+def test_a_person_who_watches_sees_how_far_a_step_is() -> None:
+    screen = io.StringIO()
+    with Stages(2, Console(file=screen, force_terminal=True, width=100))("train") as stage:
+        stage.progress(0.25, "step 1 of 4")
+    assert "[1/2] train       ━━━━━━╌" in screen.getvalue()
+    assert " 25%  step 1 of 4" in screen.getvalue()
