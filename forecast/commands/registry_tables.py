@@ -28,7 +28,10 @@ def print_versions(
         return
     for name, (versions, rejected) in found.items():
         _print(name, console, "bold")
-        console.print(_table(versions))
+        if versions:
+            console.print(_table(versions))
+        else:
+            _print("nothing published yet", console)
         for version in versions:
             if version.damage:
                 _print(f"problem: {version.key}: {version.damage}", console)

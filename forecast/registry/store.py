@@ -163,7 +163,8 @@ class Registry:
         """
         target = self.previous() if key is None else self._versions / _checked(key, "version key")
         if target is None or (key is None and target == self.current()):
-            raise ConfigError(f"{self.folder} has no previous version; name one of {self._listed()}.")
+            advice = f"name one of {self._listed()}" if self.versions() else "nothing was published yet"
+            raise ConfigError(f"{self.folder} has no previous version; {advice}.")
         if not target.is_dir():
             raise ConfigError(f"{self.folder} has no version {target.name}; it has {self._listed()}.")
         return target
