@@ -12,6 +12,7 @@ covered the truth in 78 % of draws of three days (simulated site) and 82 % of se
 """
 
 from collections.abc import Callable
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -72,12 +73,13 @@ class Resamples:
         return Bounds(value, value - reach, value + reach)
 
 
+@cache
 def student(level: float, freedom: float) -> float:
     """The quantile of Student's t distribution; `freedom` is 1 or more, and need not be whole.
 
     With t = √freedom · tan θ, the density of θ is proportional to cos θ to the power of freedom - 1.
     """
-    angle = np.linspace(-np.pi / 2, np.pi / 2, 40_001)
+    angle = np.linspace(-np.pi / 2, np.pi / 2, 400_001)
     density = np.cos(angle).clip(0) ** (freedom - 1)
     mass = np.concatenate([[0.0], np.cumsum(density[1:] + density[:-1])])
     return float(freedom**0.5 * np.tan(np.interp(level, mass / mass[-1], angle)))
