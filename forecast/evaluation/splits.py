@@ -20,7 +20,8 @@ class EvaluationConfig:
     """The protocol of the backtest.
 
     Attributes:
-        test_h: the newest hours, looked at once per claim.
+        test_h: the newest hours, looked at once per claim: a week, for less tells a better model from luck too seldom
+            (docs/deploy.md).
         validation_h: the hours before them; early stopping and calibration use these.
         origin_every_h: hours between forecast times of the backtest.
         seasons_h: lags of the seasonal naive baselines.
@@ -30,7 +31,7 @@ class EvaluationConfig:
             earlier, and what follows is never seen.
     """
 
-    test_h: float = 72.0
+    test_h: float = 168.0
     validation_h: float = 96.0
     origin_every_h: float = 1.0
     seasons_h: list[int] = field(default_factory=lambda: [24, 168])
