@@ -40,7 +40,10 @@ class Journal:
             sync(self._path.parent)
 
     def entries(self) -> list[dict[str, str]]:
-        """Return every whole line; one torn by a crash was never acknowledged, so it is left out."""
+        """Return every whole line; one torn by a crash was never acknowledged, so it is left out.
+
+        `time` of each is ISO 8601 with its zone.
+        """
         if not self._path.exists():
             return []
         parsed = (_parsed(line) for line in self._path.read_text(encoding="utf-8", errors="replace").splitlines())
@@ -58,4 +61,11 @@ def _parsed(line: str) -> dict[str, str]:
     except (ValueError, RecursionError):
         return {}
     whole = isinstance(entry, dict) and all(isinstance(entry.get(name), str) for name in _FIELDS)
-    return entry if whole else {}
+    return entry if whole and _is_time(entry["time"]) else {}
+
+
+def _is_time(text: str) -> bool:
+    try:
+        return datetime.fromisoformat(text).tzinfo is not None
+    except ValueError:
+        return False

@@ -19,6 +19,7 @@ import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from time import monotonic, sleep
 from typing import TextIO
@@ -231,6 +232,11 @@ class Registry:
     def served(self) -> list[str]:
         """Return the key of the version put into service by each publish and rollback, oldest first."""
         return [entry["key"] for entry in self.journal() if entry["action"] in _SERVING]
+
+    def served_since(self) -> datetime | None:
+        """Return when the version in service came into service, UTC; None where nothing ever did."""
+        times = [entry["time"] for entry in self.journal() if entry["action"] in _SERVING]
+        return datetime.fromisoformat(times[-1]) if times else None
 
     def reject(self, key: str, champion: str | None, reason: str) -> None:
         """Note that the challenger `key` was judged not good enough to follow `champion`; nothing else changes.

@@ -20,9 +20,6 @@ from forecast.retrain.metrics import exposition
 #: Beside the bundle in the folder of a run.
 MANIFEST, LOG, SETTINGS = "run.json", "log.jsonl", "settings.json"
 
-#: What puts a version into service, in a registry's journal.
-_SERVED = ("publish", "rollback")
-
 
 @dataclass
 class Record:
@@ -131,11 +128,9 @@ def _check(metrics_file: str | None) -> None:
 def _published(config: JobConfig) -> datetime | None:
     """When the version in service came into service."""
     try:
-        journal = Registry(Path(config.registry.root), config.name, config.registry.keep).journal()
+        return Registry(Path(config.registry.root), config.name, config.registry.keep).served_since()
     except (FleetcastError, OSError):
         return None
-    served = [entry["time"] for entry in journal if entry["action"] in _SERVED]
-    return datetime.fromisoformat(served[-1]) if served else None
 
 
 def _write(path: Path, content: dict[str, Any]) -> None:

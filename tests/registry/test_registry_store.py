@@ -1,5 +1,6 @@
 """The registry's everyday life: names, publishing, retention, rollback, and readers at work meanwhile."""
 
+import json
 import threading
 from pathlib import Path
 
@@ -148,6 +149,17 @@ def test_a_rejection_is_noted_and_changes_nothing_else(registry: Registry) -> No
     with registry.lock():
         registry.reject("k3", None, "worse than the best baselines")
     assert registry.rejection("k3", None) == "worse than the best baselines"
+
+
+@pytest.mark.parametrize("time", ["yesterday", "", "2026-03-04T01:00:00"])
+def test_a_journal_line_without_a_time_is_overlooked(registry: Registry, time: str) -> None:
+    """Whoever reads the journal reckons with its times."""
+    publish(registry, "k1")
+    since = registry.served_since()
+    with (registry.folder / "journal.jsonl").open("a") as file:
+        file.write(json.dumps({"time": time, "action": "rollback", "key": "k1"}) + "\n")
+    assert registry.served_since() == since
+    assert [entry["action"] for entry in registry.journal()] == ["publish"]
 
 
 def test_a_torn_journal_line_is_overlooked(registry: Registry) -> None:
