@@ -10,6 +10,9 @@ from forecast.models.scaling import Scaled
 #: What a context of an hour at most is told apart by.
 _TENTH = 10
 
+#: So many days count as a whole context in use. With one, a newcomer of a day was told with too much confidence.
+_WHOLE_DAYS = 2
+
 
 class Summary(nn.Module):
     """Level, spread, newest state and kind of entity as one vector `[B, self.size]`.
@@ -19,8 +22,8 @@ class Summary(nn.Module):
     ahead at the forecast time, and learnt embeddings of level and SKU; an unknown limit or code reads 0.
 
     In training the share is told as it is, which keeps windows with gaps and short ones apart from the whole ones. In
-    use a context of which a day was observed, or half where it is shorter than two, counts as whole: what is learnt of
-    a share in between, from few windows, loses more than the gaps themselves.
+    use a context of which two days were observed, or half where it is shorter than four, counts as whole: what is
+    learnt of a share in between, from few windows, loses more than the gaps themselves.
     """
 
     def __init__(self, spec: ForecastSpec, skus: int, ahead: int, embedding: int = 8) -> None:
@@ -29,7 +32,7 @@ class Summary(nn.Module):
         if spec.context_steps <= hour:
             hour, day = spec.context_steps // _TENTH, spec.context_steps
         self.spans = [min(max(steps, 1), spec.context_steps) for steps in (1, hour, day)]
-        self.enough = min(spec.day_steps, spec.context_steps / 2)
+        self.enough = min(_WHOLE_DAYS * spec.day_steps, spec.context_steps / 2)
         self.level_code, self.sku_code = spec.static.index("level_code"), spec.static.index("sku_code")
         self.temperature_limit = spec.static.index("temperature_limit_c")
         self.level = nn.Embedding(len(LEVELS) + 1, embedding)

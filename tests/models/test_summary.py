@@ -27,10 +27,10 @@ def summary_of(known: int, training: bool, spec: ForecastSpec = SPEC) -> Tensor:
 
 
 @pytest.mark.parametrize(("known", "training", "share"), [
-    (0, False, 0.0), (6, False, 0.25), (24, False, 1.0), (120, False, 1.0), (168, False, 1.0),
+    (0, False, 0.0), (6, False, 0.125), (24, False, 0.5), (48, False, 1.0), (120, False, 1.0), (168, False, 1.0),
     (0, True, 0.0), (24, True, 1 / 7), (168, True, 1.0),
 ])  # fmt: skip
-def test_a_day_counts_as_whole_in_use_and_not_in_training(known: int, training: bool, share: float) -> None:
+def test_two_days_count_as_whole_in_use_and_not_in_training(known: int, training: bool, share: float) -> None:
     assert summary_of(known, training)[SHARE].item() == pytest.approx(share)
 
 
