@@ -11,6 +11,7 @@ import polars as pl
 
 from forecast.contracts.schedule import LIVE
 from forecast.contracts.topology import Topology
+from forecast.features.peers import Peers
 from forecast.features.schedule import IS_JOB, TIMES, Ints, above_of, believed, leaves_of
 
 #: What the outlook tells, in this order.
@@ -21,6 +22,8 @@ OUTLOOK_NAMES = (
     "running_busy_ratio",
     "usual_power_w",
     "usual_busy_ratio",
+    "place_ratio",
+    "free_peers_ratio",
 )
 
 #: A limit is looked at in so many equal pieces, and those who use it as so many of equal chance.
@@ -60,6 +63,7 @@ class Outlook:
         first_day: of both.
         ran: `[4, M]`, entity, start and end of what was running, and mW; `ran_busy [M]` leaves.
         leaves: `[N]`.
+        peers: who gets the next job.
         since_s: nothing was known of any job before.
     """
 
@@ -83,6 +87,7 @@ class Outlook:
     ran: Ints
     ran_busy: Ints
     leaves: Ints
+    peers: Peers
     since_s: int
 
 
@@ -110,6 +115,7 @@ def outlook(jobs: pl.LazyFrame, topology: Topology) -> Outlook:
         ran=np.stack([ran[name].to_numpy() for name in ("entity", "start_s", "end_s", "power")]).astype(np.int64),
         ran_busy=ran["busy"].to_numpy().astype(np.int64),
         leaves=leaves,
+        peers=Peers.of(topology, above, leaves),
         since_s=since_s,
     )
 

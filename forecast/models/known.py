@@ -43,7 +43,7 @@ class JobOutlook(nn.Module):
     """
 
     centres = 4
-    features = 14
+    features = 16
 
     def __init__(self, spec: ForecastSpec, steps: Tensor, state: int, hidden: int) -> None:
         super().__init__()
@@ -102,6 +102,7 @@ class JobOutlook(nn.Module):
                     for chance in (busy, 1 - busy, staying, 1 - staying, busy - staying)
                 ),
                 (joining * known).clamp(0.0, 1.0),
+                *(told[:, at, self.steps] * known for at in (6, 7)),
             ],
             dim=2,
         )

@@ -55,7 +55,10 @@ def outlook_at(known: Outlook, origin_s: int, spec: ForecastSpec) -> Floats:
         power, busy, unknown = (total(amount * counted) for amount in (known.power, known.busy, known.unknown))
         values[2 * row] = np.where(unknown == 0, power / (MILLI * FUTURES * spec.step_s), np.nan)
         values[2 * row + 1] = np.minimum(busy / (known.leaves[:, None] * (FUTURES * spec.step_s)), 1.0)
-    values[4:] = _usual(known, origin_s, spec)
+    values[4:6] = _usual(known, origin_s, spec)
+    free_s = np.full(shape[0], origin_s)
+    np.maximum.at(free_s, known.entity[held], known.end_s[held])
+    values[6:] = known.peers.places(free_s[known.peers.leaf], np.array(origin_s))[..., None]
     return values.astype(np.float32)
 
 

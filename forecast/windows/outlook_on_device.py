@@ -2,11 +2,12 @@
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from forecast.contracts.specs import ForecastSpec
 from forecast.features.outlook import DAY_S, Outlook
-from forecast.features.schedule import MILLI
+from forecast.features.schedule import MILLI, Ints
 from forecast.windows.ahead_on_device import Lists, overlap
 from forecast.windows.outlook import FUTURES, USUAL_DAYS, Chances, futures
 
@@ -29,13 +30,19 @@ class OutlookOnDevice:
         self._known = {name: torch.from_numpy(getattr(known, name)).to(device) for name in _ROWS}
         chances = (torch.from_numpy(getattr(known, name)).to(device) for name in Chances._fields)
         self._chances, self._number = Chances(*chances), torch.arange(FUTURES, device=device)
+        self._day_steps = spec.day_steps
         cycle = min(spec.horizon_steps, spec.day_steps)
         self._cycle = torch.arange(spec.horizon_steps, device=device) % cycle
         self._ran = self._by_step(known, last_s, device)
+        self._begin_s = first_s
+        places = self._places_by_step(known, np.arange(first_s, last_s + 1, spec.step_s))
+        self._places = torch.from_numpy(places).to(device)
 
     def at(self, entity: Tensor, origin_s: Tensor) -> Tensor:
         """Covariates `[B, OUTLOOK_NAMES, H]` of `entity [B]` as known at `origin_s [B]` (seconds since 1970)."""
         told = torch.cat([self._expected(entity, origin_s), self._usual(entity, origin_s)], dim=1)
+        place = self._places[:, entity, (origin_s - self._begin_s) // self.step_s].T
+        told = torch.cat([told, place[..., None].expand(-1, -1, self.steps)], dim=1)
         return torch.where((origin_s >= self.since_s)[:, None, None], told, torch.nan).float()
 
     def _expected(self, entity: Tensor, origin_s: Tensor) -> Tensor:
@@ -62,6 +69,20 @@ class OutlookOnDevice:
             means.append(torch.where(unknown == 0, mean, torch.nan))
             means.append((busy.double() / whole).clamp(max=1.0))
         return torch.stack(means, dim=1)
+
+    def _places_by_step(self, known: Outlook, origin_s: Ints) -> NDArray[np.float64]:
+        """Places in the queue at origins a step apart, `[2, N, T]`."""
+        leaf = np.full(len(known.leaves), -1)
+        leaf[known.peers.leaf] = np.arange(len(known.peers.leaf))
+        free_s = origin_s[:, None].repeat(len(known.peers.leaf), axis=1)
+        counts_s = known.known_from_s, np.minimum(known.known_until_s, known.end_s)
+        first, last = (np.searchsorted(origin_s, edge) for edge in counts_s)
+        for row in np.flatnonzero((leaf[known.entity] >= 0) & (first < last)):
+            held = free_s[first[row] : last[row], leaf[known.entity[row]]]
+            np.maximum(held, known.end_s[row], out=held)
+        days = (slice(at, at + self._day_steps) for at in range(0, len(origin_s), self._day_steps))
+        places = [known.peers.places(free_s[day], origin_s[day, None]) for day in days]
+        return np.concatenate(places, axis=1).transpose(0, 2, 1)
 
     def _by_step(self, known: Outlook, last_s: int, device: torch.device) -> Tensor:
         """What ran in each step from a week before the first origin on, mJ and leaf-seconds `[2, N, T]`."""

@@ -162,6 +162,18 @@ def test_nothing_is_usual_before_a_day_was_known() -> None:
     assert (found["expected_power_w"] == 0).all()
 
 
+def test_of_two_servers_the_one_that_is_free_first_gets_the_next_job() -> None:
+    def places(rows: list[dict[str, object]]) -> list[tuple[float, float]]:
+        found = (told(NOW, [*HASTY, *rows], name) for name in ("a", "b", "rack"))
+        return [(each["place_ratio"][0].item(), each["free_peers_ratio"][-1].item()) for each in found]
+
+    assert places([]) == [(0.25, 1.0), (0.75, 1.0), (0.5, 1.0)], "in the order of the topology"
+    busy = row("job", "a", "running", NOW, NOW, NOW + 4)
+    assert places([busy]) == [(0.75, 0.5), (0.25, 0.5), (0.5, 0.5)]
+    assert places([busy, row("late", "b", "running", NOW, NOW, NOW + 3)]) == [(0.75, 0), (0.25, 0), (0.5, 0)]
+    assert places([busy, row("late", "b", "queued", NOW, NOW + 3, NOW + 5)]) == [(0.25, 0), (0.75, 0), (0.5, 0)]
+
+
 HOURS = st.floats(-30, 600).map(lambda hours: round(hours * 3600) / 3600)
 ROWS = st.lists(
     st.tuples(
