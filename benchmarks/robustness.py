@@ -176,9 +176,10 @@ def main() -> None:
     for name in chosen.tasks:
         task = load(name, chosen.range)
         learner = Learner.of(task.config, task.prepared)
-        learner.train_model(task.config, lambda *_: None)
-        asked = Asked.of(learner, task.asked.entity, task.asked.origin)
-        rows += missing(f"task {name}", learner, asked, learner.calibrate())
+        fitted = learner.train_model(task.config, lambda *_: None)
+        graph = learner.calibrate()
+        learner.learn_last(task.config, fitted, lambda *_: None)
+        rows += missing(f"task {name}", learner, Asked.of(learner, task.asked.entity, task.asked.origin), graph)
     config = configured(("source=simulator", *chosen.overrides))
     prepared = prepare(config, Stages(2))
     learner = Learner.of(config, prepared)

@@ -100,8 +100,10 @@ def _strangers(task: Task, turns: int) -> Floats:
             train=learner.train[~new[learner.train[:, 0]]],
             validation=learner.validation[~new[learner.validation[:, 0]]],
         )
-        kept.train_model(task.config, lambda *_: None)
-        found = _forecast(task, kept, kept.calibrate())
+        fitted = kept.train_model(task.config, lambda *_: None)
+        graph = kept.calibrate()
+        kept.learn_last(task.config, fitted, lambda *_: None)
+        found = _forecast(task, kept, graph)
         answers = found if answers is None else answers
         mine = new.numpy()[task.asked.entity]
         answers[mine] = found[mine]

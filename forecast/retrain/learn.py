@@ -32,6 +32,9 @@ _CALIBRATION_WINDOWS = 4096
 #: Validation origins are this many steps apart at least: neighbours tell the same.
 _VALIDATION_STRIDE = 6
 
+#: The last steps go at this share of the rate, and so many windows see to it that they did not diverge.
+_LAST_RATE, _LAST_JUDGED = 0.6, 64
+
 
 @dataclass(frozen=True, eq=False)
 class Learner:
@@ -106,7 +109,8 @@ class Learner:
     def calibrate(self) -> ForecastGraph:
         """The deployed graph, on the CPU, with offsets fitted on the validation range.
 
-        Weights that were learnt elsewhere bring theirs, which count as long as the site has few days of its own.
+        Weights that were learnt elsewhere bring theirs, which count as long as the site has few days of its own. The
+        graph holds the model itself: what that learns afterwards (`learn_last`), the graph knows.
         """
         self.model.to(self.train.device)
         elsewhere = self.start.weights if self.start.champion is None else None
@@ -117,6 +121,39 @@ class Learner:
         answering.to(self.train.device).eval()
         fit_response_offsets(answering, hindsight, spread(self.validation, _CALIBRATION_WINDOWS))
         return ForecastGraph(self.model, offsets, hindsight.spec, answering.what_if).cpu().eval()
+
+    def learn_last(
+        self, config: JobConfig, fitted: Fit, progress: Progress, checkpoints: Checkpoints | None = None
+    ) -> None:
+        """Where the validation range is of machines that training never saw, some steps more on both.
+
+        Few machines are had, and those that validated have nothing left to judge once the calibration is fitted: that
+        tells how far a forecast errs on strangers, as those to come are. Where machines are known it tells how far one
+        errs on days to come, and so does adaptation, from the same days: those stay apart. Nor is a model moved to
+        whose forecasts an answer to plans was fitted.
+
+        Args:
+            fitted: what `train_model` found; the steps are a share of those that it took to the best weights.
+        """
+        steps = round(config.training.last_share * fitted.step)
+        known = torch.isin(self.validation[:, 0], self.train[:, 0])
+        if not steps or not len(known) or known.any() or self.answering is not None:
+            return
+        last = replace(
+            config.training,
+            steps=steps,
+            learning_rate=_LAST_RATE * config.training.learning_rate,
+            validate_every=steps,
+            validation_windows=_LAST_JUDGED,
+            start_from=None,
+        )
+        # With the neighbours that were left out: those before, for what comes after the last one is tested on.
+        before = torch.arange(_VALIDATION_STRIDE, device=self.train.device)
+        entity, origin = self.validation[:, :1].expand(-1, len(before)), self.validation[:, 1:] - before
+        both = torch.cat([self.train, torch.stack([entity.flatten(), origin.flatten()], dim=1)])
+        model, seed = self.model.to(self.train.device).train(), config.seed + 1
+        fit(model, self.windows, both, self.validation, last, config.trainer, seed, progress, checkpoints)
+        self.model.cpu()
 
     def _blended(self, brought: Tensor) -> Tensor:
         """Offsets of the site, as far as its days of validation tell them, and those that came with the weights."""

@@ -106,11 +106,13 @@ def _learn(
         )
     with stages("calibrate") as stage:
         graph = learner.calibrate()
+        # The next run starts from weights that have not learnt from what it is validated on.
+        learnt = learner.learnt(config.model, graph, prepared.trace.topology.skus, bundle_id=key)
+        learnt.write(folder / WEIGHTS)
+        learner.learn_last(config, fitted, stage.progress, checkpoints)
         stage.result = f"{len(learner.validation):,} validation windows"
     with stages("export") as stage:
         apart = export(graph, learner.example(), folder)
-        learnt = learner.learnt(config.model, graph, prepared.trace.topology.skus, bundle_id=key)
-        learnt.write(folder / WEIGHTS)
         write_usual(folder, usual(prepared.panel, prepared.trace.topology, prepared.spec, prepared.split.validation))
         stage.result = f"opset {OPSET}, PyTorch and ONNX Runtime within {apart:.0e}"
     return Manifest(

@@ -56,6 +56,8 @@ class TrainingConfig:
         weight_decay: of AdamW.
         validate_every: steps between validations; the best one's weights are kept.
         validation_windows: at most so many windows, evenly spread, judge a validation.
+        last_share: so many steps more, of those to the best weights, where machines validated that training never saw:
+            of those too, once they have judged and calibrated. 0 keeps them apart.
         gaps: what is hidden of the contexts.
         start_from: weights to begin with: `champion` for those of the version in service, or anew where it is not alike
             or the run publishes nothing; `pretrained` for those that ship with the package, or a .safetensors file of
@@ -68,11 +70,12 @@ class TrainingConfig:
     weight_decay: float = 0.1
     validate_every: int = 25
     validation_windows: int = 2048
+    last_share: float = 0.5
     gaps: GapsConfig = field(default_factory=GapsConfig)
     start_from: str | None = None
 
     def __post_init__(self) -> None:
-        zero = {"weight_decay"} if self.start_from in {None, CHAMPION} else {"weight_decay", "steps"}
+        zero = {"weight_decay", "last_share"} | ({"steps"} if self.start_from not in {None, CHAMPION} else set())
         for name, value in vars(self).items():
             if isinstance(value, int | float) and not (value > 0 or (name in zero and value == 0)):
                 also = ", or 0 with training.start_from" if name == "steps" else ""
