@@ -140,8 +140,9 @@ class AdaptiveCdf(CdfModel):
 
     def forward(self, past: Tensor, future: Tensor, static: Tensor) -> Tensor:
         cdf, ahead, beside = self._told(past, future, static)
-        quantiles = torch.matmul(quantiles_of(cdf, self.levels), self.hats) + (ahead * cdf.unit)[:, :, None]
-        return quantiles if beside is None else quantiles + _LINEAR * (beside - quantiles)
+        share = 1.0 if beside is None else 1 - _LINEAR
+        own = torch.matmul(share * quantiles_of(cdf, self.levels), self.hats) + (share * ahead * cdf.unit)[:, :, None]
+        return own if beside is None else own + _LINEAR * beside
 
     def scored(self, past: Tensor, future: Tensor, static: Tensor) -> Scored:
         cdf, ahead, beside = self._told(past, future, static)
@@ -177,8 +178,10 @@ class AdaptiveCdf(CdfModel):
         """Quantiles of the linear member, `[B, T, Q, H]`."""
         if self.linear is None:
             return None
-        median, steps = self.linear(scaled, summary)
-        return self.scaler.restore(spread_out(median, steps, self.levels), scaled)
+        scale = (scaled.spread * scaled.unit)[:, : self.targets]
+        centre = self.linear.skip(scaled.z) * scale + (scaled.loc * scaled.unit)[:, : self.targets]
+        steps = torch.matmul(self.linear.at_knots(summary) * scale[:, :, None], self.linear.hats)
+        return self.scaler.possible(spread_out(centre, steps, self.levels))
 
     def _steps(
         self, scaled: Scaled, ahead: Tensor, summary: Tensor, told: Tensor | None
@@ -194,7 +197,7 @@ class AdaptiveCdf(CdfModel):
             step = step + self.ahead(ahead[:, self.told][:, :, self.at].transpose(1, 2))
         if told is not None:
             step = step + self.outlook(told)
-        return self.step(step), shape
+        return _rows(self.step, step), shape
 
     def _normal(
         self,
@@ -218,7 +221,7 @@ class AdaptiveCdf(CdfModel):
         away = centre - median[:, :, None]
         sharpness = self.sharpness(summary).unflatten(1, (self.targets, 1, -1)).clamp(-_FARTHEST, _FARTHEST)
         density = (_PRECISION * sharpness.exp() * away * away).clamp(max=_LEAST)
-        logits: Tensor = self.even * (values.diff(dim=2)[..., None] + 1e-3).log() - density
+        logits: Tensor = (self.even * (values.diff(dim=2) + 1e-3).log())[..., None] - density
         return logits
 
     def _cdf(self, values: Tensor, masses: Tensor, scaled: Scaled) -> Cdf:
@@ -228,7 +231,7 @@ class AdaptiveCdf(CdfModel):
         evenly = (widths / widths.sum(2, keepdim=True))[..., None]
         unseen = 1 - scaled.seen[:, : self.targets].amax(2)[..., None, None]
         anywhere = _ANYWHERE + _UNHEARD_OF * unseen
-        told = masses + anywhere * (evenly - masses)
+        told = masses * (1 - anywhere) + evenly * anywhere
         return Cdf(physical, told, unit, torch.zeros_like(told[:, :, 0]))
 
     def _start(self, spec: ForecastSpec, size: int) -> Tensor:
@@ -255,10 +258,12 @@ class CellFeatures(nn.Module):
         self.outward = nn.Linear(self._HIDDEN, config.rank)
 
     def forward(self, cells: Tensor, shape: Tensor | None) -> Tensor:
-        hidden = self.inward(cells)
+        hidden = self.inward(cells.flatten(0, 2))  # as rows of one matrix, for what `_rows` says
         if self.shape is not None and shape is not None:
-            hidden = hidden + self.shape(shape).unflatten(1, (self.targets, 1, -1))
-        return torch.cat([cells, self.outward(torch.relu(hidden))], dim=3)
+            told = self.shape(shape).unflatten(1, (self.targets, 1, -1)).expand(-1, -1, cells.shape[2], -1)
+            hidden = hidden + told.flatten(0, 2)
+        made = self.outward(torch.relu(hidden)).unflatten(0, cells.shape[:3])
+        return torch.cat([cells, made], dim=3)
 
 
 class Shape(nn.Module):
@@ -296,6 +301,12 @@ class Residual(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         changed: Tensor = features + self.layers(self.norm(features))
         return changed
+
+
+def _rows(layers: nn.Module, features: Tensor) -> Tensor:
+    """Layers over the last axis, as over the rows of one matrix: the runtime then makes bias and ReLU a part of it."""
+    made: Tensor = layers(features.flatten(0, -2)).unflatten(0, features.shape[:-1])
+    return made
 
 
 def _decoded(horizon_steps: int, most: int) -> list[int]:

@@ -10,6 +10,7 @@ from forecast.contracts.specs import ForecastSpec
 from forecast.models.base import QuantileModel
 from forecast.models.quantiles import never_crossing
 from forecast.models.recalibrate import Recalibration
+from forecast.models.scaling import observed
 from forecast.models.what_if import WhatIf
 
 
@@ -36,6 +37,8 @@ class ForecastGraph(nn.Module):
         self.limits = [spec.static.index(TARGETS[target].limit) for target in spec.targets]
         self.floor: Tensor
         self.overshoot: Tensor
+        self.between: Tensor
+        self.register_buffer("between", torch.tensor([self.levels]).diff(), persistent=False)
         floor = torch.tensor([SIGNALS[target].low for target in spec.targets])
         self.register_buffer("floor", floor[None, :, None, None])
         overshoot = [TARGETS[target].overshoot for target in spec.targets]
@@ -55,14 +58,14 @@ class ForecastGraph(nn.Module):
         """Calibrated quantiles that know of no plan and no governor, `[B, T, Q, H]`."""
         raw = self.model(past, future if self.what_if is None else future[:, self.told], static)
         calibrated = self.calibration(raw, past, static)
-        return torch.maximum(never_crossing(calibrated), self.floor)
+        return never_crossing(calibrated, self.floor)
 
     def answer(self, marginal: Tensor, past: Tensor, future: Tensor, static: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """What `forward` returns, from the quantiles without plans: all that hangs on planned power."""
         limit, ascending = static[:, self.limits, None], marginal
         if self.what_if is not None:  # behind the calibration, whose widths would otherwise hang on the plan
             answer = self.what_if(marginal, past, future, static)
-            ascending = torch.maximum(never_crossing(answer), self.floor)
+            ascending = never_crossing(answer, self.floor)
         quantiles = torch.minimum(ascending, self.ceiling(past, limit)[..., None])
         return quantiles, limit[:, :, None] - quantiles.flip(2), self.exceedance(ascending, limit)
 
@@ -71,10 +74,9 @@ class ForecastGraph(nn.Module):
 
         Infinite where no limit is known or nothing governs it.
         """
-        targets = past[:, : len(self.limits)]
-        highest = torch.where(torch.isnan(targets), -torch.inf, targets).amax(2, keepdim=True)
-        governed = torch.where(torch.isnan(limit), torch.inf, limit + self.overshoot)
-        return torch.maximum(governed, highest)
+        highest = observed(past).values.amax(2, keepdim=True)[:, : len(self.limits)]
+        governed = (limit + self.overshoot).masked_fill(torch.isnan(limit), torch.inf)
+        return torch.maximum(governed, highest)  # what is unknown reads 0 there, and no limit lies below that
 
     def exceedance(self, quantiles: Tensor, limit: Tensor) -> Tensor:
         """Probability `[B, T, H]` that a target passes its limit.
@@ -82,14 +84,11 @@ class ForecastGraph(nn.Module):
         Between quantiles the distribution is linear; outside the outermost it decays exponentially at the rate that the
         outer two quantiles imply (for an exponential tail, probability falls e-fold every (x₂ - x₁) / ln(p₁ / p₂)).
         """
-        near = limit * RESOLUTION
-        over = torch.zeros_like(limit + quantiles[:, :, 0])
-        for index in range(len(self.levels) - 1):
-            low, high = quantiles[:, :, index], quantiles[:, :, index + 1]
-            share = ((limit - low) / torch.maximum(high - low, near)).clamp(0.0, 1.0)
-            over = over + (self.levels[index + 1] - self.levels[index]) * (1.0 - share)
-        above = self._tail(limit - quantiles[:, :, -1], torch.maximum(quantiles[:, :, -1] - quantiles[:, :, -2], near))
-        below = self._tail(quantiles[:, :, 0] - limit, torch.maximum(quantiles[:, :, 1] - quantiles[:, :, 0], near))
+        widths = torch.maximum(quantiles.diff(dim=2), limit[:, :, None] * RESOLUTION)
+        shares = ((limit[:, :, None] - quantiles[:, :, :-1]) / widths).clamp(0.0, 1.0)
+        over = torch.matmul(self.between, 1.0 - shares)[:, :, 0]
+        above = self._tail(limit - quantiles[:, :, -1], widths[:, :, -1])
+        below = self._tail(quantiles[:, :, 0] - limit, widths[:, :, 0])
         return (over + above + self.levels[0] - below).clamp(0.0, 1.0)
 
     def _tail(self, beyond: Tensor, width: Tensor) -> Tensor:

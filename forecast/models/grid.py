@@ -57,7 +57,7 @@ class Grid(nn.Module):
         if spec.context_steps <= spans[0]:
             spans = torch.tensor(_SHARES_OF_CONTEXT) * spec.context_steps
         constants = {
-            "recent": (back < spans).float(),
+            "recent": (back < spans).float().T,
             "ranks": torch.linspace(0, 1, _RANKED),
             "even": torch.linspace(0, 1, _EVEN),
             "near": torch.tensor(_NEAR),
@@ -115,7 +115,7 @@ class Grid(nn.Module):
         return torch.stack(
             [
                 (-((3 * away) ** 2)).exp(),
-                _below(newest, high, _BLUR) - _below(newest, low, _BLUR),
+                (_edges(values, _BLUR) - newest / _BLUR).clamp(0.0, 1.0).diff(dim=2),
                 *shares.unbind(-1),
                 *middle[..., 1:].unbind(-1),
                 centre * spread + loc,
@@ -131,9 +131,10 @@ class Grid(nn.Module):
     def _ranks(self, values: Tensor, scaled: Scaled) -> Tensor:
         """Share of the last quarter day, day and fortnight of the context below each value, `[B, T, K, 3]`."""
         z, seen = self._sample(scaled)
-        below = _below(z[:, :, None], values[..., None], _BLUR)
-        count = torch.matmul(seen, self.recent)[:, :, None].clamp(min=1.0)
-        ranks: Tensor = torch.matmul(below, seen[..., None] * self.recent) / count
+        counted = seen[:, :, None] * self.recent
+        shares = counted / counted.sum(3, keepdim=True).clamp(min=1.0)
+        below = (_edges(values, _BLUR)[..., None] - (z / _BLUR)[:, :, None]).clamp(0.0, 1.0)
+        ranks: Tensor = torch.matmul(below, shares.transpose(2, 3))
         return ranks
 
     def daily(self, values: Tensor, paths: Tensor, weights: Tensor) -> Tensor:
@@ -143,11 +144,12 @@ class Grid(nn.Module):
             values: `[B, T, K]`.
             paths, weights: `[B, T, D, P]`, where each day leads and how much it counts.
         """
-        below = _below(paths.transpose(2, 3)[..., None], values[:, :, None, None], _DAILY_BLUR)
+        leads = (paths / _DAILY_BLUR).transpose(2, 3)[..., None]
+        below = (_edges(values, _DAILY_BLUR)[:, :, None, None] - leads).clamp(0.0, 1.0)
         shares = torch.matmul(weights.transpose(2, 3)[:, :, :, None], below)[:, :, :, 0]
         return (shares.diff(dim=3) + _UNSEEN).log().transpose(2, 3)
 
 
-def _below(seen: Tensor, values: Tensor, blur: float) -> Tensor:
-    """How much of what was seen lies below `values`, 0 to 1."""
-    return ((values / blur + 0.5) - seen / blur).clamp(0.0, 1.0)
+def _edges(values: Tensor, blur: float) -> Tensor:
+    """`values` so that these less `seen / blur`, between 0 and 1, are how much of what was seen lies below each."""
+    return values / blur + 0.5

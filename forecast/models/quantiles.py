@@ -17,12 +17,10 @@ def spread_out(centre: Tensor, steps: Tensor, levels: Sequence[float]) -> Tensor
             each is the distance between two neighbouring levels.
         levels: quantile levels, symmetric about 0.5.
     """
-    middle = levels.index(0.5)
-    steps = torch.relu(steps)
-    below = steps[:, :, :middle].flip(2).cumsum(2).flip(2)
-    above = steps[:, :, middle:].cumsum(2)
-    centre = centre[:, :, None]
-    return torch.cat([centre - below, centre, centre + above], dim=2)
+    middle, count = levels.index(0.5), torch.arange(len(levels), device=steps.device)
+    quantile, step = count[:, None], count[:-1]
+    passed = ((step >= middle) & (step < quantile)).float() - ((step < middle) & (step >= quantile)).float()
+    return centre[:, :, None] + torch.matmul(passed.to(steps), torch.relu(steps))
 
 
 def normal_steps(levels: Sequence[float], deviation: float) -> Tensor:
@@ -32,12 +30,16 @@ def normal_steps(levels: Sequence[float], deviation: float) -> Tensor:
     return torch.tensor([high - low for low, high in pairwise(points)])
 
 
-def never_crossing(quantiles: Tensor) -> Tensor:
-    """The running maximum along Q of `[B, T, Q, H]`, unrolled because ONNX has none; for a handful of levels."""
-    highest = [quantiles[:, :, 0]]
-    for level in range(1, quantiles.shape[2]):
-        highest.append(torch.maximum(highest[-1], quantiles[:, :, level]))
-    return torch.stack(highest, dim=2)
+def never_crossing(quantiles: Tensor, floor: Tensor | None = None) -> Tensor:
+    """The running maximum along Q of `[B, T, Q, H]`, unrolled because ONNX has none; for a handful of levels.
+
+    None is below `floor`, which broadcasts to `[B, T, 1, H]`.
+    """
+    first, *others = quantiles.split(1, dim=2)
+    highest = [first if floor is None else torch.maximum(first, floor)]
+    for quantile in others:
+        highest.append(torch.maximum(highest[-1], quantile))
+    return torch.cat(highest, dim=2)
 
 
 def reach(quantiles: Tensor, levels: Sequence[float]) -> Tensor:

@@ -62,25 +62,27 @@ class Recalibration(nn.Module):
 
     def forward(self, raw: Tensor, past: Tensor, static: Tensor) -> Tensor:
         """Calibrated quantiles; `past [B, C, L]` and `static [B, S]` are the graph's inputs."""
-        scores = self.scores[:, None] + self.offsets[static[:, self.level_code].long()]
+        scores = self.scores + self.offsets.transpose(2, 3)[static[:, self.level_code].long()]  # [B, T, P, Q]
         if self.shifts:
-            told = static[:, self.shifts]
-            shift = told.masked_fill(torch.isnan(told), 0.0).unflatten(1, (self.targets, len(SIDES)))
-            scores = scores + torch.matmul(shift, self.moves)[..., None]
-        gaps = self.scores.diff()[:, None]
-        share = ((scores[:, :, :, None] - self.scores[:-1, None]) / gaps).clamp(0.0, 1.0)  # [B, T, Q, Q - 1, P]
-        beyond = (scores - self.scores[-1]).clamp(min=0.0) - (self.scores[0] - scores).clamp(min=0.0)
+            shifts = static[:, self.shifts]
+            shift = shifts.masked_fill(torch.isnan(shifts), 0.0).unflatten(1, (self.targets, len(SIDES)))
+            scores = scores + torch.matmul(shift, self.moves)[:, :, None]
         # Counted from the median, which is near what is told: from the lowest quantile up, digits would be lost.
-        steps = (share - self.below).permute(0, 1, 4, 2, 3)
+        gaps = self.scores.diff()[:, None]
+        share = ((scores.flatten(2)[:, :, None] - self.scores[:-1, None]) / gaps).clamp(0.0, 1.0)
+        steps = (share - self.below).unflatten(3, scores.shape[2:]).permute(0, 1, 3, 4, 2)  # [B, T, P, Q, Q - 1]
         within = torch.matmul(steps, self._parts(raw.diff(dim=2)))  # [B, T, P, Q, width]
-        told = within.transpose(2, 3) + (beyond * beyond_unit(past)[:, : self.targets, None])[..., None]
+        beyond = (scores - self.scores[-1]).clamp(min=0.0) - (self.scores[0] - scores).clamp(min=0.0)
+        outside = (beyond * beyond_unit(past)[:, : self.targets, None]).transpose(2, 3)
+        told = within.transpose(2, 3) + outside[..., None]
         return raw[:, :, self.median, None] + told.flatten(3)[..., : self.horizon]
 
     def _parts(self, values: Tensor) -> Tensor:
         """`[B, T, Q, H]` as `[B, T, P, Q, width]`, the last part filled up."""
         missing = self.offsets.shape[-1] * self.width - self.horizon
-        padded = torch.nn.functional.pad(values, (0, missing))
-        parts: Tensor = padded.unflatten(3, (-1, self.width)).transpose(2, 3)
+        if missing:
+            values = torch.nn.functional.pad(values, (0, missing))
+        parts: Tensor = values.unflatten(3, (-1, self.width)).transpose(2, 3)
         return parts
 
 

@@ -71,6 +71,9 @@ class Scaler(nn.Module):
         self.constant: Tensor
         self.register_buffer("constant", torch.tensor([scale or 0.0 for scale in scales])[None, :, None])
         self.targets = len(spec.targets)
+        lowest = [-torch.inf if SIGNALS[name].typical_scale else 0.0 for name in spec.targets]
+        self.lowest: Tensor
+        self.register_buffer("lowest", torch.tensor(lowest)[None, :, None, None], persistent=False)
         self.limit = spec.static.index("power_limit_w")
         self.power = spec.past.index("power_w") if "power_w" in spec.past else 0
 
@@ -95,5 +98,8 @@ class Scaler(nn.Module):
     def restore(self, z: Tensor, scaled: Scaled) -> Tensor:
         """Normalised quantiles `[B, T, Q, H]` of the targets to physical units; power never falls below zero."""
         loc, spread, unit = (part[:, : self.targets, None] for part in (scaled.loc, scaled.spread, scaled.unit))
-        physical = (z * spread + loc) * unit
-        return torch.where(self.constant[:, : self.targets, None] > 0, physical, physical.clamp(min=0.0))
+        return self.possible((z * spread + loc) * unit)
+
+    def possible(self, physical: Tensor) -> Tensor:
+        """Quantiles `[B, T, Q, H]` of the targets; power never falls below zero."""
+        return torch.maximum(physical, self.lowest)

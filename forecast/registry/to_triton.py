@@ -10,10 +10,13 @@ from pathlib import Path
 from forecast.bundle.interface import DATATYPE, PLATFORM, Described, inputs_of, outputs_of
 from forecast.bundle.load import load
 from forecast.bundle.manifest import Manifest
-from forecast.bundle.session import CHUNK_ROWS, MODEL
+from forecast.bundle.session import MODEL
 from forecast.disk import make_folder, sync, write_whole
 
 CONFIG = "config.pbtxt"
+
+#: So many windows may run together; more in one call gain nothing (`forecast.bundle.session`).
+_LARGEST_BATCH = 256
 
 
 def export(version: Path, folder: Path) -> str:
@@ -55,7 +58,7 @@ def config(manifest: Manifest, number: int) -> str:
         [
             f'name: "{manifest.name}"\n',
             f'platform: "{PLATFORM}"\n',
-            f"max_batch_size: {CHUNK_ROWS}\n",
+            f"max_batch_size: {_LARGEST_BATCH}\n",
             *(_tensor("input", tensor) for tensor in inputs_of(manifest.spec)),
             *(_tensor("output", tensor) for tensor in outputs_of(manifest.spec)),
             "dynamic_batching {}\n",
