@@ -1,5 +1,6 @@
 """A linear forecaster: the fast floor and the fallback."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -9,10 +10,13 @@ from forecast.contracts.specs import ForecastSpec
 from forecast.models.ahead import AheadScaler, Drivers, has_drivers
 from forecast.models.base import ModelConfig, QuantileModel
 from forecast.models.knots import hats, knots
-from forecast.models.quantiles import normal_steps, spread_out
+from forecast.models.quantiles import normal_steps, spread_out, steps_between
 from forecast.models.scaling import Scaled, Scaler
 from forecast.models.skip import LinearSkip
 from forecast.models.summary import Summary
+
+#: The weights of `Straight` that have rows per target, step from one quantile level to the next, and knot.
+PER_STEP = ("steps.weight", "steps.bias")
 
 
 @dataclass
@@ -46,6 +50,13 @@ class Straight(nn.Module):
         """The steps between quantiles at the knots that `hats` interpolates between, `[B, T, Q - 1, knots]`."""
         steps: Tensor = self.steps(summary).unflatten(1, self.shape)
         return steps
+
+
+def at_levels(weight: Tensor, spec: ForecastSpec, levels: Sequence[float]) -> Tensor:
+    """One of `PER_STEP`, learnt for the quantile levels of `spec`, for others; for the same ones bit for bit itself."""
+    shape = (len(spec.targets), len(spec.quantile_levels) - 1, -1)
+    shares = steps_between(spec.quantile_levels, levels).to(weight)
+    return torch.tensordot(shares, weight.unflatten(0, shape), dims=([1], [1])).transpose(0, 1).flatten(0, 2)
 
 
 class LinearModel(QuantileModel):

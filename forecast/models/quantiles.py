@@ -1,5 +1,6 @@
 """Non-crossing quantiles from a centre and steps outwards."""
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 from statistics import NormalDist
@@ -28,6 +29,22 @@ def normal_steps(levels: Sequence[float], deviation: float) -> Tensor:
     normal = NormalDist(sigma=deviation)
     points = [normal.inv_cdf(level) for level in levels]
     return torch.tensor([high - low for low, high in pairwise(points)])
+
+
+def steps_between(have: Sequence[float], want: Sequence[float]) -> Tensor:
+    """Shares `[W - 1, Q - 1]` of the steps between the levels `have` (Q) that make those between `want` (W).
+
+    Between two levels a quantile moves evenly with its normal score, and beyond the outermost as between the last two:
+    a normal distribution stays one. The same levels give the identity.
+    """
+    scores = [NormalDist().inv_cdf(level) for level in have]
+    edges = [-math.inf, *scores[1:-1], math.inf]
+    gaps = [high - low for low, high in pairwise(scores)]
+    rows = []
+    for low, high in pairwise(NormalDist().inv_cdf(level) for level in want):
+        ends = [(max(low, begin), min(high, end)) for begin, end in pairwise(edges)]
+        rows.append([max(end - begin, 0.0) / gap for (begin, end), gap in zip(ends, gaps, strict=True)])
+    return torch.tensor(rows)
 
 
 def never_crossing(quantiles: Tensor, floor: Tensor | None = None) -> Tensor:

@@ -22,6 +22,7 @@ from forecast.contracts.specs import ForecastSpec
 from forecast.disk import write_whole
 from forecast.models.adapted import adapted
 from forecast.models.base import ModelConfig, QuantileModel
+from forecast.models.linear import PER_STEP, at_levels
 from forecast.retrain.config import models
 
 FORMAT = 1
@@ -139,9 +140,7 @@ class Pretrained:
         own = replace(self.spec, quantile_levels=spec.quantile_levels)
         model = self.config.build(own, len(skus))
         rows = [0, *(self.skus.index(sku) + 1 if sku in self.skus else 0 for sku in skus)]
-        weights = {
-            name: weight[rows] if name.endswith(_PER_SKU) else weight.clone() for name, weight in self.weights.items()
-        }
+        weights = {name: self._fitted(name, weight, rows, own) for name, weight in self.weights.items()}
         try:
             model.load_state_dict(weights)
         except RuntimeError as error:
@@ -150,6 +149,12 @@ class Pretrained:
                 f"need the quantile levels {list(self.spec.quantile_levels)}."
             ) from error
         return adapted(model, own, spec).eval()
+
+    def _fitted(self, name: str, weight: Tensor, rows: Sequence[int], own: ForecastSpec) -> Tensor:
+        """A copy of one weight, with the SKUs at `rows` and the quantile levels of `own`."""
+        if name.endswith(_PER_SKU):
+            return weight[rows]
+        return at_levels(weight, self.spec, own.quantile_levels) if name.endswith(PER_STEP) else weight.clone()
 
     def offsets_for(self, spec: ForecastSpec) -> Tensor:
         """Its calibration `[G, T, Q, H]` of the targets and levels of `spec`; linear between levels that it has."""

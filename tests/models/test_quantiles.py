@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from forecast.models.quantiles import never_crossing, normal_steps, reach, spread_out
+from forecast.models.quantiles import never_crossing, normal_steps, reach, spread_out, steps_between
 
 LEVELS = (0.05, 0.1, 0.5, 0.9, 0.95)
 
@@ -43,6 +43,17 @@ def test_normal_steps_rebuild_a_normal_distribution() -> None:
     np.testing.assert_allclose(
         spread.flatten(), torch.distributions.Normal(7.0, 3.0).icdf(torch.tensor(LEVELS)), rtol=1e-6
     )
+
+
+def test_steps_between_the_same_levels_are_themselves() -> None:
+    assert torch.equal(steps_between(LEVELS, LEVELS), torch.eye(4))
+
+
+@given(st.sets(st.integers(1, 49), min_size=1))
+def test_a_normal_distribution_told_at_other_levels_stays_one(lower: set[int]) -> None:
+    levels = [*sorted(level / 100 for level in lower), 0.5, *sorted(1 - level / 100 for level in lower)]
+    steps = steps_between(LEVELS, levels) @ normal_steps(LEVELS, 3.0)
+    torch.testing.assert_close(steps, normal_steps(levels, 3.0), rtol=1e-4, atol=1e-5)
 
 
 @hypothesis_settings(deadline=None)

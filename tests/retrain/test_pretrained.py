@@ -5,14 +5,19 @@ import tomllib
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from every_model import random_inputs
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from smoke_run import ROOT
 
 from forecast.contracts.errors import ConfigError
 from forecast.contracts.specs import ForecastSpec
 from forecast.models.adaptive_cdf import AdaptiveCdfConfig
+from forecast.models.linear import LinearConfig
+from forecast.models.recalibrate import normal_scores
 from forecast.retrain.pretrained import Pretrained
 
 SKUS = ("a100", "h100")
@@ -72,6 +77,38 @@ def test_a_site_may_ask_for_other_levels_and_fewer_targets(made: Pretrained) -> 
     assert torch.allclose(offsets[:, 0, 0], made.offsets[:, 0, 1])
     between = made.offsets[:, 0, 1] + (0.25 - 0.1) / 0.4 * (made.offsets[:, 0, 2] - made.offsets[:, 0, 1])
     assert torch.allclose(offsets[:, 0, 1], between, atol=1e-5)
+
+
+@pytest.fixture
+def straight(spec: ForecastSpec) -> Pretrained:
+    """A linear model whose intervals have learnt shapes of their own, for each target and state."""
+    torch.manual_seed(3)
+    weights = LinearConfig().build(spec, len(SKUS)).state_dict()
+    for name in ("straight.steps.weight", "straight.steps.bias"):
+        weights[name] = weights[name] + 0.02 * torch.randn_like(weights[name])
+    return Pretrained(spec, LinearConfig(), SKUS, weights, torch.zeros(8, 2, 5, spec.horizon_steps), {})
+
+
+def test_the_levels_that_weights_were_learnt_for_leave_them_as_they_are(straight: Pretrained) -> None:
+    built = straight.build(straight.spec, SKUS).state_dict()
+    assert all(torch.equal(built[name], weight) for name, weight in straight.weights.items())
+
+
+@torch.no_grad()
+@settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(lower=st.sets(st.integers(1, 49), max_size=6), seed=st.integers(0, 2**31))
+def test_other_levels_lie_between_those_that_were_learnt(straight: Pretrained, lower: set[int], seed: int) -> None:
+    below = sorted(level / 100 for level in lower | {10})
+    levels = (*below, 0.5, *(round(1 - level, 2) for level in reversed(below)))
+    past, future, static = random_inputs(straight.spec, 4, seed=seed)
+    static[:, 3] = 0
+    had = straight.build(straight.spec, SKUS)(past, future, static).numpy()
+    found = straight.build(replace(straight.spec, quantile_levels=levels), SKUS)(past, future, static)
+    assert (found.diff(dim=2) >= 0).all()
+    inside = [at for at, level in enumerate(levels) if 0.05 <= level <= 0.95]
+    scores, own = (normal_scores(each).numpy() for each in (levels, straight.spec.quantile_levels))
+    between = np.apply_along_axis(lambda known: np.interp(scores[inside], own, known), 1, had[:, 1])
+    np.testing.assert_allclose(found[:, 1, inside], between, atol=1e-3)  # °C: power is cut off below 0 W
 
 
 def test_other_windows_are_refused_by_name(made: Pretrained, kept: Path) -> None:
