@@ -6,8 +6,8 @@ results tell the peers. Three ways of not having seen:
 
     entities    trained on the other entities of the same data set, in turns, so that each is forecast by a model that
                 never saw it
-    data sets   pretrained (`make pretrain`) on simulated sites and on all public telemetry but the task's
-    everything  pretrained on simulated sites alone
+    data sets   pretrained (`make pretrain`) on what is simulated or drawn, and on all public telemetry but the task's
+    everything  pretrained on what is simulated or drawn alone
 
 Weights and calibration of the latter two come as they would ship: nothing is learnt from the site.
 """
@@ -165,9 +165,9 @@ def _figures(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
 _INTRODUCTION = """# Sites never seen
 
 Made by `make bench-zero-shot`, on the windows of `make bench-accuracy`. *Never seen* are **entities** (trained on the
-other ones of the same data set), **data sets** (pretrained on simulated sites and on public telemetry but this), or
-**everything** (pretrained on simulated sites alone). Beside it stands the best single peer that was trained on the site
-itself; a ratio of 1.05 is the goal. Machine: {machine}.
+other ones of the same data set), **data sets** (pretrained on what is simulated or drawn, and on public telemetry but
+this), or **everything** (pretrained on what is simulated or drawn alone). Beside it stands the best single peer that
+was trained on the site itself; a ratio of 1.05 is the goal. Machine: {machine}.
 """
 
 

@@ -23,6 +23,12 @@ class Cdf(NamedTuple):
     shift: Tensor
 
 
+def in_units(cdf: Cdf, unit: Tensor) -> Cdf:
+    """The same distribution, told in other units `[B, T, 1]`."""
+    ratio = cdf.unit / unit
+    return Cdf(cdf.values * ratio, cdf.masses, unit, cdf.shift * ratio)
+
+
 def quantiles_of(cdf: Cdf, levels: Sequence[float]) -> Tensor:
     """Quantiles `[B, T, Q, P]` in the target's unit, never crossing along Q.
 

@@ -56,7 +56,8 @@ def at_levels(weight: Tensor, spec: ForecastSpec, levels: Sequence[float]) -> Te
     """One of `PER_STEP`, learnt for the quantile levels of `spec`, for others; for the same ones bit for bit itself."""
     shape = (len(spec.targets), len(spec.quantile_levels) - 1, -1)
     shares = steps_between(spec.quantile_levels, levels).to(weight)
-    return torch.tensordot(shares, weight.unflatten(0, shape), dims=([1], [1])).transpose(0, 1).flatten(0, 2)
+    told: Tensor = torch.tensordot(shares, weight.unflatten(0, shape), dims=([1], [1])).transpose(0, 1).flatten(0, 2)
+    return told
 
 
 class LinearModel(QuantileModel):

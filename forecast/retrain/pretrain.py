@@ -1,7 +1,8 @@
 """The recipe of the pretrained models: `make pretrain`.
 
-Each learns from all simulated sites of `fleets` and from the public telemetry that is named, in the model that
-`configs/config.yaml` chooses: a change of the flagship is followed by running this again.
+Each learns from all simulated sites of `fleets`, from telemetry drawn from a `prior`, and from the public telemetry
+that is named, in the model that `configs/config.yaml` chooses: a change of the flagship is followed by running this
+again.
 """
 
 import argparse
@@ -21,8 +22,9 @@ from forecast.contracts.version import code_version
 from forecast.evaluation.splits import EvaluationConfig
 from forecast.retrain.config import JobConfig, register
 from forecast.retrain.fleets import fleets
-from forecast.retrain.prepare import Prepared, prepare, spec_of
+from forecast.retrain.prepare import prepare, spec_of
 from forecast.retrain.pretrained import Pretrained
+from forecast.retrain.prior import drawn
 from forecast.retrain.stages import Stages
 from forecast.simulator.config import SimulatorConfig
 from forecast.traces.simulated import SimulatedSource
@@ -37,15 +39,24 @@ _CONFIGS = Path(__file__).parents[2] / "configs"
 _MORE = Path(__file__).parents[2] / "benchmarks" / "accuracy" / "configs"
 _SHIPPED = Path(__file__).parents[1] / "pretrained"
 
-#: The linear forecast learns each quantile level by itself: weights without it serve whatever levels a site asks for.
-_ANY_LEVELS = "model.without=[linear]"
+#: A fleet that hardly moves teaches as much as a server that is idle or busy.
+_CALM_TOO = "training.by_spread=1"
 
-#: Windows that ship, as overrides of `configs/config.yaml`.
+#: Windows that ship, as overrides of `configs/config.yaml`. Servers by the hour, which idle for days and then do not,
+#: are worse for all that the other two gain from (docs/model.md).
 WINDOWS: dict[str, tuple[str, ...]] = {
-    "day-ahead": (_ANY_LEVELS,),
-    "hourly": ("window.step_s=3600", "window.context_steps=336", "window.horizon_steps=48", _ANY_LEVELS),
-    "minutes": ("window.step_s=15", "window.context_steps=40", "window.horizon_steps=40"),
+    "day-ahead": (_CALM_TOO,),
+    "hourly": (
+        "window.step_s=3600",
+        "window.context_steps=336",
+        "window.horizon_steps=48",
+        "model.without=[linear]",
+    ),
+    "minutes": ("window.step_s=15", "window.context_steps=40", "window.horizon_steps=40", _CALM_TOO),
 }
+
+#: Seeds of what is drawn for each window: as many as there are simulated sites, so that each counts for about half.
+DRAWN = {"day-ahead": range(201, 209), "hourly": range(0), "minutes": range(201, 209)}
 
 #: Public telemetry (options of the group `source`) that each window can learn from.
 PUBLIC = {
@@ -73,12 +84,12 @@ class Site:
 
 
 def pretrain(name: str, public: Sequence[str], stages: Stages, overrides: Sequence[str] = ()) -> Pretrained:
-    """Train the model for the window `name` on every simulated site and on the sources `public`.
+    """Train the model for the window `name` on every simulated site, on what is drawn, and on the sources `public`.
 
     Args:
         name: of `WINDOWS`.
         public: of `PUBLIC[name]`.
-        stages: two per site, then training and calibration.
+        stages: two per site, then drawing, training and calibration.
         overrides: of the configuration.
 
     Raises:
@@ -86,7 +97,7 @@ def pretrain(name: str, public: Sequence[str], stages: Stages, overrides: Sequen
     """
     base = composed("experiment=pretraining", *WINDOWS[name], *overrides)
     spec = spec_of(base.window)
-    sites, skus = _sites(base, spec, public, stages)
+    sites, skus = _sites(base, spec, public, DRAWN[name], stages)
     pool = Pool([site.windows for site in sites], spec)
     train = pool.joined([site.train for site in sites])
     validation = pool.joined([site.validation for site in sites])
@@ -99,7 +110,7 @@ def pretrain(name: str, public: Sequence[str], stages: Stages, overrides: Sequen
         offsets = fit_offsets(model, pool, spread(validation, _CALIBRATION_WINDOWS))
         stage.result = f"{len(validation):,} validation windows"
     weights = _known_kinds(model.state_dict(), pool.level_code)
-    return Pretrained(spec, base.model, skus, weights, offsets, _facts(base, sites, fitted, public))
+    return Pretrained(spec, base.model, skus, weights, offsets, _facts(name, base, sites, fitted, public))
 
 
 def composed(*overrides: str) -> JobConfig:
@@ -112,14 +123,19 @@ def composed(*overrides: str) -> JobConfig:
 
 
 def _sites(
-    base: JobConfig, spec: ForecastSpec, public: Sequence[str], stages: Stages
+    base: JobConfig, spec: ForecastSpec, public: Sequence[str], seeds: Sequence[int], stages: Stages
 ) -> tuple[list[Site], tuple[str, ...]]:
     """Every site's windows, and the kinds of machine of all."""
     configs = [_simulated(base, fleet) for fleet in fleets(base.window.step_s)]
     configs += [_published(source, spec) for source in public]
     found = [prepare(config, stages) for config in configs]
     skus = tuple(sorted({sku for prepared in found for sku in prepared.trace.topology.skus} - {"unknown"}))
-    return [_site(prepared, skus, base.trainer.device()) for prepared in found], skus
+    members = [(each.panel, Constants.of(each.trace.topology, skus, each.ahead), each.spec) for each in found]
+    with stages("draw") as stage:
+        pairs = [drawn(spec, seed) for seed in seeds]
+        stage.result = f"{sum(len(panel.entities) for panel, _ in pairs)} entities"
+    members += [(panel, Constants.of(topology, skus), spec) for panel, topology in pairs]
+    return [_site(Windows(*member, base.trainer.device())) for member in members], skus
 
 
 def _simulated(base: JobConfig, fleet: SimulatorConfig) -> JobConfig:
@@ -142,13 +158,9 @@ def _shortest(spec: ForecastSpec) -> EvaluationConfig:
     return EvaluationConfig(test_h=horizon_h, validation_h=horizon_h)
 
 
-def _site(prepared: Prepared, skus: tuple[str, ...], device: torch.device) -> Site:
-    constants = Constants.of(prepared.trace.topology, skus, prepared.ahead)
-    windows = Windows(prepared.panel, constants, prepared.spec, device)
-    entities, end = len(prepared.panel.entities), prepared.panel.steps
-    first, cut, last = (
-        torch.full((entities,), step, device=device) for step in (0, round(end * (1 - _VALIDATION_SHARE)), end)
-    )
+def _site(windows: Windows) -> Site:
+    until = round(windows.steps * (1 - _VALIDATION_SHARE))
+    first, cut, last = (torch.full_like(windows.level_code, step) for step in (0, until, windows.steps))
     return Site(windows, windows.pairs(first, cut), windows.pairs(cut, last, _VALIDATION_STRIDE))
 
 
@@ -165,9 +177,10 @@ def _known_kinds(weights: dict[str, Tensor], level_code: Tensor) -> dict[str, Te
     return kept
 
 
-def _facts(base: JobConfig, sites: Sequence[Site], fitted: Fit, public: Sequence[str]) -> dict[str, Any]:
+def _facts(name: str, base: JobConfig, sites: Sequence[Site], fitted: Fit, public: Sequence[str]) -> dict[str, Any]:
     return {
         "simulated": [fleet.seed for fleet in fleets(base.window.step_s)],
+        "drawn": list(DRAWN[name]),
         "public": list(public),
         "entities": sum(len(site.windows.level_code) for site in sites),
         "windows": sum(len(site.train) for site in sites),
@@ -184,7 +197,7 @@ def main() -> None:
     chosen = _arguments()
     for name in chosen.windows:
         public = [source for source in PUBLIC[name] if source in chosen.public]
-        stages = Stages(2 * (len(fleets(300)) + len(public)) + 2)
+        stages = Stages(2 * (len(fleets(300)) + len(public)) + 3)
         found = pretrain(name, public, stages, chosen.overrides)
         found.write(chosen.out / f"{name}.safetensors")
         stages.say(f"{chosen.out / name}.safetensors")

@@ -58,6 +58,8 @@ class TrainingConfig:
         validation_windows: at most so many windows, evenly spread, judge a validation.
         last_share: so many steps more, of those to the best weights, where machines validated that training never saw:
             of those too, once they have judged and calibrated. 0 keeps them apart.
+        by_spread: errors count in nameplates and tens of degrees, as to an operator, over this power of the spread of
+            their context: at 1 what calm series teach is not drowned by restless ones.
         gaps: what is hidden of the contexts.
         start_from: weights to begin with: `champion` for those of the version in service, or anew where it is not alike
             or the run publishes nothing; `pretrained` for those that ship with the package, or a .safetensors file of
@@ -71,11 +73,14 @@ class TrainingConfig:
     validate_every: int = 25
     validation_windows: int = 2048
     last_share: float = 0.5
+    by_spread: float = 0.0
     gaps: GapsConfig = field(default_factory=GapsConfig)
     start_from: str | None = None
 
     def __post_init__(self) -> None:
-        zero = {"weight_decay", "last_share"} | ({"steps"} if self.start_from not in {None, CHAMPION} else set())
+        zero = {"weight_decay", "last_share", "by_spread"}
+        if self.start_from not in {None, CHAMPION}:
+            zero.add("steps")
         for name, value in vars(self).items():
             if isinstance(value, int | float) and not (value > 0 or (name in zero and value == 0)):
                 also = ", or 0 with training.start_from" if name == "steps" else ""

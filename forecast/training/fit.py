@@ -75,7 +75,7 @@ def fit(
     lightning.seed_everything(seed, verbose=False)
     judged = spread(validation, config.validation_windows).split(2 * config.batch)
     gaps = Gaps(config.gaps, windows.spec, seed, train.device)
-    module = Fitting(model, windows, gaps, config.steps, config.learning_rate, config.weight_decay)
+    module = Fitting(model, windows, gaps, config.steps, config.learning_rate, config.weight_decay, config.by_spread)
     course = Course(module, progress, checkpoints, _key(model, config, trainer, seed))
     sampler = LevelSampler(train, windows.group[train[:, 0]], config.batch, seed, course.begun)
     with _quiet(), _interruptible():

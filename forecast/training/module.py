@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from forecast.models.base import CdfModel, QuantileModel
+from forecast.models.cdf import in_units
 from forecast.models.scaling import Scaler
 from forecast.training.gaps import Gaps
 from forecast.training.losses import crps, pinball
@@ -26,6 +27,7 @@ class Fitting(lightning.LightningModule):
         steps: optimiser steps in all, for the schedule.
         learning_rate: its peak, reached after a tenth of the steps and annealed to zero.
         weight_decay: of AdamW.
+        by_spread: power of the context's spread in which errors count, see `TrainingConfig`.
     """
 
     def __init__(
@@ -36,11 +38,13 @@ class Fitting(lightning.LightningModule):
         steps: int,
         learning_rate: float,
         weight_decay: float,
+        by_spread: float = 0.0,
     ) -> None:
         super().__init__()
         self.model = model
         self.windows, self.gaps = windows, gaps
         self.steps, self.learning_rate, self.weight_decay = steps, learning_rate, weight_decay
+        self.by_spread = by_spread
         self.scaler = Scaler(windows.spec)
         self.levels: Tensor
         self.register_buffer("levels", torch.tensor(windows.spec.quantile_levels))
@@ -49,14 +53,19 @@ class Fitting(lightning.LightningModule):
         return self._pinball(self.model(batch.past, batch.future, batch.static), batch)
 
     def _pinball(self, quantiles: Tensor, batch: Batch) -> Tensor:
-        unit = self.scaler.units(batch.past.nan_to_num(), batch.static)[:, : self.scaler.targets]
-        return pinball(quantiles, batch.target, self.levels, unit)
+        return pinball(quantiles, batch.target, self.levels, self._unit(batch))
+
+    def _unit(self, batch: Batch) -> Tensor:
+        """What an error of one is, `[B, T, 1]`."""
+        scaled = self.scaler(batch.past, batch.static)
+        unit: Tensor = scaled.unit * scaled.spread**self.by_spread
+        return unit[:, : self.scaler.targets]
 
     def training_step(self, pairs: Tensor, index: int) -> Tensor:
         batch = self.gaps(self.windows.batch(pairs[:, 0], pairs[:, 1]))
         if isinstance(self.model, CdfModel):
             cdf, beside = self.model.scored(batch.past, batch.future, batch.static)
-            loss = crps(cdf, batch.target[:, :, self.model.steps])
+            loss = crps(in_units(cdf, self._unit(batch)), batch.target[:, :, self.model.steps])
             return loss if beside is None else loss + self._pinball(beside, batch)
         return self._quantile_loss(batch)
 

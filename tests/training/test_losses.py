@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from forecast.models.cdf import Cdf, quantiles_of
+from forecast.models.cdf import Cdf, in_units, quantiles_of
 from forecast.training.losses import crps, pinball
 
 LEVELS = (0.05, 0.1, 0.5, 0.9, 0.95)
@@ -99,6 +99,17 @@ def test_crps_counts_observed_steps_only_in_the_targets_unit() -> None:
     cdf = Cdf(torch.tensor([[[2.0, 2.0]]]), masses, torch.full((1, 1, 1), 100.0), torch.zeros(1, 1, 2))  # 200 W
     assert crps(cdf, torch.tensor([[[500.0, torch.nan]]])).item() == pytest.approx(3.0)
     assert crps(cdf, torch.full((1, 1, 2), torch.nan)).item() == 0.0
+
+
+@hypothesis_settings(deadline=None)
+@given(seed=st.integers(0, 2**31), unit=st.floats(0.01, 100.0))
+def test_a_cdf_in_other_units_holds_the_same_quantiles_and_scores_in_those(seed: int, unit: float) -> None:
+    cdf, _, _ = random_cdf(seed, 8)
+    cdf = cdf._replace(shift=torch.ones(1, 1, 1))
+    told = in_units(cdf, torch.full((1, 1, 1), unit))
+    torch.testing.assert_close(quantiles_of(told, LEVELS), quantiles_of(cdf, LEVELS))
+    target = torch.full((1, 1, 1), 0.3, dtype=torch.float64)
+    torch.testing.assert_close(crps(told, target) * unit, crps(cdf, target))
 
 
 def test_crps_of_a_point_on_a_cell_without_width_has_a_finite_gradient() -> None:

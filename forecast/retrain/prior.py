@@ -1,0 +1,227 @@
+"""Telemetry drawn from a prior: what no simulated site holds, for pretrained models to have seen.
+
+A few sites of some dozen racks have no smooth sum of thousands of machines, no clock that is off, and no sensor but
+their own. As models of any series learn from drawn ones (ForecastPFN: Dooley et al., 2023; KernelSynth of Chronos:
+Ansari et al., 2024), so does this one from entities that share their physics and little else:
+
+    load         jobs arrive at random and leave after exponential times (M/M/∞), in three kinds, at rates that follow
+                 the hour and the day of the week, drift, and now and then change for good: a few jobs are a machine
+                 that is idle or busy, a million are a fleet that breathes with its users
+    temperature  the inlet, and a rise with the load through three first-order stages, while fans turn up
+    readings     noise, digits, a nameplate that is seldom reached, and sensors that do not exist
+
+Each is drawn by itself. Ranges are orders of magnitude, common knowledge of the trade [K] as in the simulator: none was
+fitted to a public data set.
+"""
+
+from datetime import UTC, datetime
+
+import numpy as np
+import polars as pl
+
+from forecast.contracts.signals import LEVELS
+from forecast.contracts.specs import ForecastSpec
+from forecast.contracts.tables import TOPOLOGY
+from forecast.contracts.topology import Topology
+from forecast.simulator.arrays import Floats
+from forecast.windows.panel import Panel
+
+Ends = tuple[float, float]
+
+#: Days of a record, and of one at the pace of a thermal transient: as of the simulated sites.
+_DAYS, _DAYS_OF_SECONDS = 63, 2
+
+#: Loads are drawn this fine at least, and averaged.
+_FINEST_S = 300
+
+#: Jobs at work at once, from one server to a fleet; a thermal transient is one of a single machine.
+_JOBS, _JOBS_OF_ONE = (0.3, 1e6), (0.1, 10.0)
+
+#: Kinds of jobs in one load, and how many steps they last: requests are over at once, training takes days [K].
+_KINDS, _LASTS = 3, (1.0, 1000.0)
+
+#: Most follow the rhythm of the day as a whole.
+_FOLLOWS = 0.7
+
+#: The log of the rate of arrivals. The swing of a day, as a standard deviation; harmonics of a day, which decay with
+#: their number to these powers; what each weekday has of its own, of the swing.
+_SWING, _HARMONICS, _DECAY, _WEEKDAY = (0.02, 0.8), 8, (1.0, 2.5), (0.03, 0.6)
+
+#: Weekends have less, as far as such a normal draw of the swing, and are flatter; not everybody has one, and clocks of
+#: published records are often nominal.
+_LESS, _FLATTER, _WEEKENDS, _NOMINAL = 1.5, (0.2, 1.0), 0.7, 0.3
+
+#: Drifts, two of them, over so many steps; a trend, from end to end; a change for good once in so many steps for one
+#: entity in three.
+_DRIFT, _DRIFTS_OVER, _TREND, _CHANGE, _CHANGES_EVERY = (0.005, 0.3), (30.0, 3000.0), 0.1, 0.3, 6000
+
+#: No rate is further above its mean, as a log.
+_MOST = 4.0
+
+#: The ceiling over the mean load, the share of it that an idle machine draws, and the nameplate over the ceiling: what
+#: is rated is seldom drawn (Fan, Weber and Barroso, 2007).
+_CEILING, _IDLE, _RATED = (1.2, 6.0), (0.0, 0.6), (1.0, 4.0)
+
+#: Noise and digits of a power meter, over its mean.
+_POWER_NOISE, _POWER_DIGIT = (1e-4, 2e-2), (1e-4, 1e-2)
+
+#: Time constants of die, sink and chassis, seconds, and the rise at the ceiling, kelvin [K].
+_STAGES_S, _RISE_K = ((2.0, 40.0), (30.0, 400.0), (300.0, 7200.0)), (8.0, 60.0)
+
+#: Fans of so many open from the first of these shares of the rise to the second. Resistance falls with flow to such a
+#: power, as in the simulator.
+_FANS, _OPENS, _FULL, _LEAST_FLOW, _FLOW_EXPONENT = 0.6, (0.0, 0.6), (0.6, 1.2), 0.4, -0.8
+
+#: Inlets: °C, and their drift in kelvin, over so many seconds [K].
+_INLET_C, _INLET_DRIFT_K, _INLET_OVER_S = (16.0, 32.0), (0.05, 1.5), (600.0, 36_000.0)
+
+#: Noise of a sensor, and its digits, most often whole degrees, K [K].
+_NOISE_K, _DIGITS_K = (0.01, 0.3), (0.1, 0.5, 1.0, 1.0)
+
+#: The share of entities that have each sensor, and whose nameplate is known.
+_HAVE = {"power_w": 0.85, "temperature_c": 0.5, "inlet_c": 0.6, "utilization_ratio": 0.3}
+_KNOWN = 0.8
+
+_LIMIT_W, _LIMIT_C = 1000.0, 90.0
+_BEGIN = datetime(2025, 1, 6, tzinfo=UTC)  # a Monday
+
+
+def drawn(spec: ForecastSpec, seed: int, entities: int = 32, days: int | None = None) -> tuple[Panel, Topology]:
+    """So many entities that have nothing to do with each other, in the steps of `spec`: the same for the same seed.
+
+    Args:
+        days: of the record; None is as many as the simulated sites have.
+    """
+    random = np.random.default_rng(seed)
+    fine = spec.step_s < _FINEST_S
+    step_s = min(spec.step_s, _FINEST_S)
+    steps = (days or (_DAYS_OF_SECONDS if fine else _DAYS)) * 86_400 // step_s
+    jobs = _between(random, _JOBS_OF_ONE if fine else _JOBS, entities)
+    load = _load(random, jobs, _rates(random, entities, steps, step_s))
+    said = _readings(random, load, *_heat(random, load, step_s), "temperature_c" if fine else "power_w")
+    topology = _topology(jobs, random.random(entities) < _KNOWN)
+    order = [int(name.removeprefix("drawn-")) for name in topology.entities]
+    channels = [said[name][order].reshape(entities, -1, spec.step_s // step_s).mean(2) for name in spec.past]
+    return Panel(_BEGIN, spec.step_s, spec.past, topology.entities, (np.stack(channels).astype(np.float32),)), topology
+
+
+def _between(random: np.random.Generator, ends: Ends, *shape: int) -> Floats:
+    """As likely between 1 and 10 as between 10 and 100."""
+    return np.asarray(np.exp(random.uniform(np.log(ends[0]), np.log(ends[1]), shape)))
+
+
+def _load(random: np.random.Generator, jobs: Floats, rates: Floats) -> Floats:
+    """Shares of the ceiling `[N, T]` under so many jobs at once `[N]`, whose rates vary by exp of `rates [N, T]`."""
+    each = (len(jobs), _KINDS)
+    follows = np.where(random.random(each) < _FOLLOWS, 1.0, random.random(each))
+    stay = np.exp(-1 / _between(random, _LASTS, *each))
+    weight = random.dirichlet(np.ones(_KINDS), len(jobs)) / jobs[:, None]
+    running = random.poisson(np.broadcast_to(jobs[:, None], each))
+    load = np.empty_like(rates)
+    for step, rate in enumerate(rates.T[..., None]):
+        come = jobs[:, None] * np.exp(np.minimum(follows * rate, _MOST)) * (1 - stay)
+        running = random.binomial(running, stay) + random.poisson(come)
+        load[:, step] = (running * weight).sum(1)
+    ceiling = _between(random, _CEILING, len(jobs), 1) * load.mean(1, keepdims=True).clip(1e-6)
+    idle = random.uniform(*_IDLE, (len(jobs), 1))
+    return np.asarray(idle + (1 - idle) * np.minimum(load / ceiling, 1.0))
+
+
+def _rates(random: np.random.Generator, entities: int, steps: int, step_s: int) -> Floats:
+    """Log of the rate of arrivals over its mean, `[N, T]`."""
+    drift = np.zeros((entities, steps))
+    for _ in range(2):
+        size, over = _between(random, _DRIFT, entities, 1), _between(random, _DRIFTS_OVER, entities)
+        drift += size * _wandering(random, over, steps)
+    trend = _TREND * random.standard_normal((entities, 1)) * np.linspace(-1, 1, steps)
+    changing = (random.random((entities, steps)) < 1 / _CHANGES_EVERY) & (random.random((entities, 1)) < 1 / 3)
+    changes = (changing * random.normal(0, _CHANGE, (entities, steps))).cumsum(1)
+    rhythm = _rhythm(random, entities, np.arange(steps) * step_s / 86_400)
+    return np.asarray(rhythm + drift + trend + changes)
+
+
+def _rhythm(random: np.random.Generator, entities: int, day: Floats) -> Floats:
+    """What days and weeks make of the rate `[N, T]` at times `day [T]`."""
+    swing = _between(random, _SWING, entities, 1)
+    number = np.arange(1, _HARMONICS + 1)
+    heights = random.standard_normal((2, entities, _HARMONICS)) * number ** -random.uniform(*_DECAY, (entities, 1))
+    angle = 2 * np.pi * number[:, None] * day
+    course = heights[0] @ np.cos(angle) + heights[1] @ np.sin(angle)
+    course *= swing / course.std(1, keepdims=True)
+    late = random.integers(0, 7, (entities, 1)) * (random.random((entities, 1)) < _NOMINAL)
+    weekday = (day.astype(int) + late) % 7
+    less = swing * np.abs(random.normal(0, _LESS, (entities, 1)))
+    free = (weekday >= 5) & (random.random((entities, 1)) < _WEEKENDS)
+    own = _between(random, _WEEKDAY, entities, 1) * swing * random.standard_normal((entities, 7))
+    flatter = random.uniform(*_FLATTER, (entities, 1))
+    return np.asarray(np.where(free, flatter * course - less, course) + np.take_along_axis(own, weekday, axis=1))
+
+
+def _wandering(random: np.random.Generator, over: Floats, steps: int) -> Floats:
+    """Ornstein-Uhlenbeck processes of unit spread `[N, T]` that forget within `over [N]` steps."""
+    keep = np.exp(-1 / over)
+    fresh = random.standard_normal((steps, len(over)))
+    fresh[1:] *= np.sqrt(1 - keep**2)
+    for step in range(1, steps):
+        fresh[step] += keep * fresh[step - 1]
+    return fresh.T
+
+
+def _heat(random: np.random.Generator, load: Floats, step_s: int) -> tuple[Floats, Floats]:
+    """Temperature of the hottest part and of its inlet, °C, under `load`; all `[N, T]`."""
+    entities, steps = load.shape
+    drift = _wandering(random, _between(random, _INLET_OVER_S, entities) / step_s, steps)
+    inlet = random.uniform(*_INLET_C, (entities, 1)) + _between(random, _INLET_DRIFT_K, entities, 1) * drift
+    keep = np.stack([np.exp(-step_s / _between(random, ends, entities)) for ends in _STAGES_S], axis=1)
+    rise = _between(random, _RISE_K, entities)
+    part = random.dirichlet(np.ones(len(_STAGES_S)), entities) * rise[:, None]
+    opens, full = (random.uniform(*ends, entities) * rise for ends in (_OPENS, _FULL))
+    opening = (1 - _LEAST_FLOW) * (random.random(entities) < _FANS) / np.maximum(full - opens, 1.0)
+    stages = part * load[:, :1]
+    rises = np.empty_like(load)
+    for step in range(steps):
+        more = opening * (stages.sum(1) - opens)
+        flow = np.clip(_LEAST_FLOW + more, _LEAST_FLOW, 1.0) / _LEAST_FLOW
+        steady = part * (load[:, step] * flow**_FLOW_EXPONENT)[:, None]
+        stages = steady + (stages - steady) * keep
+        rises[:, step] = stages.sum(1)
+    return inlet + rises, inlet
+
+
+def _readings(
+    random: np.random.Generator, load: Floats, temperature: Floats, inlet: Floats, always: str
+) -> dict[str, Floats]:
+    """What sensors say, by channel, `[N, T]`; NaN where there is none. Everybody has that of `always`."""
+    one = (len(load), 1)
+    power = load * (1 + _between(random, _POWER_NOISE, *one) * random.standard_normal(load.shape)).clip(0)
+    digit = _between(random, _POWER_DIGIT, *one) * load.mean(1, keepdims=True)
+    said = {"power_w": _LIMIT_W / _between(random, _RATED, *one) * _rounded(power, digit), "utilization_ratio": load}
+    for name, values in (("temperature_c", temperature), ("inlet_c", inlet)):
+        noise = _between(random, _NOISE_K, *one) * random.standard_normal(load.shape)
+        said[name] = _rounded(values + noise, random.choice(_DIGITS_K, one))
+    have = {name: random.random(one) < share for name, share in _HAVE.items()}
+    have[always][:] = True
+    return {name: np.where(have[name], values, np.nan) for name, values in said.items()}
+
+
+def _rounded(values: Floats, digit: Floats) -> Floats:
+    return np.asarray(np.round(values / digit) * digit)
+
+
+def _topology(jobs: Floats, known: np.ndarray) -> Topology:
+    """No tree: a level for each order of magnitude of jobs, and a nameplate where it is `known [N]`."""
+    rank = np.floor(np.log10(jobs) + 0.5).clip(1, len(LEVELS) - 1).astype(int)
+    rows = [
+        {
+            "entity_id": f"drawn-{index}",
+            "parent_id": None,
+            "level": LEVELS[rank[index]],
+            "sku": "unknown",
+            "power_limit_w": _LIMIT_W if known[index] else None,
+            "temperature_limit_c": _LIMIT_C,
+            "site": "drawn",
+            "time_zone": "UTC",
+        }
+        for index in range(len(jobs))
+    ]
+    return Topology.of(pl.DataFrame(rows, schema=dict(TOPOLOGY.required)))

@@ -1,0 +1,91 @@
+"""What pretraining draws: the same for a seed, physical, and calmer the more machines it is the sum of."""
+
+import numpy as np
+import pytest
+
+from forecast.contracts.signals import LEVELS, SIGNALS
+from forecast.contracts.specs import ForecastSpec
+from forecast.contracts.topology import Topology
+from forecast.retrain.prior import drawn
+from forecast.windows.panel import Panel
+
+PAST = ("power_w", "temperature_c", "inlet_c", "utilization_ratio")
+
+
+def spec(step_s: int) -> ForecastSpec:
+    return ForecastSpec(step_s, 40, 40, PAST[:2], PAST, (0.1, 0.5, 0.9))
+
+
+@pytest.fixture(scope="module")
+def days() -> tuple[Panel, Topology]:
+    return drawn(spec(300), seed=5, entities=96, days=14)
+
+
+@pytest.fixture(scope="module")
+def minutes() -> tuple[Panel, Topology]:
+    return drawn(spec(15), seed=5, entities=48, days=1)
+
+
+def values(panel: Panel, signal: str) -> np.ndarray:
+    """`[N, T]`."""
+    return panel.read(0, panel.steps)[PAST.index(signal)]
+
+
+def test_a_seed_draws_the_same_and_another_one_does_not() -> None:
+    once, again, other = (drawn(spec(300), seed, entities=8, days=1)[0] for seed in (1, 1, 2))
+    np.testing.assert_array_equal(values(once, "power_w"), values(again, "power_w"))
+    assert not np.array_equal(values(once, "power_w"), values(other, "power_w"), equal_nan=True)
+
+
+def test_an_hour_is_the_mean_of_its_minutes() -> None:
+    fine, coarse = (values(drawn(spec(step_s), 3, entities=8, days=2)[0], "power_w") for step_s in (300, 3600))
+    np.testing.assert_allclose(fine.reshape(8, -1, 12).mean(2), coarse, rtol=1e-5)
+
+
+@pytest.mark.parametrize("made", ["days", "minutes"])
+def test_readings_are_what_sensors_could_say(made: str, request: pytest.FixtureRequest) -> None:
+    panel, topology = request.getfixturevalue(made)
+    assert panel.entities == topology.entities
+    for name in PAST:
+        said = values(panel, name)
+        unheard = np.isnan(said).all(1)
+        assert not np.isnan(said[~unheard]).any(), "a sensor is there or is not"
+        assert (said[~unheard] >= SIGNALS[name].low).all()
+        assert (said[~unheard] <= SIGNALS[name].high).all()
+    limits = topology.table["power_limit_w"].to_numpy()
+    assert 0 < np.isnan(limits).sum() < len(limits) / 2
+    # Noise alone can lift a reading above what is rated.
+    assert not (values(panel, "power_w") > 1.1 * limits[:, None]).any()
+
+
+def test_every_level_but_a_die_is_there_and_sums_of_more_machines_move_less(days: tuple[Panel, Topology]) -> None:
+    panel, topology = days
+    levels = topology.table["level"].to_numpy()
+    assert set(levels) == set(LEVELS[1:])
+    power = values(panel, "power_w")
+    hourly = power.reshape(len(power), -1, 12).mean(2)
+    moves = np.abs(np.diff(hourly, axis=1)).mean(1) / hourly.mean(1)
+    of = [np.median(moves[levels == level]) for level in ("server", "rack", "hall")]
+    assert of[0] > 1.5 * of[1]
+    assert of[1] > 1.5 * of[2]
+
+
+def test_fleets_live_by_the_week(days: tuple[Panel, Topology]) -> None:
+    panel, topology = days
+    large = np.isin(topology.table["level"].to_numpy(), ["site", "fleet"])
+    weeks = values(panel, "power_w")[large].reshape(-1, 2, 7 * 288)
+    alike = [np.corrcoef(first, second)[0, 1] for first, second in weeks]
+    assert np.median(alike) > 0.4
+    other = [np.corrcoef(first, np.roll(second, 144))[0, 1] for first, second in weeks]
+    assert np.median(alike) > np.median(other) + 0.3
+
+
+def test_heat_comes_of_load_and_never_cools_below_the_inlet(minutes: tuple[Panel, Topology]) -> None:
+    panel, _ = minutes
+    power, temperature, inlet = (values(panel, name) for name in PAST[:3])
+    told = ~np.isnan(power + temperature + inlet).any(1)
+    assert told.sum() > 10
+    assert (temperature - inlet)[told].min() > -2.0, "noise and digits of two sensors"
+    hours = [part[told].reshape(told.sum(), -1, 240).mean(2) for part in (power, temperature - inlet)]
+    alike = [np.corrcoef(load, rise)[0, 1] for load, rise in zip(*hours, strict=True) if load.std() > 1.0]
+    assert np.median(alike) > 0.9
