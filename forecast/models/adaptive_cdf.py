@@ -17,7 +17,7 @@ from forecast.contracts.specs import ForecastSpec
 from forecast.models.ahead import AheadScaler, Drivers, has_drivers
 from forecast.models.base import CdfModel, ModelConfig, Scored
 from forecast.models.cdf import Cdf, quantiles_of
-from forecast.models.course import HourlyCourse
+from forecast.models.course import HourlyCourse, UsualDay, learns_usual_day
 from forecast.models.days import Days
 from forecast.models.grid import Grid
 from forecast.models.known import JobOutlook, has_outlook
@@ -50,8 +50,8 @@ _PRECISION = 0.25
 
 
 #: Parts that can be left out: weights that bend with the window's state, the normal distribution about the median, what
-#: other days say, the course that recurs every hour, and the linear forecast beside.
-PARTS = ("state", "normal", "days", "course", "linear")
+#: other days say, the course that recurs every hour, the usual day, and the linear forecast beside.
+PARTS = ("state", "normal", "days", "course", "usual", "linear")
 
 #: The share of the linear forecast in what is told.
 _LINEAR = 0.25
@@ -132,6 +132,8 @@ class AdaptiveCdf(CdfModel):
         self.register_buffer("hats", _between(self.steps), persistent=False)
         self.register_buffer("at", torch.tensor(self.steps), persistent=False)
         self.course = None if "course" in self.without else HourlyCourse(spec)
+        usual = "usual" not in self.without and learns_usual_day(spec)
+        self.usual = UsualDay(spec, skus) if usual else None
         days = 0 if "days" in self.without else spec.context_steps // spec.day_steps
         self.days = Days(spec, self.at, days)
         # What is told of the weather and of jobs is followed by the distribution alone.
@@ -142,18 +144,23 @@ class AdaptiveCdf(CdfModel):
         cdf, ahead, beside = self._told(past, future, static)
         share = 1.0 if beside is None else 1 - _LINEAR
         own = torch.matmul(share * quantiles_of(cdf, self.levels), self.hats) + (share * ahead * cdf.unit)[:, :, None]
-        return own if beside is None else own + _LINEAR * beside
+        told = own if beside is None else own + _LINEAR * beside
+        return told if self.usual is None else self.scaler.possible(told)
 
     def scored(self, past: Tensor, future: Tensor, static: Tensor) -> Scored:
         cdf, ahead, beside = self._told(past, future, static)
         return Scored(cdf._replace(shift=ahead[:, :, self.at]), beside)
 
     def _told(self, past: Tensor, future: Tensor, static: Tensor) -> tuple[Cdf, Tensor, Tensor | None]:
-        """The CDF but for what recurs every hour; that, in typical scales, `[B, T, H]`; and the linear quantiles."""
-        context = scaled = self.scaler(past, static)
-        recurring = torch.zeros_like(future[:, None, 0]).expand(-1, self.targets, -1)
+        """The CDF but for what recurs; that, in typical scales, `[B, T, H]`; and the linear quantiles."""
+        context, usual = self.scaler(past, static), None
+        if self.usual is not None:
+            context, usual = self.usual(context, future, static)
+        scaled, recurring = context, torch.zeros_like(future[:, None, 0]).expand(-1, self.targets, -1)
         if self.course is not None:
-            scaled, recurring = self.course(scaled)
+            scaled, recurring = self.course(context)
+        if usual is not None:
+            recurring = recurring + usual
         ahead = self.known(future, scaled)
         summary = self.summary(scaled, ahead, static)
         values = self.grid(scaled)
@@ -172,14 +179,15 @@ class AdaptiveCdf(CdfModel):
             daily = self.grid.daily(values, said.paths, said.weights)
             logits = logits + daily * self.daily(step).transpose(1, 2)[:, :, None]
         cdf = self._cdf(values, torch.softmax(logits, dim=2), scaled)
-        return cdf, recurring * scaled.spread[:, : self.targets], self._beside(context, summary)
+        return cdf, recurring * scaled.spread[:, : self.targets], self._beside(context, summary, usual)
 
-    def _beside(self, scaled: Scaled, summary: Tensor) -> Tensor | None:
+    def _beside(self, scaled: Scaled, summary: Tensor, usual: Tensor | None) -> Tensor | None:
         """Quantiles of the linear member, `[B, T, Q, H]`."""
         if self.linear is None:
             return None
         scale = (scaled.spread * scaled.unit)[:, : self.targets]
-        centre = self.linear.skip(scaled.z) * scale + (scaled.loc * scaled.unit)[:, : self.targets]
+        median = self.linear.skip(scaled.z) if usual is None else self.linear.skip(scaled.z) + usual
+        centre = median * scale + (scaled.loc * scaled.unit)[:, : self.targets]
         steps = torch.matmul(self.linear.at_knots(summary) * scale[:, :, None], self.linear.hats)
         return self.scaler.possible(spread_out(centre, steps, self.levels))
 
