@@ -43,20 +43,15 @@ _SHIPPED = Path(__file__).parents[1] / "pretrained"
 _CALM_TOO = "training.by_spread=1"
 
 #: Windows that ship, as overrides of `configs/config.yaml`. Servers by the hour, which idle for days and then do not,
-#: are worse for all that the other two gain from (docs/model.md).
+#: are worse where calm contexts count as much (docs/model.md).
 WINDOWS: dict[str, tuple[str, ...]] = {
     "day-ahead": (_CALM_TOO,),
-    "hourly": (
-        "window.step_s=3600",
-        "window.context_steps=336",
-        "window.horizon_steps=48",
-        "model.without=[linear]",
-    ),
+    "hourly": ("window.step_s=3600", "window.context_steps=336", "window.horizon_steps=48"),
     "minutes": ("window.step_s=15", "window.context_steps=40", "window.horizon_steps=40", _CALM_TOO),
 }
 
-#: Seeds of what is drawn for each window: as many as there are simulated sites, so that each counts for about half.
-DRAWN = {"day-ahead": range(201, 209), "hourly": range(0), "minutes": range(201, 209)}
+#: Seeds of what is drawn: as many as there are simulated sites, so that each counts for about half.
+_DRAWN = range(201, 209)
 
 #: Public telemetry (options of the group `source`) that each window can learn from.
 PUBLIC = {
@@ -97,7 +92,7 @@ def pretrain(name: str, public: Sequence[str], stages: Stages, overrides: Sequen
     """
     base = composed("experiment=pretraining", *WINDOWS[name], *overrides)
     spec = spec_of(base.window)
-    sites, skus = _sites(base, spec, public, DRAWN[name], stages)
+    sites, skus = _sites(base, spec, public, stages)
     pool = Pool([site.windows for site in sites], spec)
     train = pool.joined([site.train for site in sites])
     validation = pool.joined([site.validation for site in sites])
@@ -110,7 +105,7 @@ def pretrain(name: str, public: Sequence[str], stages: Stages, overrides: Sequen
         offsets = fit_offsets(model, pool, spread(validation, _CALIBRATION_WINDOWS))
         stage.result = f"{len(validation):,} validation windows"
     weights = _known_kinds(model.state_dict(), pool.level_code)
-    return Pretrained(spec, base.model, skus, weights, offsets, _facts(name, base, sites, fitted, public))
+    return Pretrained(spec, base.model, skus, weights, offsets, _facts(base, sites, fitted, public))
 
 
 def composed(*overrides: str) -> JobConfig:
@@ -123,7 +118,7 @@ def composed(*overrides: str) -> JobConfig:
 
 
 def _sites(
-    base: JobConfig, spec: ForecastSpec, public: Sequence[str], seeds: Sequence[int], stages: Stages
+    base: JobConfig, spec: ForecastSpec, public: Sequence[str], stages: Stages
 ) -> tuple[list[Site], tuple[str, ...]]:
     """Every site's windows, and the kinds of machine of all."""
     configs = [_simulated(base, fleet) for fleet in fleets(base.window.step_s)]
@@ -132,7 +127,7 @@ def _sites(
     skus = tuple(sorted({sku for prepared in found for sku in prepared.trace.topology.skus} - {"unknown"}))
     members = [(each.panel, Constants.of(each.trace.topology, skus, each.ahead), each.spec) for each in found]
     with stages("draw") as stage:
-        pairs = [drawn(spec, seed) for seed in seeds]
+        pairs = [drawn(spec, seed) for seed in _DRAWN]
         stage.result = f"{sum(len(panel.entities) for panel, _ in pairs)} entities"
     members += [(panel, Constants.of(topology, skus), spec) for panel, topology in pairs]
     return [_site(Windows(*member, base.trainer.device())) for member in members], skus
@@ -177,10 +172,10 @@ def _known_kinds(weights: dict[str, Tensor], level_code: Tensor) -> dict[str, Te
     return kept
 
 
-def _facts(name: str, base: JobConfig, sites: Sequence[Site], fitted: Fit, public: Sequence[str]) -> dict[str, Any]:
+def _facts(base: JobConfig, sites: Sequence[Site], fitted: Fit, public: Sequence[str]) -> dict[str, Any]:
     return {
         "simulated": [fleet.seed for fleet in fleets(base.window.step_s)],
-        "drawn": list(DRAWN[name]),
+        "drawn": list(_DRAWN),
         "public": list(public),
         "entities": sum(len(site.windows.level_code) for site in sites),
         "windows": sum(len(site.train) for site in sites),
