@@ -186,7 +186,9 @@ class AdaptiveCdf(CdfModel):
         if self.linear is None:
             return None
         scale = (scaled.spread * scaled.unit)[:, : self.targets]
-        median = self.linear.skip(scaled.z) if usual is None else self.linear.skip(scaled.z) + usual
+        median = self.linear.skip(scaled.z, scaled.seen)
+        if usual is not None:
+            median = median + usual
         centre = median * scale + (scaled.loc * scaled.unit)[:, : self.targets]
         steps = torch.matmul(self.linear.at_knots(summary) * scale[:, :, None], self.linear.hats)
         return self.scaler.possible(spread_out(centre, steps, self.levels))

@@ -44,7 +44,7 @@ class Straight(nn.Module):
 
     def forward(self, scaled: Scaled, summary: Tensor) -> tuple[Tensor, Tensor]:
         """The normalised median `[B, T, H]` and the steps between quantiles `[B, T, Q - 1, H]`."""
-        return self.skip(scaled.z), torch.matmul(self.at_knots(summary), self.hats)
+        return self.skip(scaled.z, scaled.seen), torch.matmul(self.at_knots(summary), self.hats)
 
     def at_knots(self, summary: Tensor) -> Tensor:
         """The steps between quantiles at the knots that `hats` interpolates between, `[B, T, Q - 1, knots]`."""
