@@ -66,14 +66,15 @@ class Found:
     Attributes:
         t63_s, true_t63_s: of the step from idle to busy and back.
         others: use before and after, `t63_s` and `true_t63_s` of each other step.
-        tau_s, share: of each stage.
+        tau_s: of each stage.
+        share: of each stage, in what power adds from a quarter of the nameplate to half, and to three quarters.
     """
 
     t63_s: float
     true_t63_s: float
     others: list[tuple[float, float, float, float]]
     tau_s: list[float]
-    share: list[float]
+    share: list[list[float]]
 
     @property
     def error(self) -> float:
@@ -160,16 +161,19 @@ def _write(sku: str, folder: Path) -> None:
     servers.with_columns(parent_id=pl.lit(None, pl.String)).write_parquet(folder / "topology.parquet")
 
 
-def _stages(response: ThermalResponse) -> tuple[list[float], list[float]]:
-    """Time constants, and the share of each stage in the end of the response."""
-    gains = _gains(response)
-    shares = (gains / gains.sum()).tolist()
-    return [round(tau, 1) for tau in response.tau_s().tolist()], [round(share, 3) for share in shares]
+def _stages(response: ThermalResponse) -> tuple[list[float], list[list[float]]]:
+    """Time constants, and the shares that `Found` tells."""
+    added = np.diff(_drive(response, np.array([0.25, 0.5, 0.75])), axis=0)
+    share = (added / added.sum(1, keepdims=True)).round(3).tolist()
+    return [round(tau, 1) for tau in response.tau_s().tolist()], share
 
 
-def _gains(response: ThermalResponse) -> torch.Tensor:
-    """°C of each stage per nameplate of power, `[K]`, of the one kind there is."""
-    return response.gains(torch.ones(1, 1), torch.ones(1, dtype=torch.long))[0, :, 0].detach()
+def _drive(response: ThermalResponse, power: Doubles) -> Doubles:
+    """Where each stage would end, °C `[S, K]`, at `power [S]` in nameplates, of the one kind there is."""
+    told = torch.from_numpy(power).float()[None]
+    drive = response.drive(told, torch.ones_like(told), torch.ones(1, dtype=torch.long))
+    ends: Doubles = drive[0].T.detach().double().numpy()
+    return ends
 
 
 def stepped(sku: str, low: float, high: float) -> tuple[Doubles, Doubles]:
@@ -192,7 +196,7 @@ def stepped(sku: str, low: float, high: float) -> tuple[Doubles, Doubles]:
 def answered(response: ThermalResponse, power_w: Doubles, nameplate_w: float) -> Doubles:
     """What the learnt response makes of the same power, °C, from rest."""
     decay, read = (part.detach().double().numpy() for part in response.decays())
-    drive = _gains(response).double().numpy() * power_w[:, None] / nameplate_w
+    drive = _drive(response, power_w / nameplate_w)
     state, path = drive[0], []
     for now in drive:
         path.append((read * state + (1 - read) * now).sum())

@@ -5,6 +5,11 @@ In stage k the rise at the end of a step is x(h) = a·x(h - 1) + (1 - a)·R·P(h
 power P is constant within a step. Telemetry is read at some instant of it, or is a mean: c·x(h - 1) + (1 - c)·R·P(h)
 with c = exp(-s·step / τ), where the share s of the step that has passed is learnt too. R falls with the flow of air as
 r₀ + r₁·flow^-0.8 (convection; constants.md §5).
+
+Fans follow the temperature: the busier a server, the less its slow stages, through which air carries heat off, add to
+each further watt. So where fans are not told ahead, P above stands for u(P), P in nameplates, bent for each stage by
+itself (a Hammerstein model): the slope of u is exp(b·(½ - P)), on lines between tenths of the nameplate. b is learnt; 0
+leaves P as it is. u never falls, whatever b is. Where fans are told, R says it, and b stays 0.
 """
 
 import torch
@@ -22,6 +27,12 @@ _START_RISE_C = 45.0
 #: Weights that hold logarithms move this many times faster than the others: a factor of two is far for the optimiser.
 _FAST = 10.0
 
+#: Where lines begin that power is bent along, in nameplates. The last goes on, beyond the nameplate too.
+_BEGIN = tuple(tenth / 10 for tenth in range(10))
+
+#: From nothing to nameplate, bending changes no slope by more than exp of this.
+_MOST_BENT = 10.0
+
 #: Nothing moves a gain by more than exp of this.
 _MOST = 2.0
 
@@ -29,27 +40,31 @@ _MOST = 2.0
 class ThermalResponse(nn.Module):
     """Rise of temperature above what power does not explain, in °C, for power in nameplates.
 
-    More power never lowers it at any step: every weight of the filter and every resistance is positive.
+    More power never lowers it at any step: every weight of the filter, resistance and slope is positive.
 
     Args:
         step_s: grid step.
         context_steps, horizon_steps: what is looked at before the forecast, and ahead.
         skus: size of the vocabulary; each kind of machine weighs the stages by itself.
+        fans_told: whether the flow of air ahead is told, so that power need not stand for it.
     """
 
     stages = len(_START_STEPS)
 
-    def __init__(self, step_s: int, context_steps: int, horizon_steps: int, skus: int) -> None:
+    def __init__(self, step_s: int, context_steps: int, horizon_steps: int, skus: int, fans_told: bool) -> None:
         super().__init__()
         self.step_s = step_s
         self.log_tau = nn.Parameter(torch.zeros(self.stages))
         self.log_gain = nn.Parameter(torch.zeros(2, self.stages))
+        self.bend = nn.Parameter(torch.zeros(self.stages), requires_grad=not fans_told)
         self.kind = nn.Embedding(skus + 1, self.stages)
         nn.init.zeros_(self.kind.weight)
         self.log_trust = nn.Parameter(torch.zeros(()))
         self.reading = nn.Parameter(torch.zeros(()))
         lags = torch.arange(max(context_steps, horizon_steps))
         constants = {
+            "begin": torch.tensor(_BEGIN),
+            "length": torch.tensor([*_BEGIN[1:], torch.inf]) - torch.tensor(_BEGIN),
             "start": torch.tensor(_START_STEPS).log(),
             "behind": lags[:context_steps].flip(0),
             "lag_context": (lags[:context_steps] - lags[:context_steps, None]),
@@ -59,6 +74,8 @@ class ThermalResponse(nn.Module):
         for name, values in constants.items():
             self.register_buffer(name, values.float(), persistent=False)
 
+    begin: Tensor
+    length: Tensor
     start: Tensor
     behind: Tensor
     lag_context: Tensor
@@ -69,17 +86,25 @@ class ThermalResponse(nn.Module):
         """Time constants `[K]`, seconds."""
         return self.step_s * (self.start + _FAST * self.log_tau).exp()
 
-    def gains(self, flow: Tensor, sku: Tensor) -> Tensor:
-        """°C per nameplate of power and stage, `[B, K, S]`.
+    def drive(self, power: Tensor, flow: Tensor, sku: Tensor) -> Tensor:
+        """Where each stage would end if a step lasted, °C `[B, K, S]`.
 
         Args:
+            power: `[B, S]`, in nameplates.
             flow: `[B, S]`, of air; 1 is usual, and what is taken where it is unknown.
             sku: `[B]`, codes.
         """
+        along = torch.minimum((power[..., None] - self.begin).clamp(min=0.0), self.length)
+        bent = torch.matmul(along, self._slopes()).transpose(1, 2)
         still, moved = _START_RISE_C / (2 * self.stages) * (_FAST * self.log_gain).clamp(-5.0, 5.0).exp()
         resistance = still[:, None] + moved[:, None] * flow[:, None] ** _FLOW_EXPONENT
-        gains: Tensor = resistance * (_FAST * self.kind(sku)).clamp(-_MOST, _MOST).exp()[..., None]
-        return gains
+        drive: Tensor = resistance * (_FAST * self.kind(sku)).clamp(-_MOST, _MOST).exp()[..., None] * bent
+        return drive
+
+    def _slopes(self) -> Tensor:
+        """Of each line, `[10, K]`: 1 at half of the nameplate."""
+        middle = self.begin[:, None] + 0.05
+        return torch.exp((_FAST * self.bend).clamp(-_MOST_BENT, _MOST_BENT) * (0.5 - middle))
 
     def behind_now(self, drive: Tensor) -> tuple[Tensor, Tensor]:
         """Rise over the context `[B, L]`, and each stage's state at its end `[B, K]`, from `drive [B, K, L]` in °C.
@@ -107,7 +132,7 @@ class ThermalResponse(nn.Module):
         """How much of the response `[B, H]` to power ahead follows from the steps that are `known [B, H]`."""
         weight = torch.softmax(_FAST * self.log_gain.sum(0), dim=0)
         kernel = (self._kernel(self.lag_ahead).unflatten(0, (self.stages, -1)) * weight[:, None, None]).sum(0)
-        share: Tensor = (torch.matmul(known, kernel) / kernel.sum(0)).clamp(0.0, 1.0)
+        share: Tensor = (torch.matmul(known, kernel) / kernel.sum(0).clamp(min=1e-30)).clamp(0.0, 1.0)
         return share
 
     def own_gain(self, rise: Tensor, temperature: Tensor, seen: Tensor) -> Tensor:

@@ -111,11 +111,12 @@ class TemperatureAnswer(nn.Module):
         self.recent = min(_RECENT, spec.context_steps)
         self.levels = spec.quantile_levels
         self.scaler = Scaler(spec)
-        self.response = ThermalResponse(spec.step_s, self.recent, spec.horizon_steps, skus)
-        self.residual = Residual(spec, self.recent)
         self.sku = spec.static.index("sku_code")
         self.channels = {name: index for index, name in enumerate(spec.past)}
         self.plans = {PLANS[name]: index for index, name in enumerate(spec.future) if name in PLANS}
+        fans_told = "fan_speed_rpm" in self.plans
+        self.response = ThermalResponse(spec.step_s, self.recent, spec.horizon_steps, skus, fans_told)
+        self.residual = Residual(spec, self.recent)
         self.usual_rpm = FUTURE["planned_fan_speed_rpm"].typical_scale
         #: Added to the residual's quantiles `[Q, H]`, in units of their reach; fitted after training.
         self.offsets: Tensor
@@ -142,11 +143,11 @@ class TemperatureAnswer(nn.Module):
         planned = self._planned(future, "power_w", own)
         flow, flow_held, flow_planned = self._flows(past, future)
 
-        drive = self.response.gains(flow, sku) * (power / nameplate)[:, None]
+        drive = self.response.drive(power / nameplate, flow, sku)
         rise, state = self.response.behind_now(drive)
         gain = self.response.own_gain(rise, temperature, seen)
-        held = self.response.gains(flow_held, sku) * (own / nameplate)[:, None]
-        imposed = self.response.gains(flow_planned, sku) * (planned / nameplate)[:, None]
+        held = self.response.drive(own / nameplate, flow_held, sku)
+        imposed = self.response.drive(planned / nameplate, flow_planned, sku)
         usual = gain * (self.response.fading(state) + self.response.ahead(held))
         change = gain * self.response.ahead(imposed - held)
 

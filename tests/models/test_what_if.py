@@ -15,6 +15,7 @@ from forecast.bundle.golden import disagreements
 from forecast.bundle.session import MODEL, Outputs, Session
 from forecast.contracts.specs import CALENDAR, PLANS, ForecastSpec
 from forecast.models.graph import ForecastGraph
+from forecast.models.thermal import ThermalResponse
 from forecast.models.what_if import WhatIf, held
 from forecast.windows.gather import Batch
 from forecast.windows.inputs import Inputs
@@ -42,6 +43,7 @@ def graph_of(seed: int, spec: ForecastSpec = SPEC) -> ForecastGraph:
             weight.add_(0.1 * torch.randn_like(weight))
         if what_if.temperature is not None:
             what_if.temperature.offsets.normal_(0.0, 2.0)
+            what_if.temperature.response.bend.copy_(torch.tensor([-1.5, 0.1, 1.5]))  # the outer ones past their limits
     return ForecastGraph(model, torch.randn(shape), spec, what_if).eval()
 
 
@@ -72,29 +74,59 @@ def planned(inputs: Inputs, plan: np.ndarray) -> Inputs:
     return Inputs(inputs.past, future, inputs.static)
 
 
-@settings(max_examples=60, deadline=None)
-@given(
+raising = given(
     seed=st.integers(0, 2**31),
     missing=st.floats(0, 1),
     untold=st.floats(0, 1),
     raised=st.floats(0.02, 1),
     most=st.sampled_from([1e-6, 1e-3, 0.1, 1.0, 100.0]),
 )
+
+
+@settings(max_examples=60, deadline=None)
+@raising
 def test_more_planned_power_never_cools_or_unloads_anything(
     exported: Session, seed: int, missing: float, untold: float, raised: float, most: float
 ) -> None:
-    random, inputs = np.random.default_rng(seed), inputs_of(seed, missing)
-    nameplate = inputs.static[:, :1]
-    shape = (ROWS, SPEC.horizon_steps)
-    plan = (1.5 * nameplate * random.random(shape)).astype(np.float32)
-    plan[random.random(shape) < untold] = np.nan
-    more = plan + (random.random(shape) < raised) * (most * nameplate * random.random(shape)).astype(np.float32)
-    low, high = (exported.run(planned(inputs, each)) for each in (plan, more.astype(np.float32)))
+    inputs = inputs_of(seed, missing)
+    low, high = (exported.run(each) for each in plan_and_more(inputs, seed, untold, raised, most))
     for outputs in (low, high):
         assert np.isfinite(outputs.quantiles).all()
         assert (np.diff(outputs.quantiles, axis=2) >= 0).all()
     assert (high.quantiles >= low.quantiles).all()
     assert (high.headroom <= low.headroom).all()
+
+
+@settings(max_examples=60, deadline=None)
+@raising
+@torch.no_grad()
+def test_more_planned_power_never_cools_whatever_was_learnt(
+    seed: int, missing: float, untold: float, raised: float, most: float
+) -> None:
+    """Weights that no training finds, most of them past where they are cut off."""
+    torch.manual_seed(seed)
+    what_if, inputs = WhatIf(SPEC, SKUS).eval(), inputs_of(seed, missing)
+    assert what_if.temperature is not None
+    for weight in what_if.temperature.response.parameters():
+        weight.normal_(0.0, 1.0)
+    marginal = torch.randn(ROWS, 2, len(SPEC.quantile_levels), SPEC.horizon_steps).cumsum(2)
+    low, high = (
+        what_if(marginal, *map(torch.from_numpy, (each.past, each.future, each.static)))
+        for each in plan_and_more(inputs, seed, untold, raised, most)
+    )
+    assert torch.isfinite(high).all()
+    assert (high >= low).all()
+
+
+def plan_and_more(inputs: Inputs, seed: int, untold: float, raised: float, most: float) -> tuple[Inputs, Inputs]:
+    """Inputs with a plan, and with one that draws more at some steps and less at none."""
+    random = np.random.default_rng(seed)
+    nameplate = inputs.static[:, :1]
+    shape = (ROWS, SPEC.horizon_steps)
+    plan = (1.5 * nameplate * random.random(shape)).astype(np.float32)
+    plan[random.random(shape) < untold] = np.nan
+    more = plan + (random.random(shape) < raised) * (most * nameplate * random.random(shape)).astype(np.float32)
+    return planned(inputs, plan), planned(inputs, more.astype(np.float32))
 
 
 @settings(max_examples=30, deadline=None)
@@ -197,6 +229,21 @@ def test_finite_in_corner_cases(exported: Session, case: str) -> None:
     if case == "no temperature":
         inputs.past[:, 1] = np.nan
     assert np.isfinite(run(exported, inputs, 500.0).quantiles).all()
+
+
+@torch.no_grad()
+def test_power_is_bent_as_told_and_on_lines() -> None:
+    response = ThermalResponse(60, 8, 8, skus=1, fans_told=False)
+    flow, sku = torch.ones(1, 41), torch.ones(1, dtype=torch.long)
+    power = torch.linspace(0.0, 2.0, 41)[None]
+    straight = response.drive(power, flow, sku)
+    torch.testing.assert_close(straight, power[:, None] * straight[:, :, 20:21])
+    response.bend.copy_(torch.tensor([-0.2, 0.0, 0.4]))
+    slopes = (response.drive(power, flow, sku).diff() / straight.diff())[0]
+    middle = (power[0, :20:2] + 0.05).clamp(max=0.95)
+    for stage, bend in enumerate((-2.0, 0.0, 4.0)):
+        torch.testing.assert_close(slopes[stage, :20:2], (bend * (0.5 - middle)).exp(), rtol=1e-4, atol=0)
+        torch.testing.assert_close(slopes[stage, 18:], slopes[stage, 18:19].expand(22), rtol=1e-4, atol=0)
 
 
 def test_the_last_observation_is_held() -> None:
