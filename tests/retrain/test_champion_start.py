@@ -82,7 +82,7 @@ def test_a_run_is_known_whoever_is_in_service(prepared: Prepared, config: JobCon
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda champion, config: (None, config), "no version in service"),
+        (lambda champion, config: (None, config), "nothing that can be opened is in service"),
         (
             lambda champion, config: (champion, replace(config, registry=replace(config.registry, publish=False))),
             "does not publish",
@@ -159,6 +159,6 @@ def test_a_start_that_may_be_none_needs_steps(config: JobConfig) -> None:
 def test_a_kind_that_joined_starts_as_an_unknown_one(champion: Bundle, prepared: Prepared, config: JobConfig) -> None:
     found = Pretrained.read(champion.folder / WEIGHTS)
     joined = found.build(prepared.spec, ("b300-new", *found.skus)).state_dict()
-    (name,) = (name for name in found.weights if name.endswith("sku.weight"))
-    assert np.array_equal(joined[name][2:], found.weights[name][1:])
-    assert torch.equal(joined[name][1], found.weights[name][0])
+    for name in ("summary.sku.weight", "usual.sku.weight"):
+        assert np.array_equal(joined[name][2:], found.weights[name][1:])
+        assert torch.equal(joined[name][1], found.weights[name][0])

@@ -279,7 +279,7 @@ def test_a_process_that_gets_a_signal_exits_75_and_another_goes_on(smoke: Smoke,
     second.until(lambda: "resumed_at_step" in (tmp_path / "second" / "log.jsonl").read_text())
     second.process.send_signal(signal.SIGUSR1)
     assert second.end() == (75, "error: stopped by SIGUSR1; the same command goes on from here.\n")
-    assert 25 <= facts(tmp_path / "second")["resumed_at_step"] < 400
+    assert 0 < facts(tmp_path / "second")["resumed_at_step"] < 400
 
     prepared = prepare(config, Stages(2))
     (trained,), whole = kept(tmp_path / "cache"), Learner.of(config, prepared)
