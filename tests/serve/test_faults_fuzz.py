@@ -108,13 +108,15 @@ def test_times_at_the_ends_of_what_a_number_holds(server: Attacked) -> None:
 
 
 def ask_all(server: Attacked, path: str, contents: list[bytes], headers: dict[str, str]) -> None:
-    """Damaged contents are taken or refused, and neither fail nor end the process."""
+    """Damaged contents are taken, refused or asked for again, and neither fail nor end the process."""
     before = server.resident_bytes
 
     @fuzzed
     @given(damaged(contents))
     def fuzz(body: bytes) -> None:
-        assert server.ask("POST", path, body, headers).status < 500
+        reply = server.ask("POST", path, body, headers)
+        full = reply.status == 503 and reply.headers["retry-after"] == "1"  # the engine has yet to take in what came
+        assert full or reply.status < 500
 
     fuzz()
     server.assert_unharmed()

@@ -72,10 +72,11 @@ def test_learns_the_time_constant_and_covers_and_leaves_the_model_alone(windows:
     answer = answering.what_if.temperature
     assert answer is not None
     sku = torch.ones(1, dtype=torch.long)
-    gains = answer.response.gains(torch.ones(1, 1), sku)[0, :, 0].detach()
+    power = torch.tensor([[0.1, 0.9]])
+    ends = answer.response.drive(power, torch.ones_like(power), sku).detach()[0].diff(dim=1)[:, 0]
     after = torch.arange(1.0, 3000.0)
-    rise = (gains[:, None] * (1 - torch.exp(-after / answer.response.tau_s().detach()[:, None]))).sum(0)
-    t63_s = float(after[(rise >= (1 - np.exp(-1)) * gains.sum()).float().argmax()])
+    rise = (ends[:, None] * (1 - torch.exp(-after / answer.response.tau_s().detach()[:, None]))).sum(0)
+    t63_s = float(after[(rise >= (1 - np.exp(-1)) * ends.sum()).float().argmax()])
     assert t63_s == pytest.approx(TAU_S, rel=0.2)
 
     fit_response_offsets(answering.eval(), hindsight, pairs[1])
