@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
+from pydantic import BaseModel, ConfigDict
 from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -11,6 +12,18 @@ from starlette.types import Receive, Scope, Send
 from forecast.contracts.errors import one_line
 from serve.http.bodies import accepted
 from serve.refusals import RefusedError
+
+
+class Refusal(BaseModel):
+    """Why there is no such answer, in one line."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    error: str
+
+
+#: How a route may refuse, for OpenAPI.
+REFUSALS: dict[int | str, dict[str, Any]] = {"4XX": {"model": Refusal}, 503: {"model": Refusal}}
 
 
 class Json(Response):
@@ -39,7 +52,7 @@ class InParts(Response):
 
 
 def refusal(status: int, reason: str, headers: Mapping[str, str] | None = None) -> Json:
-    """`{"error": ...}`."""
+    """A `Refusal`."""
     return Json({"error": one_line(reason)}, status, headers)
 
 

@@ -16,7 +16,8 @@ from serve.dispatch.room import Part
 from serve.dispatch.times import span_of
 from serve.dispatch.tree import Tree
 from serve.engine.issued import Issued
-from serve.http import dispatch_forms as forms
+from serve.http import dispatch_questions as questions
+from serve.http.answers import REFUSALS
 from serve.http.forms import check_rows, encoded, form_of
 from serve.http.state import State
 from serve.refusals import BadRequestError, UnavailableError
@@ -32,11 +33,7 @@ _AT_ONCE = 2
 
 def answers(model: type[BaseModel], content: dict[str, Any] | None = None) -> dict[int | str, dict[str, Any]]:
     """What a route answers, for OpenAPI: with a table's other forms in `content`, and refusals."""
-    return {
-        200: {"model": model, **({} if content is None else {"content": content})},
-        "4XX": {"model": forms.Refusal},
-        503: {"model": forms.Refusal},
-    }
+    return {200: {"model": model, **({} if content is None else {"content": content})}, **REFUSALS}
 
 
 class Desk:
@@ -50,7 +47,7 @@ class Desk:
         self.state = state
         self._large = asyncio.Semaphore(_AT_ONCE)
 
-    def part(self, name: str, asked: forms.Within) -> Part:
+    def part(self, name: str, asked: questions.Within) -> Part:
         """The part of the newest forecast that is asked for.
 
         Raises:
@@ -65,7 +62,7 @@ class Desk:
 
     async def table(
         self,
-        asked: forms.Listed,
+        asked: questions.Listed,
         accept: str | None,
         size: tuple[int, int],
         table: Callable[[], pl.DataFrame],
@@ -121,7 +118,7 @@ def cells_of(part: Part) -> int:
     return len(part.places) * (part.span.end - part.span.first)
 
 
-def targets_of(issued: Issued, asked: forms.Stretch) -> list[str]:
+def targets_of(issued: Issued, asked: questions.Stretch) -> list[str]:
     """The targets that are asked for, in the order of the forecast.
 
     Raises:
@@ -134,7 +131,7 @@ def targets_of(issued: Issued, asked: forms.Stretch) -> list[str]:
     return [target for target in known if target in (asked.target or known)]
 
 
-def columns_of(issued: Issued, asked: forms.QuantilesAsked) -> list[str]:
+def columns_of(issued: Issued, asked: questions.QuantilesAsked) -> list[str]:
     """The columns of the forecast's contract with the targets and quantiles that are asked for, in its order.
 
     Raises:

@@ -13,7 +13,8 @@ from serve.dispatch.chart import fleet_map
 from serve.dispatch.observed import observed, steps_back
 from serve.dispatch.room import odds, rooms, tightest
 from serve.dispatch.tree import Tree
-from serve.http import dispatch_forms as forms
+from serve.http import dispatch_questions as questions
+from serve.http import dispatch_replies as replies
 from serve.http.answers import Json
 from serve.http.desk import Accept, Desk, answers, cells_of, columns_of, head_of, sure, targets_of
 from serve.http.forms import BINARY, records
@@ -41,20 +42,20 @@ def _add_fleet(routes: APIRouter, desk: Desk) -> None:
     """What there is, how it fares, and all of it at a glance."""
     engine = desk.state.engine
 
-    @routes.get("", responses=answers(forms.Summaries))
+    @routes.get("", responses=answers(replies.Summaries))
     async def forecasts() -> Response:
         """The named forecasts in service."""
         lives = [engine.live(name) for name in engine.names]
         return Json({"forecasts": [health.summary(live, engine.clock()) for live in lives]})
 
-    @routes.get("/{name}/status", responses=answers(forms.Health))
+    @routes.get("/{name}/status", responses=answers(replies.Health))
     async def status(name: str) -> Response:
         """How a forecast and its data fare."""
         live = engine.live(name)
         return await asyncio.to_thread(lambda: Json(health.status(engine, live, engine.clock())))
 
-    @routes.get("/{name}/topology", responses=answers(forms.Entities, BINARY))
-    async def topology(name: str, asked: Annotated[forms.Chosen, Query()], accept: Accept = None) -> Response:
+    @routes.get("/{name}/topology", responses=answers(replies.Entities, BINARY))
+    async def topology(name: str, asked: Annotated[questions.Chosen, Query()], accept: Accept = None) -> Response:
         """The fleet tree: parents, SKUs and limits."""
         live = engine.live(name)
         known = live.topology
@@ -62,8 +63,8 @@ def _add_fleet(routes: APIRouter, desk: Desk) -> None:
         head = {"forecast": name, "bundle_id": live.bundle.manifest.bundle_id}
         return await desk.table(asked, accept, (len(places), 0), lambda: known.table[places], lambda _: head)
 
-    @routes.get("/{name}/map", responses=answers(forms.FleetMap))
-    async def chart(name: str, asked: Annotated[forms.RoomAsked, Query()]) -> Response:
+    @routes.get("/{name}/map", responses=answers(replies.FleetMap))
+    async def chart(name: str, asked: Annotated[questions.RoomAsked, Query()]) -> Response:
         """Headroom and exceedance of the whole fleet in columns, one number per entity."""
         part = desk.part(name, asked)
         targets, tree = targets_of(part.issued, asked), Tree.of(part.issued.topology)
@@ -74,8 +75,8 @@ def _add_fleet(routes: APIRouter, desk: Desk) -> None:
             lambda: Json(head | fleet_map(part, tree, targets, asked.confidence)), cells_of(part) * len(targets)
         )
 
-    @routes.get("/{name}/observed", responses=answers(forms.Observed, BINARY))
-    async def past(name: str, asked: Annotated[forms.ObservedAsked, Query()], accept: Accept = None) -> Response:
+    @routes.get("/{name}/observed", responses=answers(replies.Observed, BINARY))
+    async def past(name: str, asked: Annotated[questions.ObservedAsked, Query()], accept: Accept = None) -> Response:
         """What was observed before, on the grid of the forecast."""
         issued, live = engine.newest(name), engine.live(name)
         places = Tree.of(issued.topology).chosen(asked.entity, asked.level, asked.under)
@@ -88,16 +89,16 @@ def _add_fleet(routes: APIRouter, desk: Desk) -> None:
 def _add_forecasts(routes: APIRouter, desk: Desk) -> None:
     """What is forecast, and what it leaves."""
 
-    @routes.get("/{name}", responses=answers(forms.Forecasts, BINARY))
-    async def rows(name: str, asked: Annotated[forms.RowsAsked, Query()], accept: Accept = None) -> Response:
+    @routes.get("/{name}", responses=answers(replies.Forecasts, BINARY))
+    async def rows(name: str, asked: Annotated[questions.RowsAsked, Query()], accept: Accept = None) -> Response:
         """The forecast: one row per entity and step, every quantile, headroom and exceedance, and their provenance."""
         part = desk.part(name, asked)
         columns = columns_of(part.issued, asked)
         size = (cells_of(part), len(part.places) * part.issued.forecast.spec.horizon_steps * len(columns))
         return await desk.table(asked, accept, size, lambda: part.rows().select(columns), lambda _: head_of(part))
 
-    @routes.get("/{name}/headroom", responses=answers(forms.Rooms, BINARY))
-    async def headroom(name: str, asked: Annotated[forms.RoomAsked, Query()], accept: Accept = None) -> Response:
+    @routes.get("/{name}/headroom", responses=answers(replies.Rooms, BINARY))
+    async def headroom(name: str, asked: Annotated[questions.RoomAsked, Query()], accept: Accept = None) -> Response:
         """How much an entity may still take (W) or warm up (°C): the least room that it keeps at every single step."""
         part = desk.part(name, asked)
         targets = targets_of(part.issued, asked)
@@ -105,8 +106,8 @@ def _add_forecasts(routes: APIRouter, desk: Desk) -> None:
         size = (len(part.places) * len(targets), cells_of(part) * len(targets))
         return await desk.table(asked, accept, size, lambda: rooms(part, targets, asked.confidence), lambda _: head)
 
-    @routes.get("/{name}/tightest", responses=answers(forms.Rooms, BINARY))
-    async def ranking(name: str, asked: Annotated[forms.TightestAsked, Query()], accept: Accept = None) -> Response:
+    @routes.get("/{name}/tightest", responses=answers(replies.Rooms, BINARY))
+    async def ranking(name: str, asked: Annotated[questions.TightestAsked, Query()], accept: Accept = None) -> Response:
         """The entities with the least headroom, as a share of their limit; those without a limit are left out."""
         part = desk.part(name, asked)
         targets = targets_of(part.issued, asked)
@@ -116,8 +117,8 @@ def _add_forecasts(routes: APIRouter, desk: Desk) -> None:
             asked, accept, size, lambda: tightest(part, targets, asked.confidence, asked.n), lambda _: head
         )
 
-    @routes.get("/{name}/exceedance", responses=answers(forms.Odds, BINARY))
-    async def exceedance(name: str, asked: Annotated[forms.OddsAsked, Query()], accept: Accept = None) -> Response:
+    @routes.get("/{name}/exceedance", responses=answers(replies.Odds, BINARY))
+    async def exceedance(name: str, asked: Annotated[questions.OddsAsked, Query()], accept: Accept = None) -> Response:
         """The probability of passing a limit, whatever limit, in each step."""
         part = desk.part(name, asked)
         (target,) = targets_of(part.issued, asked)

@@ -15,7 +15,8 @@ from serve.dispatch.times import span_of
 from serve.dispatch.tree import Tree
 from serve.dispatch.what_if import Asked, Question
 from serve.engine.issued import Issued, Places
-from serve.http import dispatch_forms as forms
+from serve.http import dispatch_questions as questions
+from serve.http import dispatch_replies as replies
 from serve.http.desk import Accept, Desk, answers, cells_of, columns_of, head_of, sure, targets_of
 from serve.http.forms import BINARY, records
 from serve.http.state import State
@@ -30,9 +31,9 @@ def router(state: State) -> APIRouter:
     async def answered(asked: Asked | None) -> Outputs | None:
         return None if asked is None else await state.batcher.run(*asked, state.settings.limits.deadline_s)
 
-    @routes.post("/{name}/what-if", responses=answers(forms.WhatIf, BINARY))
+    @routes.post("/{name}/what-if", responses=answers(replies.WhatIf, BINARY))
     async def what_if(
-        name: str, told: forms.PlansTold, asked: Annotated[forms.WhatIfAsked, Query()], accept: Accept = None
+        name: str, told: questions.PlansTold, asked: Annotated[questions.WhatIfAsked, Query()], accept: Accept = None
     ) -> Response:
         """The forecast under plans that hold together: rows of those who have one and of all above them.
 
@@ -63,9 +64,12 @@ def router(state: State) -> APIRouter:
             lambda _: head,
         )
 
-    @routes.post("/{name}/placements", responses=answers(forms.Placements, BINARY))
+    @routes.post("/{name}/placements", responses=answers(replies.Placements, BINARY))
     async def placements(
-        name: str, told: forms.CandidatesTold, asked: Annotated[forms.PlacementsAsked, Query()], accept: Accept = None
+        name: str,
+        told: questions.CandidatesTold,
+        asked: Annotated[questions.PlacementsAsked, Query()],
+        accept: Accept = None,
     ) -> Response:
         """What each of many places for additional load would leave, each judged alone, over its own time."""
         issued = engine.newest(name)
@@ -88,7 +92,7 @@ def router(state: State) -> APIRouter:
     return routes
 
 
-def _plan(told: forms.PlanTold, field: str, issued: Issued, tree: Tree) -> Plan:
+def _plan(told: questions.PlanTold, field: str, issued: Issued, tree: Tree) -> Plan:
     added = "added_power_w" in told.model_fields_set
     name, values = ("added_power_w", told.added_power_w) if added else ("power_w", told.power_w)
     place = tree.place(told.entity_id, f"{field}.entity_id")
@@ -97,7 +101,7 @@ def _plan(told: forms.PlanTold, field: str, issued: Issued, tree: Tree) -> Plan:
     return plan
 
 
-def _candidate(told: forms.CandidateTold, field: str, issued: Issued, tree: Tree) -> Plan:
+def _candidate(told: questions.CandidateTold, field: str, issued: Issued, tree: Tree) -> Plan:
     span = span_of(issued, told.begin, told.until, f"{field}.")
     values = np.full(issued.forecast.spec.horizon_steps, np.nan, np.float32)
     values[span.steps] = told.added_power_w

@@ -14,12 +14,11 @@ from forecast.contracts.errors import DataError, one_line
 from forecast.contracts.signals import SIGNALS
 from forecast.contracts.tables import TELEMETRY
 from forecast.contracts.tables import UTC as TIME
+from serve.http.answers import REFUSALS
 from serve.http.arrow import LONGEST_NAME, read_stream
-from serve.http.dispatch_forms import Refusal
+from serve.http.forms import ARROW
 from serve.http.state import State
 from serve.refusals import BadRequestError, UnsupportedError
-
-ARROW = "application/vnd.apache.arrow.stream"
 
 _ROW = {
     "type": "object",
@@ -45,9 +44,6 @@ _DESCRIBED: dict[str, Any] = {
 }
 
 
-_REFUSALS: dict[int | str, dict[str, Any]] = {"4XX": {"model": Refusal}, 503: {"model": Refusal}}
-
-
 class Accepted(BaseModel):
     """What was taken."""
 
@@ -58,7 +54,7 @@ def router(state: State) -> APIRouter:
     """The routes that telemetry comes in by."""
     routes = APIRouter(prefix="/v1", tags=["telemetry"])
 
-    @routes.post("/telemetry", status_code=202, openapi_extra=_DESCRIBED, responses=_REFUSALS)
+    @routes.post("/telemetry", status_code=202, openapi_extra=_DESCRIBED, responses=REFUSALS)
     async def push(request: Request) -> Accepted:
         """Hand over new samples: one row per entity and time, with any of the signals, in SI units and UTC.
 

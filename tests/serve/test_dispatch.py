@@ -26,10 +26,11 @@ from forecast.contracts.tables import forecast_table
 from forecast.exceedance import exceedance
 from forecast.headroom import tightest
 from forecast.predictor import Forecast, Predictor
+from serve.dispatch.chart import STATUSES
 from serve.dispatch.quantiles import quantile
 from serve.dispatch.times import duration
 from serve.engine.issued import RUNGS
-from serve.http import dispatch_forms as forms
+from serve.http import dispatch_replies as replies
 from serve.http.forms import ARROW, PARQUET, form_of
 from serve.http.server import listen
 from serve.refusals import NotAcceptableError
@@ -230,7 +231,7 @@ def test_the_tightest_come_first(server: Running, expected: Forecast) -> None:
 
 def test_the_map_says_what_headroom_and_topology_say(server: Running) -> None:
     told = get(server, "/map", confidence=0.95, until="PT1H").json
-    forms.FleetMap.model_validate(told)
+    replies.FleetMap.model_validate(told)
     rooms = rows(server, "/headroom", confidence=0.95, until="PT1H")
     for target in SPEC.targets:
         least = [row["headroom"] for row in rooms if row["target"] == target]
@@ -259,14 +260,14 @@ def test_what_was_observed_is_what_the_ring_holds(server: Running) -> None:
 
 
 ANSWERS: list[tuple[str, type[BaseModel]]] = [
-    ("", forms.Forecasts),
-    ("/status", forms.Health),
-    ("/topology", forms.Entities),
-    ("/headroom", forms.Rooms),
-    ("/tightest", forms.Rooms),
-    ("/exceedance", forms.Odds),
-    ("/map", forms.FleetMap),
-    ("/observed?entity=rack-0", forms.Observed),
+    ("", replies.Forecasts),
+    ("/status", replies.Health),
+    ("/topology", replies.Entities),
+    ("/headroom", replies.Rooms),
+    ("/tightest", replies.Rooms),
+    ("/exceedance", replies.Odds),
+    ("/map", replies.FleetMap),
+    ("/observed?entity=rack-0", replies.Observed),
 ]
 
 
@@ -292,7 +293,7 @@ def test_every_row_says_where_it_comes_from(server: Running) -> None:
 
 def test_forecasts_are_listed(server: Running) -> None:
     told = server.ask("GET", "/v1/forecasts").json
-    forms.Summaries.model_validate(told)
+    replies.Summaries.model_validate(told)
     (one,) = told["forecasts"]
     assert one["entities"] == {"server": 6, "rack": 2, "site": 1}
     assert (one["name"], one["age_s"], one["falls_back"], one["takes_plans"]) == ("day-ahead", 0.0, False, False)
@@ -392,7 +393,7 @@ def test_a_fallback_is_labelled_and_can_be_refused(made: Path) -> None:
         assert (told["without_data"], told["age_s"]) == (9, None)
         server.push(lonely)
         told = get(server, "/status").json
-        forms.Health.model_validate(told)
+        replies.Health.model_validate(told)
         assert told["sources"] == dict.fromkeys(RUNGS, 0) | {"model": 8, "safe_bound": 1}
         assert (told["without_data"], told["statuses"]["no_data"]) == (1, 1)
         assert told["rows_set_aside"]["too old"] > 0
@@ -463,6 +464,7 @@ def test_an_answer_on_a_connection_that_is_kept_alive_does_not_wait_for_the_last
 
 
 def test_the_words_of_the_api_are_those_of_the_house() -> None:
-    assert list(forms.Level.__args__) == list(LEVELS)
-    assert list(forms.Target.__args__) == list(TARGETS)
-    assert list(forms.Source.__args__) == list(RUNGS)
+    assert list(replies.Level.__args__) == list(LEVELS)
+    assert list(replies.Target.__args__) == list(TARGETS)
+    assert list(replies.Source.__args__) == list(RUNGS)
+    assert list(replies.Status.__args__) == list(STATUSES)

@@ -23,7 +23,7 @@ from forecast.bundle.load import load
 from forecast.predictor import Predictor
 from serve.dispatch.what_if import moved_odds
 from serve.engine.issued import Issued
-from serve.http import dispatch_forms as forms
+from serve.http import dispatch_replies as replies
 from serve.http.forms import ARROW
 
 TOPOLOGY = fleet()
@@ -262,7 +262,7 @@ def place(server: Running, *candidates: Any, confidence: float = 0.9) -> list[di
     ]
     reply = post(server, f"/placements?confidence={confidence}", {"candidates": asked})
     assert reply.status == 200, reply.body
-    forms.Placements.model_validate(reply.json)
+    replies.Placements.model_validate(reply.json)
     return list(reply.json["rows"])
 
 
@@ -330,10 +330,10 @@ def test_candidates_come_back_as_arrow_and_in_columns(server: Running) -> None:
     table = pl.read_ipc_stream(io.BytesIO(post(server, "/placements", body, ARROW).body))
     assert table["candidate"].to_list() == [0, 1, 2]
     reply = post(server, "/placements?layout=columns", body).json
-    forms.Placements.model_validate(reply)
+    replies.Placements.model_validate(reply)
     assert reply["columns"]["entity_id"] == ["server-1"] * 3
     told = post(server, "/what-if?quantile=0.95&target=power_w&until=PT30M", {"plans": [added("server-1", [5.0])]}).json
-    forms.WhatIf.model_validate(told)
+    replies.WhatIf.model_validate(told)
     assert len(told["rows"]) == 6
     assert {row["target"] for row in told["headroom"]} == {"power_w"}
     assert told["headroom"][0]["headroom"] == pytest.approx(
