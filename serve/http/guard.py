@@ -53,6 +53,8 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        if scope["method"] == "HEAD":
+            scope = {**scope, "method": "GET"}  # the same answer; the connection keeps its body (RFC 9110 §9.3.2)
         scope["request_id"] = uuid4().hex[:16]
         answer = _Answer(scope, send, self._held)
         began = time.perf_counter()

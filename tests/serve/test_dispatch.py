@@ -1,5 +1,6 @@
 """The dispatch API's reads, over a real socket: what comes back is what was issued, for whom and when it was asked."""
 
+import http.client
 import io
 import socket
 from collections.abc import Iterator
@@ -279,6 +280,20 @@ def test_answers_are_what_openapi_says(server: Running, path: str, model: type[B
         told = server.ask("GET", f"{BASE}{path}{'&' if '?' in path else '?'}layout=columns").json
         model.model_validate(told)
         assert "rows" not in told
+
+
+@pytest.mark.parametrize("path", [BASE, f"{BASE}/map", "/v2", "/"])
+def test_head_answers_as_get_does_and_keeps_the_body(server: Running, path: str) -> None:
+    connection = http.client.HTTPConnection(server.address, timeout=30)
+    heads = []
+    for method in ("HEAD", "GET"):
+        connection.request(method, path)
+        response = connection.getresponse()
+        content = response.read()
+        heads.append((response.status, response.headers["content-length"], response.headers["content-type"]))
+    connection.close()
+    assert heads == [(200, str(len(content)), response.headers["content-type"])] * 2
+    assert server.ask("HEAD", f"{BASE}/what-if").status == 405
 
 
 def test_every_row_says_where_it_comes_from(server: Running) -> None:
