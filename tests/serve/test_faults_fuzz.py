@@ -2,6 +2,7 @@
 
 import base64
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -109,7 +110,7 @@ def test_times_at_the_ends_of_what_a_number_holds(server: Attacked) -> None:
 
 def ask_all(server: Attacked, path: str, contents: list[bytes], headers: dict[str, str]) -> None:
     """Damaged contents are taken, refused or asked for again, and neither fail nor end the process."""
-    before = server.resident_bytes
+    before, statuses = server.resident_bytes, Counter[int]()
 
     @fuzzed
     @given(damaged(contents))
@@ -117,8 +118,10 @@ def ask_all(server: Attacked, path: str, contents: list[bytes], headers: dict[st
         reply = server.ask("POST", path, body, headers)
         full = reply.status == 503 and reply.headers["retry-after"] == "1"  # the engine has yet to take in what came
         assert full or reply.status < 500
+        statuses[reply.status] += 1
 
     fuzz()
+    assert statuses[400] > statuses[503], statuses
     server.assert_unharmed()
     assert server.resident_bytes - before < 150 * 1024**2
 
