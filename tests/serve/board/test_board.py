@@ -1,169 +1,19 @@
-"""The board in a real browser: what an operator sees is what /v1 says, by mouse, by keys and by ear."""
+"""The board in a real browser: what an operator sees is what /v1 says."""
 
 import http.client
 import re
-import shutil
-from collections.abc import Callable, Iterator
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import polars as pl
 import pytest
-from axe_playwright_python.sync_playwright import Axe
-from fleets import NOW, SPEC, publish, write_bundle
-from playwright.sync_api import Browser, Page, expect, sync_playwright
-from running import Running, running
+from board_site import HOSTILE, LARGE, SITE, TIGHT, Hands, Open, answer, kw, plain, room, shows, telemetry
+from fleets import NOW
+from playwright.sync_api import Page, expect
+from running import Running
 
-from forecast.contracts.topology import Topology
 from serve.__main__ import main
 from serve.http.keys import Keys
-
-CHROMIUM = shutil.which("chromium")
-ARGUMENTS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-FORECAST = "/v1/forecasts/day-ahead"
-TIGHT = "site-1.hall-a.row-1.rack-2"
-
-#: A name that would be more than text where it is not treated as text.
-HOSTILE = 'site-1.hall-b.row-2.<img src="http://192.0.2.1/x">'
-
-#: Contrast between text and what is behind it (WCAG 2.2, success criterion 1.4.3).
-CONTRAST = 4.5
-
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium; Debian has it as chromium")
-
-
-class Hands:
-    """A clock that is set by hand."""
-
-    def __init__(self) -> None:
-        self.now = NOW
-
-    def __call__(self) -> datetime:
-        return self.now
-
-
-def site(halls: int, rows: int, racks: int, servers: int) -> Topology:
-    """Halls of rows of racks of servers, as the simulator names them; one rack is close to its limit."""
-    nodes: list[tuple[str, str | None, str, float]] = [("site-1", None, "site", 1e5)]
-    for hall in range(halls):
-        nodes.append((hall_id := f"site-1.hall-{'abcdefgh'[hall]}", "site-1", "hall", 5e4))
-        for row in range(1, rows + 1):
-            nodes.append((row_id := f"{hall_id}.row-{row}", hall_id, "row", 2e4))
-            for rack in range(1, racks + 1):
-                rack_id = f"{row_id}.rack-{rack}"
-                nodes.append((rack_id, row_id, "rack", 825.0 * servers if rack_id == TIGHT else 1_000.0 * servers))
-                nodes += [(f"{rack_id}.server-{at}", rack_id, "server", 1_000.0) for at in range(1, servers + 1)]
-    if halls == 2:
-        nodes.append((HOSTILE, "site-1.hall-b.row-2", "rack", 1_000.0))
-    table = pl.DataFrame(nodes, schema=["entity_id", "parent_id", "level", "power_limit_w"], orient="row")
-    return Topology.of(
-        table.with_columns(
-            sku=pl.lit("air"), temperature_limit_c=pl.lit(90.0), site=pl.lit("site-1"), time_zone=pl.lit("UTC")
-        )
-    )
-
-
-def telemetry(topology: Topology, end: datetime, steps: int) -> pl.DataFrame:
-    """A sample per step of every server, each at its own load."""
-    servers = [name for name in topology.entities if ".server-" in name or name == HOSTILE]
-    load = np.random.default_rng(0).uniform(0.3, 0.9, len(servers))
-    frames = []
-    for step in range(1, steps + 1):
-        frame = pl.DataFrame({"entity_id": servers, "power_w": 1_000 * load, "temperature_c": 40 + 45 * load})
-        time = pl.lit(end - timedelta(seconds=SPEC.step_s * step - 60)).cast(pl.Datetime("us", "UTC"))
-        frames.append(frame.with_columns(time=time, utilization_ratio=pl.Series(load)))
-    return pl.concat(frames)
-
-
-SITE = site(2, 2, 3, 4)
-LARGE = site(8, 10, 8, 15)
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    """A small site, and one of more than ten thousand entities."""
-    folder = tmp_path_factory.mktemp("board")
-    for name, topology in (("day-ahead", SITE), ("large", LARGE)):
-        publish(folder / "registry", write_bundle(folder / name, "made", topology), "k1", name)
-    with running(folder / "registry", clock=Hands()) as server:
-        server.push(pl.concat([telemetry(SITE, NOW, 96), telemetry(LARGE, NOW, 3)]).unique(["entity_id", "time"]))
-        yield server
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        yield browser
-        browser.close()
-
-
-Open = Callable[..., Page]
-
-
-@pytest.fixture
-def opened(server: Running, browser: Browser) -> Iterator[Open]:
-    """Opens the board; at the end nothing was asked of anybody else, and the console has nothing to complain of."""
-    wrong: list[str] = []
-    context = browser.new_context(viewport={"width": 1280, "height": 800}, reduced_motion="reduce")
-    context.on("request", lambda asked: None if server.address in asked.url else wrong.append(asked.url))
-    context.on("weberror", lambda error: wrong.append(str(error.error)))
-    context.on("console", lambda line: wrong.append(line.text) if line.type in {"error", "warning"} else None)
-
-    def opened(fragment: str = "forecast=day-ahead", *, by_hand: bool = True, **media: Any) -> Page:
-        page = context.new_page()
-        page.set_default_timeout(10_000)
-        page.emulate_media(**media)
-        if by_hand:
-            page.clock.install()
-        page.goto(f"http://{server.address}/#{fragment}")
-        return page
-
-    yield opened
-    context.close()
-    assert [line for line in wrong if "Failed to load resource" not in line] == []
-
-
-@pytest.fixture
-def board(opened: Open) -> Page:
-    page = opened()
-    shows(page, "site-1")
-    return page
-
-
-def shows(page: Page, entity: str) -> None:
-    expect(page.locator("#fans")).to_have_attribute("data-entity", entity, timeout=20_000)
-
-
-def answer(server: Running, path: str) -> Any:
-    return server.ask("GET", FORECAST + path).json
-
-
-def room(server: Running, entity: str, **asked: str) -> float:
-    query = "&".join(f"{name}={value}" for name, value in {"entity": entity, "target": "power_w", **asked}.items())
-    return float(answer(server, f"/headroom?{query}")["rows"][0]["headroom"])
-
-
-def kw(watts: float) -> str:
-    """A load as the board prints it: about three digits."""
-    value = watts / 1000
-    return f"{value:.{0 if abs(value) >= 99.95 else 1 if abs(value) >= 0.995 else 2}f} kW"
-
-
-def plain(text: str | None) -> str:
-    return (text or "").replace("\u00a0", " ").replace("−", "-")
-
 
 #: The colour in the middle of what stands for each rack, and the one that its share of the limit ought to have.
 COLOURS = """async () => {
@@ -254,30 +104,6 @@ def test_a_click_on_the_map_selects_what_lies_there(board: Page) -> None:
     expect(board.locator("#tip")).to_contain_text("rack hall-b · row-1 · rack-3")
     board.locator("#map").click(position={"x": place[0], "y": place[1]})
     shows(board, "site-1.hall-b.row-1.rack-3")
-
-
-def test_keys_walk_the_tree_and_are_told_aloud(board: Page) -> None:
-    board.locator("#map").focus()
-    for key in ("Home", "ArrowDown", "ArrowDown", "ArrowDown", "ArrowRight"):
-        board.keyboard.press(key)
-    expect(board.locator("#said")).to_contain_text("rack hall-a · row-1 · rack-2: ")
-    expect(board.locator("#said")).to_contain_text("% of its limit")
-    board.keyboard.press("Enter")
-    shows(board, TIGHT)
-    board.keyboard.press("ArrowUp")
-    board.keyboard.press("Enter")
-    shows(board, "site-1.hall-a.row-1")
-    board.locator("#below button").first.focus()
-    board.keyboard.press("Enter")
-    shows(board, TIGHT)  # the tightest comes first
-    assert board.evaluate("document.activeElement.id") == "entity"  # and what was pressed is gone
-
-
-def test_the_first_tab_skips_the_map(board: Page) -> None:
-    board.keyboard.press("Tab")
-    assert board.evaluate("document.activeElement.className") == "skip"
-    board.keyboard.press("Enter")
-    assert board.evaluate("document.activeElement.id") == "entity"
 
 
 def test_the_slider_moves_through_the_horizon(board: Page, server: Running) -> None:
@@ -422,66 +248,6 @@ def test_a_key_is_asked_for_and_kept_in_the_tab(
         assert board.evaluate("localStorage.length") == 0
     finally:
         server.state.keys = None
-
-
-#: Contrast of every text with what lies behind it, by the formula of WCAG 2.2, and where it is.
-CONTRASTS = """() => {
-  const canvas = new OffscreenCanvas(1, 1).getContext("2d", { willReadFrequently: true });
-  const over = (colour, below) => {
-    canvas.fillStyle = `rgb(${below})`; canvas.fillRect(0, 0, 1, 1);
-    canvas.fillStyle = colour; canvas.fillRect(0, 0, 1, 1);
-    return [...canvas.getImageData(0, 0, 1, 1).data].slice(0, 3);
-  };
-  const behind = (it) => it ? over(getComputedStyle(it).backgroundColor, behind(it.parentElement)) : [255, 255, 255];
-  const light = (rgb) => rgb.map((c) => c / 255).map((c) => c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4)
-    .reduce((sum, c, at) => sum + c * [0.2126, 0.7152, 0.0722][at], 0);
-  const found = [];
-  for (const it of document.querySelectorAll("body *:not(option)")) {
-    const own = [...it.childNodes].some((node) => node.nodeType === 3 && node.textContent.trim());
-    if (!own || !it.checkVisibility() || it.closest(".unseen, .skip, dialog")) continue;
-    const below = behind(it), style = getComputedStyle(it);
-    const ink = over(it instanceof SVGElement ? style.fill : style.color, below);
-    const [a, b] = [light(ink), light(below)].sort((x, y) => y - x);
-    found.push([(a + 0.05) / (b + 0.05), `${it.tagName}.${it.getAttribute("class")} ${it.textContent.slice(0, 30)}`]);
-  }
-  return found;
-}"""
-
-INKS = """async () => {
-  const { STEPS } = await import("/board/scale.js");
-  const light = (hex) => [1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16) / 255)
-    .map((c) => c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4)
-    .reduce((sum, c, at) => sum + c * [0.2126, 0.7152, 0.0722][at], 0);
-  return STEPS.map(({ fill, ink }) => [light(fill), light(ink)]);
-}"""
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_everything_can_be_read_and_has_a_name(opened: Open, scheme: str) -> None:
-    board = opened(f"forecast=day-ahead&entity={TIGHT}", color_scheme=scheme)
-    shows(board, TIGHT)
-    board.locator("#what-if").get_by_role("button", name="Ask").click()
-    expect(board.locator("#what-if tbody tr")).to_have_count(4)
-    contrasts = board.evaluate(CONTRASTS)
-    assert len(contrasts) > 100
-    assert [told for told in contrasts if told[0] < CONTRAST] == []
-    for view in ("Map", "Table"):
-        board.get_by_role("radio", name=view, exact=True).check()
-        found = Axe().run(board).response
-        assert len(found["passes"]) > 40
-        assert [(one["id"], [node["html"] for node in one["nodes"]]) for one in found["violations"]] == []
-    for fill, ink in board.evaluate(INKS):
-        assert (max(fill, ink) + 0.05) / (min(fill, ink) + 0.05) >= CONTRAST
-    assert board.locator("h1").count() == board.locator("main").count() == 1
-    assert board.evaluate("document.documentElement.lang") == "en-GB"
-    assert board.evaluate("document.documentElement.scrollWidth <= innerWidth")
-
-
-def test_it_fits_a_telephone(opened: Open) -> None:
-    board = opened()
-    board.set_viewport_size({"width": 390, "height": 800})
-    shows(board, "site-1")
-    assert board.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
 def test_ten_thousand_entities(opened: Open) -> None:
