@@ -12,8 +12,8 @@ from pathlib import Path
 import polars as pl
 from fleets import NOW, fleet, publish, telemetry, write_bundle
 from loopback import wait_until
+from protocol_client import Target
 from running import Process, Reply, ask
-from test_open_inference import Target
 
 INFER = "/v2/models/day-ahead/infer"
 FORECAST = "/v1/forecasts/day-ahead"

@@ -1,5 +1,7 @@
 """Small fleets with bundles of a few nodes, and telemetry that keeps coming, for tests of the running server."""
 
+import io
+import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -173,3 +175,14 @@ def publish(root: Path, made: Path, key: str, name: str = "day-ahead") -> Path:
             key, name, manifest.spec, manifest.topology, manifest.skus, None, manifest.training, manifest.scores
         ).write(staged)
         return registry.publish(staged, key)
+
+
+def as_json(rows: pl.DataFrame) -> bytes:
+    times = pl.col("time").dt.strftime("%Y-%m-%dT%H:%M:%S%.6fZ")
+    return json.dumps(rows.with_columns(times).to_dicts()).encode()
+
+
+def as_arrow(rows: pl.DataFrame, compression: str = "uncompressed") -> bytes:
+    stream = io.BytesIO()
+    rows.write_ipc_stream(stream, compression=compression)  # type: ignore[arg-type]
+    return stream.getvalue()

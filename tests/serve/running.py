@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,16 @@ from serve.http.state import State
 from serve.inference.batching import Batcher
 from serve.metrics import Metrics
 from serve.settings import EngineSettings, HttpSettings, Limits
+
+
+class Hands:
+    """A clock that is set by hand."""
+
+    def __init__(self, now: datetime = NOW) -> None:
+        self.now = now
+
+    def __call__(self) -> datetime:
+        return self.now
 
 
 @dataclass

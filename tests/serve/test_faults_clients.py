@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from attacked import FORECAST, INFER, Attacked, attacked, posted, refusal
-from test_open_inference import binary
+from protocol_client import binary
 
 MIB = 1024**2
 

@@ -10,11 +10,10 @@ from typing import Any
 import polars as pl
 import pytest
 from attacked import INFER, Attacked, attacked
-from fleets import fleet, telemetry
+from fleets import as_arrow, as_json, fleet, telemetry
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from test_open_inference import binary
-from test_running_server import as_arrow, as_json
+from protocol_client import binary
 
 from serve.http.push import ARROW, read_rows
 from serve.refusals import BadRequestError

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from attacked import INFER, posted, refusal
 from loopback import wait_until
+from protocol_client import Target, binary
 from running import Running, running
-from test_open_inference import Target, binary
 
 from serve.http.connection import _Connection
 from serve.settings import Limits

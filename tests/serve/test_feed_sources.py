@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from every_source import FLEET, ROWS, SOURCES, Case, openmetrics, scraped, scrap
 from fleets import publish, write_bundle
 from loopback import wait_until
 from prometheus_server import Server
-from running import Running, running
+from running import Hands, Running, running
 from trees import at
 
 from forecast.bundle.load import load
@@ -49,16 +49,6 @@ COLUMNS = [
     *(f"{target}_p{level}" for target in SPEC.targets for level in (10, 50, 90)),
     "power_headroom_w_p10",
 ]
-
-
-class Hands:
-    """A clock that is set by hand."""
-
-    def __init__(self, now: datetime) -> None:
-        self.now = now
-
-    def __call__(self) -> datetime:
-        return self.now
 
 
 @contextmanager

@@ -12,7 +12,7 @@ import pytest
 from fleets import NOW, SPEC, fleet, publish, telemetry, write_bundle
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_server import ask, prometheus, wait_until
-from running import Running, running
+from running import Hands, Running, running
 
 from forecast.contracts.errors import ConfigError
 from forecast.contracts.topology import Topology
@@ -23,16 +23,6 @@ ROWS = telemetry(TOPOLOGY)
 #: Steps of 15 minutes, 8 of them: the two horizons that are reached, and the step in which each ends.
 STEPS = {"PT15M": 0, "PT1H": 3}
 AGES_S = "fleetcast_input_age_seconds"
-
-
-class Hands:
-    """A clock that is set by hand."""
-
-    def __init__(self) -> None:
-        self.now = NOW
-
-    def __call__(self) -> Any:
-        return self.now
 
 
 @pytest.fixture

@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 from fleets import SPEC
 from loopback import wait_until
+from protocol_client import HEADER, Target, binary
 from running import Reply, Running, running
-from test_open_inference import HEADER, MISTAKES, Target, binary
+from test_open_inference import MISTAKES
 
 from forecast.bundle.session import Outputs, Session
 from forecast.windows.arrays import Inputs

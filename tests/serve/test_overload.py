@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from fleets import NOW, fleet, publish, write_bundle
 from loopback import wait_until
+from protocol_client import Target
 from running import Process, Reply, running
-from test_open_inference import Target
 
 from benchmarks.infer_requests import infer_request
 from benchmarks.open_loop import HttpClient, at_most, at_rate

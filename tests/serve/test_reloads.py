@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 from fleets import fleet, publish, telemetry, write_bundle
+from protocol_client import Target
 from running import Running, running
-from test_open_inference import Target
+from unsound import point
 
 from forecast.bundle.load import Bundle
 from serve.engine.issued import Issued
@@ -85,9 +86,7 @@ def test_reloads_under_load_fail_nobody_and_leave_nothing(tmp_path: Path, reload
         sizes = []
         with asking(server) as statuses:
             for round_ in range(reloads):
-                link = tmp_path / "link"
-                link.symlink_to(f"versions/k{round_ % 2 + 1}")
-                link.replace(root / "day-ahead" / "current")
+                point(root, f"k{round_ % 2 + 1}")
                 assert came.acquire(timeout=30), "it came into service"
                 sizes.append(resident_bytes())
         assert keys == ["k1", "k2"] * (reloads // 2)

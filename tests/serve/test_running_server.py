@@ -1,6 +1,5 @@
 """The server over days in minutes: what is published comes in, what is pushed counts, and what dies is labelled."""
 
-import io
 import json
 import re
 import shutil
@@ -12,16 +11,15 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import numpy as np
-import onnx
 import polars as pl
 import pytest
-from fleets import NOW, SPEC, fleet, publish, telemetry, write_bundle
+from fleets import NOW, SPEC, as_arrow, as_json, fleet, publish, telemetry, write_bundle
 from loopback import wait_until
-from running import Process, Running, ask, running
-from test_open_inference import Target
+from protocol_client import Target
+from running import Hands, Process, Running, ask, running
+from unsound import copied, other_key, outside, point, rewrite, shorten, soft_link
 
 from forecast.bundle.load import load
-from forecast.bundle.manifest import Manifest, sha256
 from forecast.predictor import Predictor
 from forecast.registry.store import Registry
 from serve.engine.engine import Engine
@@ -35,16 +33,6 @@ TOPOLOGY = fleet()
 ROWS = telemetry(TOPOLOGY)
 STEP = timedelta(seconds=SPEC.step_s)
 ARROW = "application/vnd.apache.arrow.stream"
-
-
-class Hands:
-    """A clock that is set by hand."""
-
-    def __init__(self) -> None:
-        self.now = NOW
-
-    def __call__(self) -> datetime:
-        return self.now
 
 
 @pytest.fixture(scope="module")
@@ -79,17 +67,6 @@ def expected(made: Path, rows: pl.DataFrame, at: datetime) -> np.ndarray:
 
 def metric(server: Running, name: str, **labels: str) -> float:
     return server.state.metrics.registry.get_sample_value(name, labels) or 0.0
-
-
-def as_json(rows: pl.DataFrame) -> bytes:
-    times = pl.col("time").dt.strftime("%Y-%m-%dT%H:%M:%S%.6fZ")
-    return json.dumps(rows.with_columns(times).to_dicts()).encode()
-
-
-def as_arrow(rows: pl.DataFrame, compression: str = "uncompressed") -> bytes:
-    stream = io.BytesIO()
-    rows.write_ipc_stream(stream, compression=compression)  # type: ignore[arg-type]
-    return stream.getvalue()
 
 
 @pytest.mark.parametrize(("write", "kind"), [(as_json, "application/json"), (as_arrow, ARROW)])
@@ -215,52 +192,12 @@ def test_a_rollback_comes_into_service_too(server: Running, registry: Path, made
     wait_until(lambda: version(server) == "k1", "the old one is again")
 
 
-def shorten(folder: Path) -> None:
-    model = folder / "model.onnx"
-    model.write_bytes(model.read_bytes()[:-100])
-
-
-def rewrite(folder: Path) -> None:
-    """A graph that is whole and not the one whose hash is told."""
-    (folder / "model.onnx").write_bytes((folder / "golden.npz").read_bytes())
-
-
-def outside(folder: Path) -> None:
-    """A graph, well hashed, whose constants lie in a file beside it."""
-    model = onnx.load(folder / "model.onnx")
-    onnx.save_model(model, folder / "model.onnx", save_as_external_data=True, location="weights.bin", size_threshold=0)
-    _rehash(folder)
-
-
-def link(folder: Path) -> None:
-    (folder / "model.onnx").rename(folder.parent.parent / "model.onnx")
-    (folder / "model.onnx").symlink_to(folder.parent.parent / "model.onnx")
-
-
-def rename(folder: Path) -> None:
-    """The manifest of another version."""
-    _rehash(folder, "other")
-
-
-def _rehash(folder: Path, key: str | None = None) -> None:
-    manifest = Manifest.read(folder) if (folder / "manifest.json").exists() else None
-    assert manifest is not None
-    files = {name: sha256((folder / name).read_bytes()) for name in manifest.files}
-    kept = Manifest(
-        key or manifest.bundle_id, manifest.name, manifest.spec, manifest.topology, manifest.skus, None, {}, [], files
-    )
-    kept.write(folder)
-
-
-@pytest.mark.parametrize("damage", [shorten, rewrite, outside, link, rename])
+@pytest.mark.parametrize("damage", [shorten, rewrite, outside, soft_link, other_key])
 def test_a_bundle_that_is_not_sound_is_refused_and_the_old_one_stays(
     server: Running, registry: Path, made: Path, tmp_path: Path, damage: Callable[[Path], None]
 ) -> None:
-    folder = registry / "day-ahead" / "versions" / "k2"
-    shutil.copytree(made, folder)
-    _rehash(folder, "k2")
-    damage(folder)
-    _point(registry, "k2")
+    damage(copied(made, registry, "k2"))
+    point(registry, "k2")
     wait_until(lambda: "bundle of day-ahead" in server.engine.problems, "it is refused")
     assert version(server) == "k1"
     assert server.ask("GET", "/v2/health/ready").status == 200
@@ -274,23 +211,15 @@ def test_a_bundle_that_is_not_sound_is_refused_and_the_old_one_stays(
 
 def test_a_bundle_that_is_mended_comes_into_service(server: Running, registry: Path, made: Path) -> None:
     """And what refuses it is counted once, however often it is tried."""
-    folder = registry / "day-ahead" / "versions" / "k2"
-    shutil.copytree(made, folder)
-    _rehash(folder, "k2")
+    folder = copied(made, registry, "k2")
     whole = (folder / "model.onnx").read_bytes()
     shorten(folder)
-    _point(registry, "k2")
+    point(registry, "k2")
     wait_until(lambda: "bundle of day-ahead" in server.engine.problems, "it is refused")
     wait_until(lambda: server.engine._watches["day-ahead"]._tries == 2, "it is tried again")
     (folder / "model.onnx").write_bytes(whole)
     wait_until(lambda: version(server) == "k2", "it is in service", 30.0)
     assert metric(server, "fleetcast_reloads_total", forecast="day-ahead", result="refused") == 1
-
-
-def _point(registry: Path, key: str) -> None:
-    link = registry / "day-ahead" / "link"
-    link.symlink_to(f"versions/{key}")
-    link.replace(registry / "day-ahead" / "current")
 
 
 def test_a_bundle_is_tried_in_a_process_of_its_own(registry: Path) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from fleets import NOW, SPEC
+from fleets import SPEC
 from playwright.sync_api import Page, expect
 from running import Running
 
@@ -17,16 +17,6 @@ TIGHT = "site-1.hall-a.row-1.rack-2"
 
 #: A name that would be more than text where it is not treated as text.
 HOSTILE = 'site-1.hall-b.row-2.<img src="http://192.0.2.1/x">'
-
-
-class Hands:
-    """A clock that is set by hand."""
-
-    def __init__(self) -> None:
-        self.now = NOW
-
-    def __call__(self) -> datetime:
-        return self.now
 
 
 def site(halls: int, rows: int, racks: int, servers: int) -> Topology:

@@ -6,10 +6,10 @@ from typing import Any
 
 import polars as pl
 import pytest
-from board_site import LARGE, SITE, Hands, Open, shows, telemetry
+from board_site import LARGE, SITE, Open, shows, telemetry
 from fleets import NOW, publish, write_bundle
 from playwright.sync_api import Browser, Page, sync_playwright
-from running import Running, running
+from running import Hands, Running, running
 
 CHROMIUM = shutil.which("chromium")
 ARGUMENTS = [

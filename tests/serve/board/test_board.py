@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from board_site import HOSTILE, LARGE, SITE, TIGHT, Hands, Open, answer, kw, plain, room, shows, telemetry
+from board_site import HOSTILE, LARGE, SITE, TIGHT, Open, answer, kw, plain, room, shows, telemetry
 from fleets import NOW
 from playwright.sync_api import Page, expect
-from running import Running
+from running import Hands, Running
 
 from serve.__main__ import main
 from serve.http.keys import Keys
