@@ -138,13 +138,16 @@ class Predictor:
             DataError: a column is missing, a unit cannot be right, or nothing was observed in the context.
         """
         end = datetime.now(UTC) + CLOCK_TOLERANCE if at is None else at
-        telemetry = telemetry.filter(pl.col("entity_id").is_in(self.topology.entities), pl.col("time") < end)
-        newest = telemetry.select(pl.col("time").max()).collect().item()
+        earlier = telemetry.filter(pl.col("time") < end)
+        known = earlier.filter(pl.col("entity_id").is_in(self.topology.entities))
+        newest = known.select(pl.col("time").max()).collect().item()
         if newest is None:
-            raise DataError(f"{where}: no rows of known entities before {end:%Y-%m-%d %H:%M} UTC.")
+            raise DataError(
+                f"{where}: no rows of known entities before {end:%Y-%m-%d %H:%M} UTC{self._unlike(earlier)}."
+            )
         # What a step is judged by reaches back a day.
         context = timedelta(seconds=self.spec.step_s * (self.spec.context_steps + self.spec.day_steps))
-        recent = telemetry.filter(pl.col("time") > newest - context)
+        recent = known.filter(pl.col("time") > newest - context)
         panel = panel_of(recent, self.topology, self.spec, where)
         return self.at(panel, panel.watermark() + 1 if at is None else panel.step(at))
 
@@ -198,6 +201,11 @@ class Predictor:
         static = inputs.static.copy()
         static[:, columns] = adaptation.shifts().reshape(len(static), -1)
         return Inputs(inputs.past, inputs.future, static)
+
+    def _unlike(self, telemetry: pl.LazyFrame) -> str:
+        """How rows name entities, beside how the bundle does: a word to whoever mixed up fleets or columns."""
+        strangers = telemetry.select("entity_id").drop_nulls().head(1).collect()["entity_id"]
+        return "" if strangers.is_empty() else f"; it has {strangers[0]!r}, the bundle {self.topology.entities[0]!r}"
 
     def _limits(self) -> Floats:
         """Limit of each target, `[N, T]`."""
