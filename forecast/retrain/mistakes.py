@@ -1,6 +1,5 @@
 """A configuration mistake in one line, with what was probably meant."""
 
-import difflib
 import re
 from dataclasses import fields, is_dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from omegaconf.errors import ValidationError
 from forecast.contracts.errors import ConfigError
 from forecast.retrain.config import JobConfig
 from forecast.traces.trace import Source
+from forecast.traces.typed import nearest
 
 
 def settings_of(composed: DictConfig) -> JobConfig:
@@ -43,10 +43,17 @@ def explain(error: Exception, configs: Path) -> str:
         file, reason = in_yaml.groups() if in_yaml else (first, str(cause).splitlines()[0])
         where = _found(r"full_key: (\S+)", text) or file
         return f"{where}: {reason.rstrip('.')}."
-    wrong, known = _wrong_name(text, configs)
+    if option := _found(r"Could not (?:find|load) '(\w+/[\w/]+)'", text):
+        group, name = option.rsplit("/", 1)
+        return f"no {group} {name!r}; {nearest(name, [path.stem for path in (configs / group).glob('*.yaml')])}"
+    placed = re.search(r"Could not override '((\w+)@(\w+))'", text)
+    if placed and (configs / placed[2]).is_dir():
+        return _elsewhere(placed[1], placed[3])
+    wrong = _found(r"full_key: ([\w.]+)", text) or _found(r"Could not override '([\w./]+)'", text)
     if wrong is None:
         return f"{first}."
-    return _meant(wrong, known, _found(r"object_type=(\w+)", text))
+    groups = [path.name for path in configs.iterdir() if path.is_dir()]
+    return _meant(wrong, [*_keys(JobConfig), *_group_keys(), *groups], _found(r"object_type=(\w+)", text))
 
 
 def _meant(wrong: str, known: list[str], kind: str | None = None) -> str:
@@ -60,9 +67,12 @@ def _meant(wrong: str, known: list[str], kind: str | None = None) -> str:
     if group == "hydra" or group.startswith("hydra."):
         return f"no {wrong!r}; `python train.py --cfg hydra` shows what Hydra itself can be told."
     if wrong in known:
-        return f"no {wrong!r} here: another {group} has it, the chosen one does not."
-    near = difflib.get_close_matches(wrong, known, n=1, cutoff=0.5)
-    return f"no {wrong!r}; " + (f"did you mean {near[0]!r}?" if near else f"known are {', '.join(sorted(set(known)))}.")
+        return _elsewhere(wrong, group)
+    return f"no {wrong!r}; {nearest(wrong, known)}"
+
+
+def _elsewhere(name: str, group: str) -> str:
+    return f"no {name!r} here: another {group} has it, the chosen one does not."
 
 
 def _added(node: DictConfig, prefix: str = "") -> str | None:
@@ -75,17 +85,6 @@ def _added(node: DictConfig, prefix: str = "") -> str | None:
         if name not in known or deeper:
             return deeper or f"{prefix}{name}"
     return None
-
-
-def _wrong_name(text: str, configs: Path) -> tuple[str | None, list[str]]:
-    """The name nobody knows, and the names it could have been."""
-    option = _found(r"Could not (?:find|load) '([\w/]+)'", text)
-    if option and "/" in option:
-        group, name = option.rsplit("/", 1)
-        return name, [path.stem for path in (configs / group).glob("*.yaml")]
-    key = _found(r"full_key: ([\w.]+)", text) or _found(r"Could not override '([\w./]+)'", text)
-    groups = [path.name for path in configs.iterdir() if path.is_dir()]
-    return key, [*_keys(JobConfig), *_group_keys(), *groups]
 
 
 def _found(pattern: str, text: str) -> str | None:

@@ -37,7 +37,7 @@ def typed(kind: type[T], data: Any, where: str) -> T:
 def nearest(wrong: str, known: list[str]) -> str:
     """What to say of a name that is not among those `known`."""
     near = difflib.get_close_matches(wrong, known, n=1, cutoff=0.6)
-    return f"did you mean {near[0]!r}?" if near else f"known are {', '.join(sorted(known))}."
+    return f"did you mean {near[0]!r}?" if near else f"known are {', '.join(sorted(set(known)))}."
 
 
 def _value(hint: Any, value: Any, where: str) -> Any:

@@ -93,6 +93,8 @@ def test_a_value_of_the_wrong_type_names_its_key() -> None:
     ("mistake", "said"),
     [
         (["model=linear", "model.width=3"], "no 'model.width' here: another model has it, the chosen one does not."),
+        (["metrics@source=dcgm"], "no 'metrics@source' here: another source has it, the chosen one does not."),
+        (["source=zzz"], "no source 'zzz'; known are biohpc, "),
         (
             ["source.fleet.faults.spike=0.1"],
             "source.fleet.faults is a table without 'spike'; +source.fleet.faults.spike=",
