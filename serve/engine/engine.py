@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import numpy as np
 import polars as pl
 from polars.exceptions import PolarsError
 
@@ -119,23 +118,15 @@ class Engine:
             raise UnavailableError(f"forecast {name} has no sound bundle yet.")
         raise NotFoundError(f"no forecast {name}; there are {', '.join(self._lives) or 'none'}.")
 
-    def newest(self, name: str, entities: np.ndarray | None = None, *, allow_fallback: bool = True) -> Issued:
-        """The newest forecast.
-
-        Args:
-            name: of the forecast.
-            entities: places of those that are asked for, in topology order; None for all.
-            allow_fallback: False refuses where anything but the model speaks for them.
+    def newest(self, name: str) -> Issued:
+        """The newest forecast of that name, whoever speaks in it.
 
         Raises:
-            NotFoundError, UnavailableError: as of `live`; the latter too where there is no forecast yet, or a fallback
-                that is not allowed.
+            NotFoundError, UnavailableError: as of `live`; the latter too where there is no forecast yet.
         """
         issued = self.live(name).issued
         if issued is None:
             raise UnavailableError(f"forecast {name} is being made for the first time.")
-        if not allow_fallback and issued.falls_back(entities):
-            raise UnavailableError(f"forecast {name} rests on a fallback, which was not allowed.")
         return issued
 
     @property
@@ -336,10 +327,12 @@ class Engine:
 
     def _wanted(self) -> list[str]:
         try:
-            return list(self.settings.names or forecasts(self.settings.registry))
+            wanted = list(self.settings.names or forecasts(self.settings.registry))
         except FleetcastError as error:
             self.report("registry", str(error))
             return []
+        self.report("registry", None)
+        return wanted
 
     def _put_into_service(self, name: str, bundle: Bundle) -> None:
         live = self._lives.get(name)

@@ -15,7 +15,7 @@ from serve.dispatch.quantiles import basis
 from serve.dispatch.room import Part
 from serve.dispatch.times import span_of
 from serve.dispatch.tree import Tree
-from serve.engine.issued import Issued
+from serve.engine.issued import Issued, Places
 from serve.http import dispatch_questions as questions
 from serve.http.answers import REFUSALS
 from serve.http.forms import check_rows, encoded, form_of
@@ -56,8 +56,7 @@ class Desk:
         engine = self.state.engine
         issued = engine.newest(name)
         places = Tree.of(issued.topology).chosen(asked.entity, asked.level, asked.under)
-        if not asked.allow_fallback and issued.falls_back(places):
-            raise UnavailableError(f"allow_fallback: a fallback speaks for some of the {len(places)} entities.")
+        check_speaker(issued, places, allow_fallback=asked.allow_fallback)
         return Part(issued, places, span_of(issued, asked.begin, asked.until), engine.clock())
 
     async def table(
@@ -106,6 +105,16 @@ def head_of(part: Part) -> dict[str, Any]:
         "from": part.span.begin,
         "until": part.span.until,
     }
+
+
+def check_speaker(issued: Issued, places: Places | None, *, allow_fallback: bool) -> None:
+    """Refuse an answer in which a fallback speaks for any of the entities (of all, if None), where none is wanted.
+
+    Raises:
+        UnavailableError: it does.
+    """
+    if not allow_fallback and issued.falls_back(places):
+        raise UnavailableError("allow_fallback: a fallback speaks for some of the entities.")
 
 
 def sure(issued: Issued, confidence: float) -> dict[str, Any]:

@@ -14,13 +14,12 @@ from serve.dispatch.room import Part, rooms
 from serve.dispatch.times import span_of
 from serve.dispatch.tree import Tree
 from serve.dispatch.what_if import Asked, Question
-from serve.engine.issued import Issued, Places
+from serve.engine.issued import Issued
 from serve.http import dispatch_questions as questions
 from serve.http import dispatch_replies as replies
-from serve.http.desk import Accept, Desk, answers, cells_of, columns_of, head_of, sure, targets_of
+from serve.http.desk import Accept, Desk, answers, cells_of, check_speaker, columns_of, head_of, sure, targets_of
 from serve.http.forms import BINARY, records
 from serve.http.state import State
-from serve.refusals import UnavailableError
 
 
 def router(state: State) -> APIRouter:
@@ -51,7 +50,7 @@ def router(state: State) -> APIRouter:
         outputs = await answered(question.asked)
 
         answer = await asyncio.to_thread(question.answer, outputs, tree)
-        _check_sources(answer.issued, None, allow_fallback=asked.allow_fallback)
+        check_speaker(answer.issued, None, allow_fallback=asked.allow_fallback)
         part = Part(answer.issued, np.arange(len(answer.plan)), span, engine.clock())
         labels = answer.labels(span.end - span.first)
         head = head_of(part) | sure(issued, asked.confidence)
@@ -76,7 +75,7 @@ def router(state: State) -> APIRouter:
         tree = Tree.of(issued.topology)
         candidates = [_candidate(one, f"candidates.{at}", issued, tree) for at, one in enumerate(told.candidates)]
         asking = Placements(issued, candidates)
-        _check_sources(issued, asking.places, allow_fallback=asked.allow_fallback)
+        check_speaker(issued, asking.places, allow_fallback=asked.allow_fallback)
         outputs = await answered(asking.asked)
 
         part = Part(issued, asking.places, span_of(issued, None, None), engine.clock())
@@ -106,8 +105,3 @@ def _candidate(told: questions.CandidateTold, field: str, issued: Issued, tree: 
     values = np.full(issued.forecast.spec.horizon_steps, np.nan, np.float32)
     values[span.steps] = told.added_power_w
     return Plan(tree.place(told.entity_id, f"{field}.entity_id"), values, added=True)
-
-
-def _check_sources(issued: Issued, places: Places | None, *, allow_fallback: bool) -> None:
-    if not allow_fallback and issued.falls_back(places):
-        raise UnavailableError("allow_fallback: a fallback speaks for some of the entities.")

@@ -26,7 +26,7 @@ from serve.engine.engine import Engine
 from serve.engine.feed import Feed
 from serve.engine.issued import Issued
 from serve.metrics import Metrics
-from serve.refusals import NotFoundError, UnavailableError
+from serve.refusals import NotFoundError
 from serve.settings import EngineSettings
 
 TOPOLOGY = fleet()
@@ -78,7 +78,8 @@ def test_what_is_pushed_is_forecast_from(
         reply = server.ask("POST", "/v1/telemetry", write(part), {"content-type": kind})
         assert (reply.status, reply.json) == (202, {"rows": len(part)})
     server.push(ROWS.head(0))
-    issued = server.engine.newest("day-ahead", allow_fallback=False)
+    issued = server.engine.newest("day-ahead")
+    assert not issued.falls_back()
     assert issued.time == NOW
     np.testing.assert_array_equal(issued.forecast.outputs.quantiles, expected(made, ROWS, NOW))
 
@@ -144,10 +145,11 @@ def test_a_source_that_dies_is_labelled_and_can_be_refused(server: Running, hand
     server.push(ROWS.head(0))
     issued = server.engine.newest("day-ahead")
     assert set(issued.table()["source"]) == {"last_good", "seasonal"}
-    with pytest.raises(UnavailableError, match="fallback"):
-        server.engine.newest("day-ahead", allow_fallback=False)
+    model_only = "/v1/forecasts/day-ahead/headroom?allow_fallback=false"
+    assert server.ask("GET", model_only).status == 503
     server.push(telemetry(TOPOLOGY, hands.now))
-    assert not server.engine.newest("day-ahead", allow_fallback=False).falls_back()
+    assert not server.engine.newest("day-ahead").falls_back()
+    assert server.ask("GET", model_only).status == 200
 
 
 def test_names_that_there_are_not(server: Running) -> None:
@@ -269,6 +271,14 @@ def test_several_forecasts_of_one_fleet(registry: Path, made: Path) -> None:
     with running(registry, names=("week-ahead",)) as server:
         assert server.engine.names == ("week-ahead",)
         assert server.ask("GET", "/v2/models/day-ahead").status == 404
+
+
+def test_a_registry_that_is_away_for_a_while_is_told_and_then_no_more(server: Running, registry: Path) -> None:
+    registry.rename(registry.with_name("aside"))
+    wait_until(lambda: "registry" in server.engine.problems, "it is missed")
+    assert version(server) == "k1"
+    registry.with_name("aside").rename(registry)
+    wait_until(lambda: not server.engine.problems, "all is well again")
 
 
 def test_without_a_bundle_it_is_live_and_waits(tmp_path: Path, made: Path) -> None:
