@@ -26,8 +26,8 @@ from forecast.windows.panel import Panel, panel_of
 
 Mask = NDArray[np.bool_]
 
-#: Newest data older than this many steps is stale (the contract's fallback ladder starts there).
-_FRESH_STEPS = 2
+#: Newest data older than this many steps is stale: the fallback ladder starts there.
+FRESH_STEPS = 2
 
 #: Less of the context observed than this is sparse.
 _DENSE_SHARE = 0.5
@@ -229,7 +229,7 @@ def _newest(seen: Mask) -> NDArray[np.int64]:
 def _status(seen: Mask, age: int) -> str:
     if age > len(seen):
         return "no_data"
-    if age > _FRESH_STEPS:
+    if age > FRESH_STEPS:
         return "stale"
     if not seen[: math.ceil(_NEW_SHARE * len(seen))].any():
         return "new"

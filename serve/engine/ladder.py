@@ -1,6 +1,6 @@
 """The fallback ladder: what is said of an entity whose data is stale, and of one that nobody ever heard of.
 
-    model        the model, on data of which the newest is no older than `FRESH_STEPS`
+    model        the model, on data of which the newest is no older than `predictor.FRESH_STEPS`
     last_good    the last forecast that the model made of the entity, for the steps that it still reaches
     seasonal     quantiles of what was observed at this hour of the day, in the ring
     training     quantiles of the data that the bundle was trained on, as shares of the limit
@@ -30,9 +30,6 @@ Mask = NDArray[np.bool_]
 Steps = NDArray[np.int64]
 
 MODEL, LAST_GOOD, SEASONAL, TRAINING, SAFE_BOUND = range(len(RUNGS))
-
-#: Data whose newest step is older is stale (as of `Predictor`).
-FRESH_STEPS = 2
 
 #: An hour of the day has quantiles when it was seen so often: a minimum, a median and a maximum, at least.
 _LEAST_SEEN = 3

@@ -15,10 +15,10 @@ from forecast.bundle.load import Bundle
 from forecast.bundle.usual import Usual, read_usual
 from forecast.contracts.errors import FleetcastError
 from forecast.contracts.topology import Topology
-from forecast.predictor import Forecast, Predictor
+from forecast.predictor import FRESH_STEPS, Forecast, Predictor
 from forecast.windows.panel import Panel
 from serve.engine.issued import RUNGS, Given, Issued
-from serve.engine.ladder import FRESH_STEPS, Ladder, Mask
+from serve.engine.ladder import Ladder, Mask
 from serve.engine.ring import Ring, Taken
 
 log = logging.getLogger(__name__)
