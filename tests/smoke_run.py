@@ -12,6 +12,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from forecast.retrain.config import JobConfig, register
+from forecast.traces.files import FileSource
 
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared"
@@ -24,6 +25,13 @@ def settings(*overrides: str) -> JobConfig:
         config = OmegaConf.to_object(compose("config", overrides=list(overrides)))
     assert isinstance(config, JobConfig)
     return config
+
+
+def source_of(name: str, path: Path) -> FileSource:
+    """The source of `configs/source/<name>.yaml`, reading `path`."""
+    source = settings(f"source={name}", f"source.path={path}").source
+    assert isinstance(source, FileSource)
+    return source
 
 
 def train(*arguments: str) -> subprocess.CompletedProcess[str]:

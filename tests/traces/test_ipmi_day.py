@@ -9,27 +9,13 @@ from typing import Any
 
 import polars as pl
 import pytest
-from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
+from smoke_run import source_of
 
-from forecast.retrain.config import register
-from forecast.traces.files import FileSource
 from forecast.traces.long import LongSource
 from forecast.traces.metrics import blanks
 from forecast.traces.trace import Trace
 
-CONFIGS = Path(__file__).parents[2] / "configs"
 FULL_SCALES = (25450.0, 25550.0)
-
-
-def source_of(name: str, path: Path) -> FileSource:
-    """The source of `configs/source/<name>.yaml`, reading `path`."""
-    register()
-    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        composed = compose("config", overrides=[f"source={name}", f"source.path={path}"])
-    source = OmegaConf.to_object(composed.source)
-    assert isinstance(source, FileSource)
-    return source
 
 
 @pytest.fixture(scope="module")

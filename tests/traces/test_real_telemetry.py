@@ -4,25 +4,12 @@ from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
 import polars as pl
-from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
 from polars.testing import assert_frame_equal
+from smoke_run import source_of
 
-from forecast.retrain.config import register
 from forecast.traces.files import FileSource
 
-CONFIGS = Path(__file__).parents[2] / "configs"
 EST = timezone(timedelta(hours=-5))
-
-
-def source_of(name: str, path: Path) -> FileSource:
-    """The source of `configs/source/<name>.yaml`, reading `path`."""
-    register()
-    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        composed = compose("config", overrides=[f"source={name}", f"source.path={path}"])
-    source = OmegaConf.to_object(composed.source)
-    assert isinstance(source, FileSource)
-    return source
 
 
 def test_google_pdus_become_millionths_of_their_capacity(shared_data: Path, tmp_path: Path) -> None:

@@ -22,6 +22,14 @@ from forecast.training.response import fit_response
 from forecast.windows.gather import Windows
 from forecast.windows.hindsight import Hindsight
 
+SPEC = ForecastSpec(
+    step_s=3600,
+    context_steps=48,
+    horizon_steps=12,
+    targets=("power_w", "temperature_c"),
+    past=("power_w", "temperature_c"),
+    quantile_levels=(0.1, 0.5, 0.9),
+)
 CUT, END = 20 * 24, 26 * 24
 #: Its last steps are not validated.
 SHORT = TrainingConfig(steps=22, batch=16, validate_every=5, learning_rate=0.02)
@@ -31,17 +39,9 @@ Ended = tuple[Fit, dict[str, Tensor]]
 
 @pytest.fixture(scope="module")
 def windows() -> Windows:
-    spec = ForecastSpec(
-        step_s=3600,
-        context_steps=48,
-        horizon_steps=12,
-        targets=("power_w", "temperature_c"),
-        past=("power_w", "temperature_c"),
-        quantile_levels=(0.1, 0.5, 0.9),
-    )
-    values = daily_load(spec, entities=3, days=26)
+    values = daily_load(SPEC, entities=3, days=26)
     values += np.random.default_rng(0).normal(0, 0.01, values.shape).astype(np.float32) * values
-    return windows_of(values, spec, ("server", "server", "rack"))
+    return windows_of(values, SPEC, ("server", "server", "rack"))
 
 
 @pytest.fixture
@@ -193,15 +193,7 @@ def test_a_file_that_is_not_what_was_written_is_left_alone(
 
 
 def test_the_answer_to_plans_goes_on_too(checkpoints: Checkpoints) -> None:
-    spec = ForecastSpec(
-        step_s=3600,
-        context_steps=48,
-        horizon_steps=12,
-        targets=("power_w", "temperature_c"),
-        past=("power_w", "temperature_c"),
-        quantile_levels=(0.1, 0.5, 0.9),
-        future=(*CALENDAR, "planned_power_w", "planned_fan_speed_rpm"),
-    )
+    spec = replace(SPEC, future=(*CALENDAR, "planned_power_w", "planned_fan_speed_rpm"))
     windows = windows_of(daily_load(spec, entities=3, days=26), spec, ("server", "server", "rack"))
     pairs = pairs_in(windows, 0, CUT), pairs_in(windows, CUT, END, 6)
 
