@@ -92,8 +92,7 @@ def _unit(unit: Unit) -> Judged:
     typically = f"typically {significant(unit.typical)} × {where}"
     if unit.fits == unit.declared:
         return Judged(rule, typically, bound, source, passed=True)
-    spelt = {"°F": "degF"}.get(unit.fits, unit.fits)
-    found = f"{typically}, which fits {unit.fits}: declare units: {{{unit.signal}: {spelt}}} in the source's YAML"
+    found = f"{typically}, which fits {unit.fits}: {declaring(unit.signal, unit.fits)} in the source's YAML"
     return Judged(rule, found, bound, source, passed=False)
 
 
@@ -154,6 +153,11 @@ def _fresh(evidence: Evidence) -> Judged:
         return Judged(rule, f"{found}; judged with --now", bound, source, None)
     fresh = evidence.watermark is not None and (evidence.now - evidence.watermark).total_seconds() <= LEFT_S
     return Judged(rule, found, bound, source, fresh)
+
+
+def declaring(signal: str, unit: str) -> str:
+    """What to do about a unit: the setting of a source that tells it, which has no sign for degrees."""
+    return f"declare units: {{{signal}: {unit.replace('°', 'deg')}}}"
 
 
 def share_of(share: float | None) -> str:

@@ -6,7 +6,7 @@ from datetime import date, datetime
 
 from forecast.contracts.errors import one_line
 from forecast.quality.quality import Coverage, Fact, Fault, Judged, Moved, Quality, Unit
-from forecast.quality.verdict import share_of, significant
+from forecast.quality.verdict import declaring, share_of, significant
 from forecast.wording import MISSING, fixed, moment
 
 #: Fault to how it is seen and what is done with it (docs/faults.md).
@@ -207,8 +207,8 @@ def _unit(unit: Unit) -> Iterator[tuple[str, ...]]:
         yield unit.signal, unit.declared, typically, "cannot be judged: no nameplate", ""
         return
     elsewhere = "\n".join(
-        f"fits {other.unit} in {one_line(other.group)} on {_days(other.days)}: declare units: "
-        f"{{{unit.signal}: {other.unit}}} for it"
+        f"fits {other.unit} in {one_line(other.group)} on {_days(other.days)}: "
+        f"{declaring(unit.signal, other.unit)} for it"
         for other in unit.elsewhere
     )
     yield unit.signal, unit.declared, f"{significant(unit.typical)} × limit", unit.fits or "", elsewhere

@@ -1,5 +1,6 @@
 """What an examination finds, against what the simulator broke and what was broken by hand."""
 
+import re
 from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from records import DAYS, Record, examined
 from trees import at
 
 from forecast.contracts.errors import ConfigError, DataError
+from forecast.contracts.signals import SIGNALS
 from forecast.contracts.specs import ForecastSpec
 from forecast.quality.clocks import clocks
 from forecast.quality.examine import Asked, examine
@@ -19,6 +21,7 @@ from forecast.quality.lake import lake
 from forecast.quality.quality import Quality
 from forecast.quality.words import FAULTS, sections
 from forecast.simulator.faults import FAULTS as INJECTED
+from forecast.traces.units import UNITS
 from forecast.windows.panel import panel_of
 from forecast.windows.store import Store
 
@@ -175,6 +178,10 @@ def test_a_hall_in_another_unit_for_some_days_is_named(
     assert [(one.group, one.unit, [day.day for day in one.days]) for one in inferred.elsewhere] == [
         ("site-1.hall-b", unit, [8])
     ]
+    (cell,) = (row[-1] for section in sections(quality) for row in section.rows if "hall-b on 2026-01-08" in row[-1])
+    declared = re.search(rf"declare units: {{{signal}: (\w+)}} for it", cell)
+    assert declared is not None
+    assert declared[1] in UNITS[SIGNALS[signal].unit]
 
 
 def test_a_steady_skew_is_measured(clean: Record, tmp_path: Path) -> None:
