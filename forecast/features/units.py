@@ -1,13 +1,18 @@
 """Whether a fleet's values can be in the units they claim."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from statistics import median
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from forecast.contracts.errors import DataError
 from forecast.contracts.topology import Topology
 from forecast.features.gridded import Floats, Gridded
+
+#: Signals whose values tell their unit.
+CHECKED = ("power_w", "temperature_c", "inlet_c")
 
 #: Supply air and coolant reach 45 °C: ASHRAE A4 and W45 (constants.md §1).
 _WARMEST_SUPPLY_C = 45.0
@@ -20,17 +25,24 @@ Medians = Mapping[str, float | None]
 
 def typical(gridded: Gridded, topology: Topology) -> dict[str, float | None]:
     """Median of each checked signal relative to its limit; None where there is no limit or nothing observed."""
-    table = topology.table.select("power_limit_w", "temperature_limit_c").cast(pl.Float64).fill_null(float("nan"))
-    limits = {
-        "power_w": table["power_limit_w"].to_numpy(),
-        "temperature_c": table["temperature_limit_c"].to_numpy(),
-        "inlet_c": np.full(table.height, _WARMEST_SUPPLY_C),
-    }
     return {
         name: _median(gridded.values[gridded.signals.index(name)], limit)
-        for name, limit in limits.items()
+        for name, limit in limits_of(topology).items()
         if name in gridded.signals
     }
+
+
+def limits_of(topology: Topology) -> dict[str, NDArray[np.float64]]:
+    """What limits each of `CHECKED`, of every entity `[N]`; NaN where it is unknown."""
+    table = topology.table.select("power_limit_w", "temperature_limit_c").cast(pl.Float64).fill_null(float("nan"))
+    power, die = table["power_limit_w"].to_numpy(), table["temperature_limit_c"].to_numpy()
+    return dict(zip(CHECKED, (power, die, np.full(table.height, _WARMEST_SUPPLY_C)), strict=True))
+
+
+def middle(days: Iterable[float | None]) -> float | None:
+    """Median of the days that tell; None where none does."""
+    known = [value for value in days if value is not None]
+    return median(known) if known else None
 
 
 def check_units(medians: Medians, where: str) -> None:
@@ -57,7 +69,7 @@ def check_units(medians: Medians, where: str) -> None:
             )
 
 
-def _median(values: Floats, limit: np.ndarray) -> float | None:
+def _median(values: Floats, limit: NDArray[np.float64]) -> float | None:
     relative = (values[:, :: values.size // _CELLS + 1] / limit[:, None]).ravel()
     seen = relative[~np.isnan(relative)]
     return float(np.median(seen)) if seen.size else None

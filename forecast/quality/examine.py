@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from forecast.contracts.rules import CLOCK_TOLERANCE, LATEST, OLDEST
+from forecast.contracts.rules import CLOCK_TOLERANCE, EXAMPLES, LATEST, OLDEST
 from forecast.contracts.tables import TELEMETRY
 from forecast.contracts.topology import Topology
 from forecast.features.absence import LEFT_S
@@ -24,9 +24,6 @@ from forecast.quality.verdict import Evidence, verdict
 from forecast.traces.trace import Progress, Trace, silent
 from forecast.windows.panel import span
 from forecast.windows.stretches import Stretches
-
-#: A report names so many.
-EXAMPLES = 3
 
 #: Who first speaks so long after the record begins, or is silent for so long at its end, and two of its intervals, came
 #: late or fell silent.

@@ -6,13 +6,12 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from forecast.contracts.rules import EXAMPLES
 from forecast.contracts.signals import LEVELS, TARGETS
 from forecast.contracts.topology import Topology
 from forecast.quality.quality import Fact
 from forecast.quality.tally import Tally
 from forecast.wording import percent, target_title
-
-_EXAMPLES = 3
 
 #: Of its time; above a limit for longer says that the limit is another's.
 _OFTEN_BEYOND = 0.01
@@ -41,7 +40,7 @@ def odd_values(tally: Tally, targets: Iterable[str], resets: pl.DataFrame | None
     if resets is not None and len(resets):
         reset = resets["entity_id"].unique(maintain_order=True)
         text = f"energy counters that started again ({len(resets)} times); the rate leaves the interval out"
-        yield Fact(text, len(reset), tuple(reset.head(_EXAMPLES)))
+        yield Fact(text, len(reset), tuple(reset.head(EXAMPLES)))
 
 
 def odd_tree(topology: Topology) -> Iterator[Fact]:
@@ -61,4 +60,4 @@ def odd_tree(topology: Topology) -> Iterator[Fact]:
 def _fact(text: str, struck: NDArray[np.bool_], names: tuple[str, ...]) -> Iterator[Fact]:
     places = np.flatnonzero(struck)
     if places.size:
-        yield Fact(text, len(places), tuple(names[place] for place in places[:_EXAMPLES]))
+        yield Fact(text, len(places), tuple(names[place] for place in places[:EXAMPLES]))

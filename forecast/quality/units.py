@@ -1,25 +1,19 @@
 """Which unit a fleet's values fit, all of it and each of its halls, day by day."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
-from statistics import median
 
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
 
 from forecast.contracts.errors import DataError
 from forecast.contracts.signals import SIGNALS
 from forecast.contracts.topology import Topology
 from forecast.features.gridded import Gridded
-from forecast.features.units import Medians, check_units
+from forecast.features.units import CHECKED, Medians, check_units, limits_of, middle
 from forecast.quality.quality import Elsewhere, Unit
 
-#: What is judged, and the column of its limit; supply air has the same for all.
-_LIMITS = {"power_w": "power_limit_w", "temperature_c": "temperature_limit_c", "inlet_c": None}
-#: Supply air and coolant reach 45 °C: ASHRAE A4 and W45 (constants.md §1).
-_WARMEST_SUPPLY_C = 45.0
 #: A median needs no more cells than this.
 _CELLS = 20_000
 #: Collectors and exporters go wrong by hall; where a fleet names none, by site.
@@ -49,10 +43,9 @@ class Groups:
 def medians_by_group(day: Gridded, topology: Topology, groups: Groups) -> dict[tuple[str, str], float]:
     """Median of each judged signal relative to its limit by (signal, group), where there is one."""
     found = {}
-    for signal, column in _LIMITS.items():
+    for signal, limit in limits_of(topology).items():
         if signal not in day.signals:
             continue
-        limit = _limit(topology, column)
         values = day.values[day.signals.index(signal)]
         for name, places in groups.members.items():
             mine = places[~np.isnan(limit[places])]
@@ -67,8 +60,8 @@ def medians_by_group(day: Gridded, topology: Topology, groups: Groups) -> dict[t
 def raw_medians(day: Gridded, relative: Medians) -> dict[str, float]:
     """Median of each judged signal in its own unit, where it was observed and none relative to a limit is known."""
     found = {}
-    for signal in _LIMITS:
-        if signal not in day.signals or relative.get(signal) is not None:
+    for signal, typical in relative.items():
+        if typical is not None:
             continue
         values = day.values[day.signals.index(signal)]
         few = values[:, :: values.size // _CELLS + 1]
@@ -91,7 +84,7 @@ def units(
         signals: those looked at; of other kinds than power and temperature nothing can be told.
         medians, raw, groups: of each of the `days`.
     """
-    return tuple(_unit(signal, medians, raw, groups, days) for signal in _LIMITS if signal in signals)
+    return tuple(_unit(signal, medians, raw, groups, days) for signal in CHECKED if signal in signals)
 
 
 def _unit(
@@ -101,7 +94,7 @@ def _unit(
     groups: Sequence[Mapping[tuple[str, str], float]],
     days: Sequence[date],
 ) -> Unit:
-    typical = _middle(day.get(signal) for day in medians)
+    typical = middle(day.get(signal) for day in medians)
     fits = None if typical is None else fitting(signal, typical)
     elsewhere: dict[tuple[str, str], list[date]] = {}
     for day, by_group in zip(days, groups, strict=True):
@@ -112,15 +105,10 @@ def _unit(
         signal,
         SIGNALS[signal].unit,
         typical,
-        _middle(day.get(signal) for day in raw) if typical is None else None,
+        middle(day.get(signal) for day in raw) if typical is None else None,
         fits,
         tuple(Elsewhere(group, unit, tuple(on)) for (group, unit), on in elsewhere.items()),
     )
-
-
-def _middle(days: Iterable[float | None]) -> float | None:
-    known = [value for value in days if value is not None]
-    return median(known) if known else None
 
 
 def fitting(signal: str, typical: float) -> str:
@@ -132,9 +120,3 @@ def fitting(signal: str, typical: float) -> str:
             return "kW" if typical < 1 else "mW"
         return "°F"
     return SIGNALS[signal].unit
-
-
-def _limit(topology: Topology, column: str | None) -> NDArray[np.float64]:
-    if column is None:
-        return np.full(len(topology.entities), _WARMEST_SUPPLY_C)
-    return topology.table[column].cast(pl.Float64).fill_null(float("nan")).to_numpy()

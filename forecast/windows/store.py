@@ -17,7 +17,6 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
-from statistics import median
 
 import numpy as np
 import polars as pl
@@ -30,7 +29,7 @@ from forecast.contracts.version import code_version, key_of
 from forecast.disk import write_whole
 from forecast.features.gridded import Floats, Gridded
 from forecast.features.pipeline import Built
-from forecast.features.units import check_units, typical
+from forecast.features.units import check_units, middle, typical
 from forecast.traces.trace import Part, Progress, Trace, silent
 from forecast.windows.panel import LONG, Panel, check_channels, check_observed, midnight, span
 from forecast.windows.stretches import DAY, Stretches, start_of
@@ -152,7 +151,7 @@ class Store:
     def _opened(self, record: list[Day], topology: Topology, spec: ForecastSpec, where: str) -> Panel:
         """The days as a panel from the first step to the last at which anything came."""
         check_observed({name for day in record for name in day.came}, spec, where)
-        medians = {name: _middle([day.medians.get(name) for day in record]) for name in spec.past}
+        medians = {name: middle(day.medians.get(name) for day in record) for name in spec.past}
         check_units(medians, where)
         busy = [index for index, day in enumerate(record) if day.first is not None]
         days = record[busy[0] : busy[-1] + 1]
@@ -271,8 +270,3 @@ def _day(day: str, key: str, values: Floats, measured: Gridded, topology: Topolo
 
 def _hash(values: Floats) -> str:
     return hashlib.sha256(values.tobytes()).hexdigest()
-
-
-def _middle(values: list[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return median(known) if known else None

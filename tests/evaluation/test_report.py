@@ -3,13 +3,13 @@
 import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from html.parser import HTMLParser
 from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
 import polars as pl
 import pytest
+from pages import Page
 
 from forecast.evaluation.plots import central_bands, fan_chart_svg, save_fan_chart_png
 from forecast.evaluation.report import HEADROOM_ROWS, FanChart, Report, write_report
@@ -18,37 +18,6 @@ LEVELS = (0.01, 0.1, 0.25, 0.5, 0.75, 0.9, 0.99)
 OBSERVED = (0.02, 0.14, 0.3, 0.5, 0.7, 0.86, 0.98)
 ISSUED = datetime(2026, 3, 4, 14, tzinfo=UTC)
 HOSTILE = '<script>alert("$x^$")</script>'
-VOID = {"meta", "link", "br", "img"}
-
-
-class Page(HTMLParser):
-    """The page's text, headings and attributes; raises when its tags do not nest."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.text = ""
-        self.feed(html)
-        assert not self.open
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if self.open and self.open[-1] != "style":
-            self.text += data
-
-    def named(self, tag: str) -> list[dict[str, str | None]]:
-        return [attrs for name, attrs in self.tags if name == tag]
 
 
 def fan(entity_id: str = "rack-07", limit: float = 42e3) -> FanChart:

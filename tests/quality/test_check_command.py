@@ -5,12 +5,12 @@ import re
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
+from pages import Page
 from records import Record
 from trees import at
 
@@ -18,33 +18,6 @@ from forecast.__main__ import main
 
 ROOT = Path(__file__).parents[2]
 HOSTILE = "<script>alert(1)</script>"
-VOID = {"meta", "link", "br"}
-
-
-class Page(HTMLParser):
-    """The tags of a page; raises when they do not nest."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.tags: set[str] = set()
-        self.text = ""
-        self.feed(html)
-        assert self.open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.add(tag)
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.add(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
 
 
 def check(*arguments: str | Path) -> int:
@@ -73,7 +46,7 @@ def test_a_clean_record_is_fit(clean: Record, tmp_path: Path, capsys: pytest.Cap
     assert json.loads((tmp_path / "q.json").read_text())["fit"] is True
     page = Page((tmp_path / "deep" / "q.html").read_text())
     assert "Fit for training" in page.text
-    assert "svg" in page.tags
+    assert page.named("svg")
 
 
 def test_the_folder_of_telemetry_has_its_tree_above_it(clean: Record, capsys: pytest.CaptureFixture[str]) -> None:
@@ -172,7 +145,7 @@ def test_hostile_names_are_text(clean: Record, tmp_path: Path, capsys: pytest.Ca
     assert "[red]a[/red]" in printed
     assert "\x1b" not in printed
     page = Page((tmp_path / "q.html").read_text())
-    assert "script" not in page.tags
+    assert not page.named("script")
     assert HOSTILE in page.text
     assert "http" not in page.text.replace("http-equiv", "")
 
