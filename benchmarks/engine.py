@@ -28,7 +28,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from benchmarks.machine import cpu, record
+from benchmarks.dispatch_reads import reads
+from benchmarks.machine import cpu, processor_s, record
 from benchmarks.open_loop import Answers, HttpClient, at_rate
 from forecast.bundle.load import load
 from forecast.registry.publish import publish_bundle
@@ -135,11 +136,6 @@ class Server:
             time.sleep(0.1)
         sys.exit(f"the server did not get there within {most_s:g} s; {PLACE / 'serve.log'} says more")
 
-    def busy_s(self) -> float:
-        """Processor time that it took so far."""
-        told = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(told[11]) + int(told[12])) / os.sysconf("SC_CLK_TCK")
-
     def rss_gb(self) -> float:
         lines = Path(f"/proc/{self.process.pid}/status").read_text().splitlines()
         (kilobytes,) = (line.split()[1] for line in lines if line.startswith("VmRSS"))
@@ -186,18 +182,18 @@ def _cycles(server: Server, fleet: Fleet, minutes: int, found: Found) -> None:
         server.wait(partial(_push, server, fleet, at, end))
         at = end
     server.wait(partial(_has_issued, server, at), 600.0)
-    requests = _reads(server)
+    requests = reads("minutes", _entities(server, "minutes", "rack"), "PT30M")
     expected_s = server.status("minutes")["cycle_s"]
     for _ in range(minutes):
         time.sleep(max((at + MINUTE - datetime.now(UTC)).total_seconds(), 0.0))
-        busy_s, rows = server.busy_s(), _rows(fleet, at, at + MINUTE)
+        busy_s, rows = processor_s(server.process.pid), _rows(fleet, at, at + MINUTE)
         at += MINUTE
         server.wait(partial(server.ask, "POST", "/v1/telemetry", rows, "application/vnd.apache.arrow.stream"))
         found.during += _read(server, requests, expected_s).latency_s
         server.wait(partial(_has_issued, server, at))
         told = server.status("minutes")
         found.cycles.append({**told["cycle_parts"], "total_s": told["cycle_s"]})
-        found.busy_s.append(server.busy_s() - busy_s)
+        found.busy_s.append(processor_s(server.process.pid) - busy_s)
         found.between += _read(server, requests, expected_s).latency_s
         expected_s = told["cycle_s"]
 
@@ -237,16 +233,6 @@ def _rows(fleet: Fleet, begin: datetime, end: datetime) -> bytes:
 def _entities(server: Server, name: str, *levels: str) -> list[str]:
     table = server.ask("GET", f"/v1/forecasts/{name}/topology?layout=columns")["columns"]
     return [entity for entity, level in zip(table["entity_id"], table["level"], strict=True) if level in levels]
-
-
-def _reads(server: Server) -> list[bytes]:
-    """What dispatchers ask most: the room of a rack, an entity's forecast, the tightest of all; 8, 8 and 1 of 17."""
-    racks, paths = _entities(server, "minutes", "rack"), []
-    for first, second in zip(racks[::2], racks[1::2], strict=False):
-        paths += [f"/headroom?entity={first}&until=PT30M", f"?entity={second}"]
-        if len(paths) % 17 == 16:
-            paths.append("/tightest?n=10")
-    return [f"GET /v1/forecasts/minutes{path} HTTP/1.1\r\nhost: benchmark\r\n\r\n".encode() for path in paths]
 
 
 def _read(server: Server, requests: Sequence[bytes], seconds: float) -> Answers:

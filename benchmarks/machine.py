@@ -1,6 +1,7 @@
 """What a figure was measured on, and where it is written down."""
 
 import json
+import os
 import platform
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -16,6 +17,12 @@ def cpu() -> str:
     lines = info.read_text().splitlines() if info.exists() else []
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor() or platform.machine()
+
+
+def processor_s(process: int) -> float:
+    """Processor time of a process with all its threads (proc(5): fields 14 and 15 of stat)."""
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def record(name: str, cores: int, figures: Mapping[str, Mapping[str, Any]], **more: Any) -> None:

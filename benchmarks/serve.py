@@ -24,8 +24,9 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.dispatch_reads import reads
 from benchmarks.infer_requests import Form, caller, infer_request, inputs_of
-from benchmarks.machine import cpu, record
+from benchmarks.machine import cpu, processor_s, record
 from benchmarks.open_loop import GrpcClient, HttpClient, at_most, at_rate
 from forecast.bundle.load import Bundle, load
 from forecast.registry.publish import publish_bundle
@@ -112,9 +113,10 @@ def main() -> None:
     theirs, load_before, found = cores[:SERVER_CORES], os.getloadavg()[0], Found()
     os.sched_setaffinity(0, cores[SERVER_CORES:])
     with _fleetcast(theirs) as server:
-        reads = _reads()
+        racks = [one["entity_id"] for one in _get(f"/v1/forecasts/{NAME}/topology?level=rack")["rows"]]
+        asked = reads(NAME, racks, "PT6H")
         for rate in READS_PER_S:
-            answers = asyncio.run(at_rate(partial(HttpClient, ADDRESS), reads, rate, seconds))
+            answers = asyncio.run(at_rate(partial(HttpClient, ADDRESS), asked, rate, seconds))
             found.latency[f"/v1 reads at {rate}/s"] = answers.figures()
         _infer(found, "Fleetcast", OURS, bundle, server, seconds)
         for name, one in bundles.items():
@@ -155,7 +157,7 @@ def _beside_runtime(form: Form, address: str, bundle: Bundle, server: int, secon
     worked_s = 0.0
     with caller(form, address) as ask:
         ask(request)
-        end, before_s = time.perf_counter() + seconds, _processor_s(server)
+        end, before_s = time.perf_counter() + seconds, processor_s(server)
         while time.perf_counter() < end or len(served) < 5:
             served.append(_timed(lambda: ask(request)))
             os.sched_setaffinity(0, cores)
@@ -169,33 +171,14 @@ def _beside_runtime(form: Form, address: str, bundle: Bundle, server: int, secon
         "in_process_ms": round(1000 * median(called), 2),
         "ratio": round(median(np.divide(served, called).tolist()), 3),
         "ratio_of_medians": round(median(served) / median(called), 3),
-        "ratio_of_processor_time": round((_processor_s(server) - before_s) / worked_s, 3),
+        "ratio_of_processor_time": round((processor_s(server) - before_s) / worked_s, 3),
     }
-
-
-def _processor_s(process: int) -> float:
-    """Processor time of a process with all its threads (proc(5): fields 14 and 15 of stat)."""
-    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _timed(work: Callable[[], object]) -> float:
     begin = time.perf_counter()
     work()
     return time.perf_counter() - begin
-
-
-def _reads() -> list[bytes]:
-    """What dispatchers ask most: the room of a rack, an entity's forecast, the tightest; 8, 8 and 1 of each 17."""
-    table = _get(f"/v1/forecasts/{NAME}/topology")["rows"]
-    racks = [one["entity_id"] for one in table if one["level"] == "rack"]
-    paths = []
-    for first, second in zip(racks[::2], racks[1::2], strict=False):
-        paths.append(f"/v1/forecasts/{NAME}/headroom?entity={first}&until=PT6H")
-        paths.append(f"/v1/forecasts/{NAME}?entity={second}")
-        if len(paths) % 16 == 0:
-            paths.append(f"/v1/forecasts/{NAME}/tightest?n=10")
-    return [f"GET {path} HTTP/1.1\r\nhost: benchmark\r\n\r\n".encode() for path in paths]
 
 
 def _overload(request: bytes, seconds: float) -> dict[str, Any]:
