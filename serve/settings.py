@@ -1,6 +1,5 @@
 """What can be set of the server, with the defaults of its contract: plain numbers, checked once."""
 
-import re
 from dataclasses import dataclass, field
 from datetime import datetime
 from ipaddress import ip_address
@@ -134,6 +133,11 @@ class HttpSettings:
         for port in (self.port, self.grpc_port or 0):
             if not 0 <= port <= 65_535:
                 raise ConfigError(f"port {port} is none; choose one up to 65535, or 0 for a free one.")
+        for name, value in (("linger_s", self.linger_s), ("drain_s", self.drain_s)):
+            if not value >= 0:
+                raise ConfigError(f"{name}={value:g} must not be negative.")
+        if self.limits.body_bytes < 1:
+            raise ConfigError(f"body_bytes={self.limits.body_bytes} must be positive.")
         if self.workers < 1:
             raise ConfigError(f"workers={self.workers}; at least one thread must run inference.")
         if self.metrics_level not in LEVELS:
@@ -150,4 +154,4 @@ def is_loopback(host: str) -> bool:
     try:
         return ip_address(host).is_loopback
     except ValueError:
-        return re.fullmatch(r"localhost", host) is not None
+        return host == "localhost"

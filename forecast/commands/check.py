@@ -217,7 +217,6 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
 
 
 def _step(text: str) -> int:
-    step_s = int(text)
-    if step_s < 1 or 86_400 % step_s:
+    if not text.isdecimal() or not int(text) or 86_400 % int(text):
         raise argparse.ArgumentTypeError(f"{text} does not divide a day; use e.g. 60, 300 or 3600")
-    return step_s
+    return int(text)

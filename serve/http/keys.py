@@ -121,7 +121,8 @@ def add_key(path: Path, name: str, scopes: Sequence[str]) -> str:
     """Make a key, append it to the file (made if need be, for its owner alone), and return it: it is not kept.
 
     Raises:
-        ConfigError: a name that is taken or none, an unknown scope, or a file of another form.
+        ConfigError: a name that is taken or none, an unknown scope, or a file of another form or that cannot be
+            written.
     """
     _check_scopes(scopes, path)
     keys = read_keys(path) if path.exists() else ()
@@ -131,9 +132,12 @@ def add_key(path: Path, name: str, scopes: Sequence[str]) -> str:
     made = Key(name, hashlib.sha256(token.encode()).hexdigest(), frozenset(scopes))
     listed = [{"name": key.name, "sha256": key.sha256, "scopes": sorted(key.scopes)} for key in (*keys, made)]
     part = path.with_name(f".{path.name}.part")
-    part.touch(mode=0o600)
-    part.write_text(json.dumps(listed, indent=1) + "\n")
-    part.replace(path)
+    try:
+        part.touch(mode=0o600)
+        part.write_text(json.dumps(listed, indent=1) + "\n")
+        part.replace(path)
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be written ({error.strerror}).") from error
     return token
 
 

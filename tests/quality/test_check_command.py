@@ -173,13 +173,21 @@ def test_what_cannot_be_is_one_line(arguments: list[str], code: int, said: str, 
 
 
 @pytest.mark.parametrize(
-    "arguments", [[], ["x", "--step-s", "7"], ["x", "--nope"], ["x", "y"], ["x", "--memory-gb", "a"]]
+    ("arguments", "said"),
+    [
+        ([], "required: PATH"),
+        (["x", "--step-s", "7"], "7 does not divide a day"),
+        (["x", "--step-s", "abc"], "abc does not divide a day"),
+        (["x", "--nope"], "--nope"),
+        (["x", "y"], "unrecognized arguments: y"),
+        (["x", "--memory-gb", "a"], "--memory-gb"),
+    ],
 )
-def test_wrong_usage_ends_with_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_wrong_usage_ends_with_2(arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         check(*arguments)
     assert caught.value.code == 2
-    assert "error: " in capsys.readouterr().err
+    assert said in capsys.readouterr().err.splitlines()[-1]
 
 
 @pytest.mark.parametrize("rows", [0, 1, 2])

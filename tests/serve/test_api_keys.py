@@ -1,9 +1,11 @@
 """Who may ask what: every route behind a key with its scope, and no open door beside them."""
 
 import json
+import math
 import stat
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fleets import fleet, publish, write_bundle
@@ -15,7 +17,7 @@ from serve.__main__ import main
 from serve.http.access import NOBODY, scope_of
 from serve.http.app import routes
 from serve.http.keys import SCOPES, add_key
-from serve.settings import HttpSettings
+from serve.settings import HttpSettings, Limits
 
 
 @pytest.fixture(scope="module")
@@ -131,6 +133,8 @@ def test_the_file_holds_hashes_for_its_owner_alone(tmp_path: Path, capsys: pytes
     assert "taken" in capsys.readouterr().err
     assert main(["key", "other", "--keys", str(file), "--scopes", "everything"]) == 2
     assert "everything" in capsys.readouterr().err
+    assert main(["key", "other", "--keys", str(tmp_path / "nowhere" / "keys.json")]) == 2
+    assert f"{tmp_path / 'nowhere' / 'keys.json'}: cannot be written" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -164,7 +168,16 @@ def test_an_address_that_is_taken_is_one_line(
     assert error.count("\n") == 1
 
 
-def test_settings_that_mean_nothing_are_refused() -> None:
-    for settings in ({"port": 70_000}, {"workers": 0}):
-        with pytest.raises(ConfigError):
-            HttpSettings(**settings)
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({"port": 70_000}, "port 70000"),
+        ({"workers": 0}, "workers=0"),
+        ({"linger_s": -1.0}, "linger_s=-1"),
+        ({"drain_s": math.nan}, "drain_s=nan"),
+        ({"limits": Limits(body_bytes=-5)}, "body_bytes=-5"),
+    ],
+)
+def test_settings_that_mean_nothing_are_refused(settings: dict[str, Any], named: str) -> None:
+    with pytest.raises(ConfigError, match=named):
+        HttpSettings(**settings)
