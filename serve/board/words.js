@@ -20,7 +20,7 @@ export const SOURCES = {
 const minus = (text) => text.replace("-", "−");
 
 /** About three significant digits. */
-export function figure(value) {
+function figure(value) {
   const size = Math.abs(value);
   if (size < 5e-4) return "0";
   const digits = size >= 99.95 ? 0 : size >= 0.995 ? 1 : size >= 0.0995 ? 2 : 3;

@@ -25,10 +25,15 @@ from serve.http.state import State
 def router(state: State) -> APIRouter:
     """The routes that ask the graph again."""
     routes = APIRouter(prefix="/v1/forecasts", tags=["dispatch"])
-    engine, desk = state.engine, Desk(state)
+    desk = Desk(state)
+    _add_what_if(routes, desk)
+    _add_placements(routes, desk)
+    return routes
 
-    async def answered(asked: Asked | None) -> Outputs | None:
-        return None if asked is None else await state.batcher.run(*asked, state.settings.limits.deadline_s)
+
+def _add_what_if(routes: APIRouter, desk: Desk) -> None:
+    """Plans that hold together."""
+    engine = desk.state.engine
 
     @routes.post("/{name}/what-if", responses=answers(replies.WhatIf, BINARY))
     async def what_if(
@@ -47,7 +52,7 @@ def router(state: State) -> APIRouter:
         question = Question(issued, plans)
         span, columns = span_of(issued, asked.begin, asked.until), columns_of(issued, asked)
         targets = targets_of(issued, asked)
-        outputs = await answered(question.asked)
+        outputs = await _answered(question.asked, desk.state)
 
         answer = await asyncio.to_thread(question.answer, outputs, tree)
         check_speaker(answer.issued, None, allow_fallback=asked.allow_fallback)
@@ -63,6 +68,11 @@ def router(state: State) -> APIRouter:
             lambda _: head,
         )
 
+
+def _add_placements(routes: APIRouter, desk: Desk) -> None:
+    """Places that exclude each other."""
+    engine = desk.state.engine
+
     @routes.post("/{name}/placements", responses=answers(replies.Placements, BINARY))
     async def placements(
         name: str,
@@ -76,7 +86,7 @@ def router(state: State) -> APIRouter:
         candidates = [_candidate(one, f"candidates.{at}", issued, tree) for at, one in enumerate(told.candidates)]
         asking = Placements(issued, candidates)
         check_speaker(issued, asking.places, allow_fallback=asked.allow_fallback)
-        outputs = await answered(asking.asked)
+        outputs = await _answered(asking.asked, desk.state)
 
         part = Part(issued, asking.places, span_of(issued, None, None), engine.clock())
         head = head_of(part) | sure(issued, asked.confidence)
@@ -88,7 +98,10 @@ def router(state: State) -> APIRouter:
             lambda _: head,
         )
 
-    return routes
+
+async def _answered(asked: Asked | None, state: State) -> Outputs | None:
+    """What the graph makes of a question; None where there is nothing to ask it."""
+    return None if asked is None else await state.batcher.run(*asked, state.settings.limits.deadline_s)
 
 
 def _plan(told: questions.PlanTold, field: str, issued: Issued, tree: Tree) -> Plan:
