@@ -9,9 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from forecast.contracts.errors import FAILURES, DataError, ExitCode, tell
-from forecast.contracts.schedule import LIVE
-from forecast.contracts.specs import FUTURE
+from forecast.contracts.errors import FAILURES, ExitCode, tell
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -26,51 +24,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _forecast(options: argparse.Namespace) -> int:
     # Late, here and below, so that --help and a mistyped option are answered at once.
-    from forecast.bundle.load import load  # noqa: PLC0415
-    from forecast.predictor import Predictor  # noqa: PLC0415
-    from forecast.tables import console  # noqa: PLC0415
-    from forecast.traces.kinds import read_source  # noqa: PLC0415
-    from forecast.traces.trace import parse_utc  # noqa: PLC0415
-    from serve.batch import (  # noqa: PLC0415
-        ahead_of,
-        check_out,
-        imposes_nothing,
-        read_adaptation,
-        read_ahead,
-        read_recent,
-        read_telemetry,
-        write_adaptation,
-        write_forecast,
-    )
-    from serve.summary import print_summary  # noqa: PLC0415
+    from serve.once import run  # noqa: PLC0415
 
-    check_out(options.out)
-    source = read_source(options.source) if options.source else None
-    if source is not None:
-        source.check()
-    bundle = load(options.bundle)
-    at, where = parse_utc(options.at) if options.at else None, str(options.source or options.telemetry)
-    if source is None:
-        telemetry = read_telemetry(options.telemetry, bundle.manifest)
-    else:
-        telemetry = read_recent(source, bundle.manifest, at)
-    jobs, weather = read_ahead(*ahead_of(options.jobs, options.weather, source, bundle.manifest))
-    for option, kind, table in (("--jobs", "schedule", jobs), ("--weather", "weather", weather)):
-        missing = [name for name in bundle.manifest.spec.future if FUTURE[name].source == kind and table is None]
-        if missing:
-            print(f"note: without {option} the forecast knows no {', '.join(missing)}", file=sys.stderr)
-    if jobs is not None and imposes_nothing(jobs):
-        none = f"no plan or cap is {', '.join(LIVE)}"
-        print(f"note: {options.jobs or where} imposes nothing: {none}", file=sys.stderr)
-    state = read_adaptation(options.adaptation, bundle.manifest)
-    forecast = Predictor(bundle, adaptation=state).told(jobs, weather).forecast(telemetry, at, where)
-    if set(forecast.status) == {"no_data"}:
-        raise DataError(f"{where}: nothing was observed in the context before {forecast.time:%Y-%m-%d %H:%M} UTC.")
-    write_forecast(forecast.table(), options.out)
-    if state is not None:
-        write_adaptation(state, options.adaptation)
-    print_summary(forecast, bundle, options.out, console())
-    return ExitCode.PUBLISHED
+    return run(options)
 
 
 def _run(options: argparse.Namespace) -> int:

@@ -1,0 +1,70 @@
+"""`python -m serve forecast`: one forecast of the whole fleet, from telemetry in files or of a source, into a file."""
+
+import argparse
+import sys
+
+import polars as pl
+
+from forecast.bundle.load import load
+from forecast.contracts.errors import DataError, ExitCode
+from forecast.contracts.schedule import LIVE
+from forecast.contracts.specs import FUTURE, ForecastSpec
+from forecast.predictor import Predictor
+from forecast.tables import console
+from forecast.traces.kinds import read_source
+from forecast.traces.trace import parse_utc
+from serve.batch import (
+    ahead_of,
+    check_out,
+    imposes_nothing,
+    read_adaptation,
+    read_ahead,
+    read_recent,
+    read_telemetry,
+    write_adaptation,
+    write_forecast,
+)
+from serve.summary import print_summary
+
+
+def run(options: argparse.Namespace) -> ExitCode:
+    """Forecast, write, and print what stands out.
+
+    Raises:
+        FleetcastError, OSError, PolarsError: what `forecast.contracts.errors.tell` tells.
+    """
+    check_out(options.out)
+    source = read_source(options.source) if options.source else None
+    if source is not None:
+        source.check()
+    bundle = load(options.bundle)
+    at, where = parse_utc(options.at) if options.at else None, str(options.source or options.telemetry)
+    if source is None:
+        telemetry = read_telemetry(options.telemetry, bundle.manifest)
+    else:
+        telemetry = read_recent(source, bundle.manifest, at)
+    jobs, weather = read_ahead(*ahead_of(options.jobs, options.weather, source, bundle.manifest))
+    _note_unknown(bundle.manifest.spec, jobs, weather)
+    if jobs is not None and imposes_nothing(jobs):
+        _note(f"{options.jobs or where} imposes nothing: no plan or cap is {', '.join(LIVE)}")
+    state = read_adaptation(options.adaptation, bundle.manifest)
+    forecast = Predictor(bundle, adaptation=state).told(jobs, weather).forecast(telemetry, at, where)
+    if set(forecast.status) == {"no_data"}:
+        raise DataError(f"{where}: nothing was observed in the context before {forecast.time:%Y-%m-%d %H:%M} UTC.")
+    write_forecast(forecast.table(), options.out)
+    if state is not None:
+        write_adaptation(state, options.adaptation)
+    print_summary(forecast, bundle, options.out, console())
+    return ExitCode.PUBLISHED
+
+
+def _note_unknown(spec: ForecastSpec, jobs: pl.LazyFrame | None, weather: pl.LazyFrame | None) -> None:
+    """Say what the bundle looks at and nobody tells it."""
+    for option, kind, table in (("--jobs", "schedule", jobs), ("--weather", "weather", weather)):
+        missing = [name for name in spec.future if FUTURE[name].source == kind and table is None]
+        if missing:
+            _note(f"without {option} the forecast knows no {', '.join(missing)}")
+
+
+def _note(text: str) -> None:
+    print(f"note: {text}", file=sys.stderr)
