@@ -10,7 +10,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from forecast.contracts.errors import one_line
-from serve.http import board, dispatch, dispatch_plans, exposition, open_inference, push
+from serve.http import board, dispatch, exposition, open_inference, push
 from serve.http.answers import failed, refusal, refused
 from serve.http.guard import Guard
 from serve.http.state import State
@@ -21,7 +21,6 @@ ROOMS: tuple[Callable[[State], APIRouter], ...] = (
     open_inference.router,
     push.router,
     dispatch.router,
-    dispatch_plans.router,
     exposition.router,
     board.router,
 )

@@ -1,4 +1,4 @@
-"""The dispatch API: what was issued, read and never recomputed, for whoever acts on it."""
+"""The dispatch API: what was issued, read and never recomputed but for plans, for whoever acts on it."""
 
 import asyncio
 from typing import Annotated
@@ -17,6 +17,7 @@ from serve.http import dispatch_questions as questions
 from serve.http import dispatch_replies as replies
 from serve.http.answers import Json
 from serve.http.desk import Accept, Desk, answers, cells_of, columns_of, head_of, sure, targets_of
+from serve.http.dispatch_plans import add_placements, add_what_if
 from serve.http.forms import BINARY, records
 from serve.http.state import State
 
@@ -30,11 +31,13 @@ _TAILS = (
 
 
 def router(state: State) -> APIRouter:
-    """The routes that read."""
+    """The routes that read, and those that ask the graph again."""
     routes = APIRouter(prefix="/v1/forecasts", tags=["dispatch"])
     desk = Desk(state)
     _add_fleet(routes, desk)
     _add_forecasts(routes, desk)
+    add_what_if(routes, desk)
+    add_placements(routes, desk)
     return routes
 
 

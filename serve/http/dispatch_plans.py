@@ -22,16 +22,7 @@ from serve.http.forms import BINARY, records
 from serve.http.state import State
 
 
-def router(state: State) -> APIRouter:
-    """The routes that ask the graph again."""
-    routes = APIRouter(prefix="/v1/forecasts", tags=["dispatch"])
-    desk = Desk(state)
-    _add_what_if(routes, desk)
-    _add_placements(routes, desk)
-    return routes
-
-
-def _add_what_if(routes: APIRouter, desk: Desk) -> None:
+def add_what_if(routes: APIRouter, desk: Desk) -> None:
     """Plans that hold together."""
     engine = desk.state.engine
 
@@ -69,7 +60,7 @@ def _add_what_if(routes: APIRouter, desk: Desk) -> None:
         )
 
 
-def _add_placements(routes: APIRouter, desk: Desk) -> None:
+def add_placements(routes: APIRouter, desk: Desk) -> None:
     """Places that exclude each other."""
     engine = desk.state.engine
 
