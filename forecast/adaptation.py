@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import NormalDist
 from typing import Any, NamedTuple
-from zipfile import BadZipFile
+from zipfile import BadZipFile, is_zipfile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -124,12 +124,15 @@ class Adaptation:
         if not path.exists():
             return state
         try:
+            if not is_zipfile(path):
+                raise BadZipFile("no .npz")  # of which NumPy would say how to load it unsafely
             with np.load(path, allow_pickle=False) as kept:
                 arrays = {name: kept[name] for name in kept.files}
             if (int(arrays["format"]), str(arrays["bundle_id"])) == (FORMAT, bundle_id):
                 state._restore(arrays)
         except (OSError, ValueError, KeyError, IndexError, TypeError, EOFError, BadZipFile, zlib.error) as error:
-            raise DataError(f"{path}: a damaged state of adaptation; delete it to begin anew ({error}).") from error
+            what = f"a damaged state of adaptation, or none at all ({error})"
+            raise DataError(f"{path}: {what}; delete it to begin anew, or name another.") from error
         return state
 
     def save(self, path: Path) -> None:

@@ -173,8 +173,9 @@ def test_a_damaged_state_is_said_so(content: bytes | None, tmp_path: Path) -> No
     Stream(100, 0.5, 1.0).run(state)
     state.save(path)
     path.write_bytes(path.read_bytes()[:-2000] if content is None else content)
-    with pytest.raises(DataError, match="delete it to begin anew"):
+    with pytest.raises(DataError, match="delete it to begin anew") as refusal:
         Adaptation.load(path, SPEC, FLEET, "one")
+    assert "pickle" not in str(refusal.value)
 
 
 def test_between_its_sides_a_level_moves_in_proportion_and_the_median_stays() -> None:

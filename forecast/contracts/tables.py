@@ -61,6 +61,7 @@ class Table:
         clock: the column that must not lie in the future, if any.
         unique: whether repeated keys are looked for, which holds the keys in memory. Not in telemetry: what to do with
             a repeat there depends on whether it agrees, and the grid sees both rows side by side without a search.
+        mapping: the setting that maps a file's own columns to these; None where files must have these names.
     """
 
     name: str
@@ -70,6 +71,7 @@ class Table:
     rules: tuple[Rule, ...] = ()
     clock: str | None = None
     unique: bool = True
+    mapping: str | None = None
 
     def check(self, frame: pl.LazyFrame, where: str, now: datetime | None = None) -> pl.LazyFrame:
         """Return `frame` unchanged when its columns, types and values fit.
@@ -128,9 +130,10 @@ class Table:
         schema = frame.collect_schema()
         missing = [column for column in self.required if column not in schema]
         if missing:
+            advice = f" Map them in {self.mapping}." if self.mapping else ""
             raise DataError(
                 f"{where}: {self.name} lacks column{'s' * (len(missing) > 1)} {', '.join(missing)}; "
-                f"found {listed(schema)}. Map them in the source's `columns`."
+                f"found {listed(schema)}.{advice}"
             )
         for column, expected in {**self.required, **self.optional}.items():
             if column in schema and not _fits(schema[column], expected):
@@ -224,6 +227,7 @@ TELEMETRY = Table(
     rules=(*rules.clock("time"), rules.told("entity_id"), *rules.signals()),
     clock="time",
     unique=False,
+    mapping="the source's `columns`",
 )
 
 #: One row per entity of the fleet tree. A null limit is unknown, a null parent is a root. `country` (two letters of
@@ -279,6 +283,7 @@ JOB_SCHEDULE = Table(
         *rules.possible("planned_fan_speed_rpm", SIGNALS["fan_speed_rpm"].low, SIGNALS["fan_speed_rpm"].high),
     ),
     clock="available_at",
+    mapping="the source's `jobs.columns`",
 )
 
 #: Weather by issue: an observation has `issue_time == valid_time`, a forecast speaks of a later `valid_time`.
@@ -310,6 +315,7 @@ WEATHER = Table(
         ),
     ),
     clock="available_at",
+    mapping="the source's `weather.columns`",
 )
 
 #: What the simulator broke, beside the data it broke. An empty `signal` means whole rows.

@@ -47,8 +47,11 @@ def test_a_table_that_is_no_tree_is_refused_by_name(nodes: list[dict[str, Any]],
 
 
 def test_a_missing_column_is_refused_by_name() -> None:
-    with pytest.raises(DataError, match=r"tree.csv: topology lacks columns level, time_zone; found entity_id"):
+    with pytest.raises(
+        DataError, match=r"tree.csv: topology lacks columns level, time_zone; found entity_id"
+    ) as refusal:
         Topology.of(table_of(RACK).drop("level", "time_zone"), "tree.csv")
+    assert "Map them" not in str(refusal.value)  # nothing does
 
 
 @pytest.mark.parametrize("unknown", [None, float("nan")])

@@ -46,7 +46,7 @@ def test_a_mapped_table_keeps_the_contract(tmp_path: Path) -> None:
     [
         ({"columns": {**COLUMNS, "owner": "x"}}, ConfigError, "columns maps 'owner'"),
         ({"columns": {**COLUMNS, "kind": "nope"}}, DataError, "no column nope; found id, host"),
-        ({"columns": {"job_id": "id"}}, DataError, "job schedule lacks columns entity_id"),
+        ({"columns": {"job_id": "id"}}, DataError, "job schedule lacks columns entity_id, .* `jobs.columns`"),
         ({"units": {"planned_power_w": "hp"}}, ConfigError, "units.planned_power_w='hp'; known are W, mW"),
         ({"units": {"power_w": "W"}}, ConfigError, "units names 'power_w'"),
         ({"time_zone": None}, DataError, "time_zone"),
