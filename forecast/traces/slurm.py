@@ -6,9 +6,10 @@ in the end; nothing tells when it changed. Of maintenance, reservations tell ahe
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from functools import lru_cache
+from itertools import islice
 
 import polars as pl
 
@@ -25,9 +26,13 @@ FIELDS = ("JobID", "State", "Start", "End", "Timelimit", "NodeList", "AllocTRES"
 #: A job without a limit is taken to last so long.
 _UNLIMITED_S = 365 * 86_400
 
+#: One list names no more hosts: what a few letters of it stand for multiplies.
+_MOST_HOSTS = 100_000
+
 _NOTHING = ("Unknown", "None", "N/A", "(null)", "")
 _GPUS = re.compile(r"gres/gpu(?::([^=,]+))?=(\d+)")
 _HOSTS = re.compile(r"(?:[^,\[]|\[[^\]]*(?:\]|$))+")
+_RANGE = re.compile(r"([0-9]{1,9})(?:-([0-9]{1,9}))?")
 _LIMIT = re.compile(r"(?:(\d+)-)?(?:(\d+):)?(\d+):(\d+)")
 
 
@@ -178,29 +183,29 @@ def expand_hosts(text: str, where: str = "NodeList") -> list[str]:
     """
     if text == "None assigned":
         return []
-    names: list[str] = []
-    for item in _HOSTS.findall(text):
-        names += _expanded(item, where)
+    every = (name for item in _HOSTS.findall(text) for name in _expanded(item, where))
+    names = list(islice(every, _MOST_HOSTS + 1))
+    if len(names) > _MOST_HOSTS:
+        raise DataError(f"{where}: {text[:100]!r} names more than {_MOST_HOSTS:,} hosts.")
     return names
 
 
-def _expanded(item: str, where: str) -> list[str]:
+def _expanded(item: str, where: str) -> Iterator[str]:
     before, bracket, rest = item.partition("[")
     if not bracket:
-        return [item]
+        yield item
+        return
     inside, closed, after = rest.partition("]")
     if not closed:
         raise DataError(f"{where}: the list of hosts {item!r} lacks a ].")
-    tails = _expanded(after, where)
-    return [
-        f"{before}{number}{tail}" for part in inside.split(",") for number in _numbers(part, where) for tail in tails
-    ]
+    for part in inside.split(","):
+        for number in _numbers(part, where):
+            yield from (f"{before}{number}{tail}" for tail in _expanded(after, where))
 
 
-def _numbers(part: str, where: str) -> list[str]:
-    low, dash, high = part.partition("-")
-    if not (low.isdigit() and (high.isdigit() or not dash)):
+def _numbers(part: str, where: str) -> Iterator[str]:
+    found = _RANGE.fullmatch(part)
+    if found is None:
         raise DataError(f"{where}: {part!r} is no range of host numbers.")
-    if dash and int(high) - int(low) > 100_000:
-        raise DataError(f"{where}: {part!r} names more than 100,000 hosts.")
-    return [str(number).zfill(len(low)) for number in range(int(low), int(high or low) + 1)]
+    low, high = found[1], found[2] or found[1]
+    return (str(number).zfill(len(low)) for number in range(int(low), int(high) + 1))

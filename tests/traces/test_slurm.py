@@ -127,10 +127,12 @@ def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
         read(tmp_path, spec=slurm(entity="node"))
     with pytest.raises(DataError, match="lacks a ]"):
         expand_hosts("gpu[01-02")
-    with pytest.raises(DataError, match="no range"):
-        expand_hosts("gpu[a-b]")
-    with pytest.raises(DataError, match="more than 100,000"):
-        expand_hosts("gpu[1-999999999]")
+    for numbers in ("a-b", "1-²", "9" * 5000, ""):
+        with pytest.raises(DataError, match="no range"):
+            expand_hosts(f"gpu[{numbers}]")
+    for many in ("gpu[1-999999999]", "r[0-9999]n[0-9999]", "a[1-99999],b[1-99999]"):
+        with pytest.raises(DataError, match="more than 100,000"):
+            expand_hosts(many)
     with pytest.raises(DataError, match="soon"):
         limit_s("soon")
 
