@@ -38,12 +38,8 @@ def reliability_svg(calibration: pl.DataFrame, target: str) -> str:
     """
     rows = calibration.sort("nominal")
     with chart(3.6, 3.3, f"reliability {target}") as figure:
-        axes = figure.add_subplot(aspect="equal", xlim=(0, 1), ylim=(0, 1))
-        axes.plot([0, 1], [0, 1], color=COLOURS["muted"], linewidth=0.9, linestyle=(0, (4, 3)))
-        axes.plot(rows["nominal"], rows["observed"], color=COLOURS["forecast"], marker="o", markersize=4, clip_on=False)
+        axes = _beside_diagonal(figure, rows["nominal"], rows["observed"])
         axes.set(xlabel="nominal probability", ylabel="share of outcomes at or below")
-        axes.set_xticks(np.linspace(0, 1, 6))
-        axes.set_yticks(np.linspace(0, 1, 6))
         return to_svg(figure, f"Reliability curve, {target_title(target)}: {_pairs(rows)}")
 
 
@@ -56,17 +52,21 @@ def exceedance_svg(exceedance: pl.DataFrame, target: str) -> str:
     """
     rows = exceedance.sort("forecast")
     with chart(3.6, 3.3, f"exceedance {target}") as figure:
-        axes = figure.add_subplot(aspect="equal", xlim=(0, 1), ylim=(0, 1))
-        axes.plot([0, 1], [0, 1], color=COLOURS["muted"], linewidth=0.9, linestyle=(0, (4, 3)))
-        axes.plot(
-            rows["forecast"], rows["observed"], color=COLOURS["forecast"], marker="o", markersize=4, clip_on=False
-        )
+        axes = _beside_diagonal(figure, rows["forecast"], rows["observed"])
         axes.set(xlabel="probability told", ylabel="share of steps over the limit")
-        axes.set_xticks(np.linspace(0, 1, 6))
-        axes.set_yticks(np.linspace(0, 1, 6))
         triples = rows.select("forecast", "observed", "count").iter_rows()
         said = ", ".join(f"{percent(told)} told {percent(came)} of {count:,}" for told, came, count in triples)
         return to_svg(figure, f"Limit passed, {target_title(target)}: {said}")
+
+
+def _beside_diagonal(figure: Figure, told: pl.Series, came: pl.Series) -> Axes:
+    """Shares that came, over those that were told: on the diagonal where every word is kept."""
+    axes = figure.add_subplot(aspect="equal", xlim=(0, 1), ylim=(0, 1))
+    axes.plot([0, 1], [0, 1], color=COLOURS["muted"], linewidth=0.9, linestyle=(0, (4, 3)))
+    axes.plot(told, came, color=COLOURS["forecast"], marker="o", markersize=4, clip_on=False)
+    axes.set_xticks(np.linspace(0, 1, 6))
+    axes.set_yticks(np.linspace(0, 1, 6))
+    return axes
 
 
 def _pairs(rows: pl.DataFrame) -> str:
