@@ -1,16 +1,20 @@
-"""Forecasts as the engine issues them, of small fleets and at once."""
+"""Forecasts as the engine issues them, of small fleets and at once; and their rows as a consumer makes them again."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
+import orjson
 import polars as pl
 
 from forecast.bundle.session import Outputs
 from forecast.contracts.specs import ForecastSpec
+from forecast.contracts.tables import UTC as TIME
+from forecast.contracts.tables import forecast_table
 from forecast.contracts.topology import Topology
 from forecast.predictor import Forecast
 from serve.engine.issued import RUNGS, Issued
+from serve.sinks.messages import messages
 
 NOON = datetime(2026, 3, 4, 12, tzinfo=UTC)
 
@@ -72,3 +76,23 @@ def later(issued: Issued, steps: int) -> Issued:
     """The same, issued so many steps later."""
     time = issued.time + steps * timedelta(seconds=issued.forecast.spec.step_s)
     return replace(issued, forecast=replace(issued.forecast, time=time, data_time=[None] * len(issued.rung)))
+
+
+TIMES = ("forecast_time", "valid_time", "data_time")
+
+
+def rows_of(data: list[bytes]) -> pl.DataFrame:
+    """The rows that messages carry, as a consumer makes them."""
+    numbers = [name for name, kind in forecast_table(SPEC).required.items() if kind == pl.Float64]
+    frames = [pl.DataFrame(orjson.loads(one)).with_columns(pl.col(numbers).cast(pl.Float32)) for one in data]
+    together = pl.concat(frames, how="vertical_relaxed")
+    read = [pl.col(name).cast(pl.String).str.to_datetime(time_zone="UTC").cast(TIME) for name in TIMES]
+    return together.with_columns(read).sort("entity_id", "valid_time")
+
+
+def expected(issued: Issued) -> pl.DataFrame:
+    return issued.table().sort("entity_id", "valid_time")
+
+
+def ids(issued: Issued) -> list[str]:
+    return [message.id for message in messages(issued)]

@@ -15,13 +15,12 @@ import nats
 import orjson
 import pytest
 from brokers import Broker, certificate, mosquitto, nats_server
-from issuing import issue, later
+from issuing import expected, ids, issue, later, rows_of
 from loopback import wait_until
 from nats.js.errors import NotFoundError
 from outlets import Desk, outlet
 from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion
-from test_messages import expected, ids, rows_of
 
 from serve.engine.issued import Issued
 from serve.sinks.address import parse_address

@@ -7,11 +7,10 @@ from pathlib import Path
 import pytest
 from brokers import certificate
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Message, Producer, TopicPartition
-from issuing import issue, later
+from issuing import expected, ids, issue, later, rows_of
 from kafka_gate import Gate
 from loopback import free_port, wait_until
 from outlets import Desk, outlet
-from test_messages import expected, ids, rows_of
 
 from serve.sinks import kafka
 from serve.sinks.address import parse_address

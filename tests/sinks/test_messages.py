@@ -4,33 +4,11 @@ from dataclasses import replace
 from urllib.parse import unquote
 
 import orjson
-import polars as pl
 from hypothesis import given
 from hypothesis import strategies as st
-from issuing import NOON, SPEC, issue, later
+from issuing import NOON, SPEC, expected, ids, issue, later, rows_of
 
-from forecast.contracts.tables import UTC, forecast_table
-from serve.engine.issued import Issued
 from serve.sinks.messages import messages, route, token
-
-TIMES = ("forecast_time", "valid_time", "data_time")
-
-
-def rows_of(data: list[bytes]) -> pl.DataFrame:
-    """The rows that messages carry, as a consumer makes them."""
-    numbers = [name for name, kind in forecast_table(SPEC).required.items() if kind == pl.Float64]
-    frames = [pl.DataFrame(orjson.loads(one)).with_columns(pl.col(numbers).cast(pl.Float32)) for one in data]
-    together = pl.concat(frames, how="vertical_relaxed")
-    read = [pl.col(name).cast(pl.String).str.to_datetime(time_zone="UTC").cast(UTC) for name in TIMES]
-    return together.with_columns(read).sort("entity_id", "valid_time")
-
-
-def expected(issued: Issued) -> pl.DataFrame:
-    return issued.table().sort("entity_id", "valid_time")
-
-
-def ids(issued: Issued) -> list[str]:
-    return [message.id for message in messages(issued)]
 
 
 def test_rows_come_out_as_they_went_in_to_the_bit() -> None:
