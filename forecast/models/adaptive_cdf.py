@@ -53,8 +53,9 @@ _PRECISION = 0.25
 #: other days say, the course that recurs every hour, the usual day, and the linear forecast beside.
 PARTS = ("state", "normal", "days", "course", "usual", "linear")
 
-#: The share of the linear forecast in what is told.
-_LINEAR = 0.25
+#: The share of the linear forecast in what is told: none at the first step, so much after so many. What lies nearest it
+#: blurs: the distribution knows whether a machine is idle or busy, and what its meter reads.
+_LINEAR, _LINEAR_FROM = 0.25, 4
 
 
 @dataclass
@@ -129,6 +130,7 @@ class AdaptiveCdf(CdfModel):
         self.even = nn.Parameter(torch.tensor(0.5))
         self.hats: Tensor
         self.at: Tensor
+        self.share: Tensor
         self.register_buffer("hats", _between(self.steps), persistent=False)
         self.register_buffer("at", torch.tensor(self.steps), persistent=False)
         self.course = None if "course" in self.without else HourlyCourse(spec)
@@ -139,12 +141,17 @@ class AdaptiveCdf(CdfModel):
         # What is told of the weather and of jobs is followed by the distribution alone.
         alone = "linear" in self.without or self.drivers is not None
         self.linear = None if alone else Straight(spec, self.summary.size)
+        share = torch.ones(spec.horizon_steps)
+        if not alone:
+            share -= _LINEAR * (torch.arange(spec.horizon_steps) / _LINEAR_FROM).clamp(max=1.0)
+        self.register_buffer("share", share, persistent=False)
 
     def forward(self, past: Tensor, future: Tensor, static: Tensor) -> Tensor:
         cdf, ahead, beside = self._told(past, future, static)
-        share = 1.0 if beside is None else 1 - _LINEAR
-        own = torch.matmul(share * quantiles_of(cdf, self.levels), self.hats) + (share * ahead * cdf.unit)[:, :, None]
-        told = own if beside is None else own + _LINEAR * beside
+        own = torch.matmul(quantiles_of(cdf, self.levels), self.hats * self.share)
+        told = own + (self.share * ahead * cdf.unit)[:, :, None]
+        if beside is not None:
+            told = told + (1 - self.share) * beside
         return told if self.usual is None else self.scaler.possible(told)
 
     def scored(self, past: Tensor, future: Tensor, static: Tensor) -> Scored:

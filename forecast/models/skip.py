@@ -9,6 +9,10 @@ from forecast.models.knots import hats, knots
 _RECENT = 48
 _POOLS = 24
 
+#: So much of what other days say comes true at first, and of the newest step's distance from them, which fades to 1 / e
+#: of itself in so many hours. A few weeks of a few machines hardly teach better.
+_SHARE, _FADES_H = 0.9, 3.0
+
 #: Where a step was not seen, the same time of so many days tells half of how far it lay from the mean.
 _HALF_TOLD_DAYS = 1.0
 
@@ -16,10 +20,11 @@ _HALF_TOLD_DAYS = 1.0
 class LinearSkip(nn.Module):
     """A linear forecast of each target from its own context, `z` and `seen [B, C, L]` to `[B, T, H]`.
 
-    Three views of the context: its last steps as they are, all of it as means of equal blocks, and the same time of day
-    on each day it holds. Weights vary over the horizon between knots, and start as "half the mean of those days": a
-    damped seasonal forecast. What was not seen is filled in from the days on which it was: weights that count on seven
-    days would otherwise take the one that a newcomer has for a seventh.
+    Four views of the context: its last steps as they are, all of it as means of equal blocks, the same time of day on
+    each day it holds, and how far the last step lies above what it was on those days. Weights vary over the horizon
+    between knots, and start as "the mean of those days, and a gap to it that fades". What was not seen is filled in
+    from the days on which it was: weights that count on seven days would otherwise take the one that a newcomer has for
+    a seventh.
     """
 
     def __init__(self, spec: ForecastSpec) -> None:
@@ -34,10 +39,14 @@ class LinearSkip(nn.Module):
         lag = spec.day_steps * torch.arange(1, days + 1)[:, None]
         self.same_time: Tensor
         self.register_buffer("same_time", (spec.context_steps - lag + horizon).reshape(-1))
-        inputs = self.recent + self.pools
+        # Of a day that begins with the context, the step before is not held; the next is near enough.
+        self.just_then = [max(spec.context_steps - day * spec.day_steps - 1, 0) for day in range(1, days + 1)]
         points = knots(spec.horizon_steps)
-        self.weight = nn.Parameter(torch.zeros(self.targets, inputs, points))
-        self.day_weight = nn.Parameter(torch.full((self.targets, days, points), 0.5 / max(days, 1)))
+        weight = torch.zeros(self.targets, self.recent + self.pools + 1, points)
+        lead_h = torch.linspace(0, spec.horizon_steps - 1, points) * spec.step_s / 3600
+        weight[:, -1] = _SHARE * torch.exp(-lead_h / _FADES_H)
+        self.weight = nn.Parameter(weight)
+        self.day_weight = nn.Parameter(torch.full((self.targets, days, points), _SHARE / max(days, 1)))
         self.bias = nn.Parameter(torch.zeros(self.targets, points))
         self.hats: Tensor
         self.register_buffer("hats", hats(spec.horizon_steps))
@@ -47,7 +56,10 @@ class LinearSkip(nn.Module):
         if len(self.same_time):
             z = self._filled(z, seen)
         pooled = z[:, :, -self.pools * self.block :].unflatten(2, (self.pools, self.block)).mean(-1)
-        inputs = torch.cat([z[:, :, -self.recent :], pooled], dim=2)
+        gap = z[:, :, -1:]
+        if self.just_then:
+            gap = gap - z[:, :, self.just_then].mean(2, keepdim=True)
+        inputs = torch.cat([z[:, :, -self.recent :], pooled, gap], dim=2)
         linear = torch.matmul(inputs.transpose(0, 1), self.weight).transpose(0, 1) + self.bias
         median: Tensor = torch.matmul(linear, self.hats)
         if not len(self.same_time):  # less than a day of context
