@@ -53,6 +53,9 @@ _PRECISION = 0.25
 #: other days say, the course that recurs every hour, the usual day, and the linear forecast beside.
 PARTS = ("state", "normal", "days", "course", "usual", "linear")
 
+#: Of a horizon longer than the most, a quarter of the steps is decoded, but as many as the fewest at least.
+_FEWEST, _MOST = 10, 20
+
 #: The share of the linear forecast in what is told: none at the first step, so much after so many. What lies nearest it
 #: blurs: the distribution knows whether a machine is idle or busy, and what its meter reads.
 _LINEAR, _LINEAR_FROM = 0.25, 4
@@ -68,7 +71,8 @@ class AdaptiveCdfConfig(ModelConfig):
         blocks: residual blocks over them.
         hidden: features per step of the horizon.
         rank: features per cell that the network makes, beside those of the grid.
-        points: steps of the horizon that are decoded, dense at first; quantiles between them are interpolated.
+        points: steps of the horizon that are decoded, dense at first; quantiles between them are interpolated. None
+            decodes all of up to 20; of more a quarter, 10 to 20 of them.
         dropout: share of features dropped in training.
         without: parts left out, of `PARTS`, to see what each is worth (docs/model.md).
     """
@@ -77,7 +81,7 @@ class AdaptiveCdfConfig(ModelConfig):
     blocks: int = 1
     hidden: int = 64
     rank: int = 24
-    points: int = 20
+    points: int | None = None
     dropout: float = 0.5
     without: list[str] = field(default_factory=list)
 
@@ -98,7 +102,7 @@ class AdaptiveCdf(CdfModel):
         self.without = frozenset(config.without)
         self.levels = spec.quantile_levels
         self.targets = len(spec.targets)
-        self.steps = _decoded(spec.horizon_steps, config.points)
+        self.steps = _decoded(spec.horizon_steps, config.points or _points(spec.horizon_steps))
         self.scaler = Scaler(spec)
         self.known = AheadScaler(spec)
         self.drivers = Drivers(spec) if has_drivers(spec) else None
@@ -174,18 +178,17 @@ class AdaptiveCdf(CdfModel):
         said = self.days(scaled, future)
         centres, told = self.jobs.look(scaled, ahead, summary) if self.jobs is not None else (None, None)
         step, shape = self._steps(scaled, ahead, summary, told)
-        features = self.cells(self.grid.cells(values, scaled), shape)
         bend = 0 * self.bend(step) if "state" in self.without else self.bend(step)
-        weights = (self.start + bend).unflatten(2, (self.targets, -1)).permute(0, 2, 3, 1)
-        logits = torch.matmul(features, weights)
+        weights = (self.start + bend).unflatten(2, (self.targets, -1)).transpose(1, 2)
+        logits = self.cells(self.grid.cells(values, scaled), shape, weights)
         if "normal" not in self.without:
             logits = logits + self._normal(values, said.median, scaled, ahead, summary, told, step)
         if self.jobs is not None and centres is not None and told is not None:
             logits = logits + self.jobs(values, scaled, centres, told[..., 0], step)
         if self.days.days:
             daily = self.grid.daily(values, said.paths, said.weights)
-            logits = logits + daily * self.daily(step).transpose(1, 2)[:, :, None]
-        cdf = self._cdf(values, torch.softmax(logits, dim=2), scaled)
+            logits = logits + daily * self.daily(step).transpose(1, 2)[..., None]
+        cdf = self._cdf(values, torch.softmax(logits, dim=3), scaled)
         return cdf, recurring * scaled.spread[:, : self.targets], self._beside(context, summary, usual)
 
     def _beside(self, scaled: Scaled, summary: Tensor, usual: Tensor | None) -> Tensor | None:
@@ -226,29 +229,31 @@ class AdaptiveCdf(CdfModel):
         told: Tensor | None,
         step: Tensor,
     ) -> Tensor:
-        """Log of a normal density about `median [B, T, P]` and of the cell's width, `[B, T, K - 1, P]`.
+        """Log of a normal density about `median [B, T, P]` and of the cell's width, `[B, T, P, K - 1]`.
 
         As a square, not multiplied out: a sharp density far from its centre would lose its digits to cancellation.
         """
-        centre = ((values[:, :, 1:] + values[:, :, :-1]) / 2).clamp(-_FARTHEST, _FARTHEST)[..., None]
+        centre = ((values[:, :, 1:] + values[:, :, :-1]) / 2).clamp(-_FARTHEST, _FARTHEST)
         if self.drivers is not None:
             median = median + self.drivers(ahead, scaled)[:, :, self.at]
         if self.jobs is not None and told is not None:
             median = median + self.jobs.shift(told, scaled, step)
-        away = centre - median[:, :, None]
-        sharpness = self.sharpness(summary).unflatten(1, (self.targets, 1, -1)).clamp(-_FARTHEST, _FARTHEST)
+        away = centre[:, :, None] - median[..., None]
+        sharpness = self.sharpness(summary).unflatten(1, (self.targets, -1, 1)).clamp(-_FARTHEST, _FARTHEST)
         density = (_PRECISION * sharpness.exp() * away * away).clamp(max=_LEAST)
-        logits: Tensor = (self.even * (values.diff(dim=2) + 1e-3).log())[..., None] - density
+        logits: Tensor = (self.even * (values.diff(dim=2) + 1e-3).log())[:, :, None] - density
         return logits
 
     def _cdf(self, values: Tensor, masses: Tensor, scaled: Scaled) -> Cdf:
         loc, spread, unit = (part[:, : self.targets] for part in (scaled.loc, scaled.spread, scaled.unit))
         physical = values * spread + loc
         widths = physical.diff(dim=2)
-        evenly = (widths / widths.sum(2, keepdim=True))[..., None]
+        evenly = (widths / widths.sum(2, keepdim=True))[:, :, None]
         unseen = 1 - scaled.seen[:, : self.targets].amax(2)[..., None, None]
         anywhere = _ANYWHERE + _UNHEARD_OF * unseen
-        told = masses * (1 - anywhere) + evenly * anywhere
+        # Cells lie last as long as there is one of something for each, and first for sums over them: the runtime is
+        # slow at the other way round.
+        told = (masses * (1 - anywhere) + evenly * anywhere).transpose(2, 3)
         return Cdf(physical, told, unit, torch.zeros_like(told[:, :, 0]))
 
     def _start(self, spec: ForecastSpec, size: int) -> Tensor:
@@ -262,7 +267,7 @@ class AdaptiveCdf(CdfModel):
 
 
 class CellFeatures(nn.Module):
-    """Features of a grid's cells `[B, T, K - 1, F]` and `rank` more made of them, `[B, T, K - 1, size]`."""
+    """Features of a grid's cells, `size` of them: `[B, T, F, K - 1]` of the grid, and `rank` more made of those."""
 
     _HIDDEN = 48
 
@@ -272,15 +277,22 @@ class CellFeatures(nn.Module):
         self.targets = targets
         self.inward = nn.Linear(Grid.features, self._HIDDEN)
         self.shape = nn.Linear(config.width, targets * self._HIDDEN, bias=False) if config.width else None
-        self.outward = nn.Linear(self._HIDDEN, config.rank)
+        self.outward = nn.Linear(self._HIDDEN, config.rank, bias=False)  # it would add the same to every cell
 
-    def forward(self, cells: Tensor, shape: Tensor | None) -> Tensor:
-        hidden = self.inward(cells.flatten(0, 2))  # as rows of one matrix, for what `_rows` says
+    def forward(self, cells: Tensor, shape: Tensor | None, weights: Tensor) -> Tensor:
+        """The features of `cells` times their `weights [B, T, P, size]`, `[B, T, P, K - 1]`.
+
+        The last layer meets the weights first: there are fewer of them than of cells.
+        """
+        rows = cells.transpose(2, 3)
+        hidden = self.inward(rows.flatten(0, 2))  # as rows of one matrix, for what `_rows` says
         if self.shape is not None and shape is not None:
-            told = self.shape(shape).unflatten(1, (self.targets, 1, -1)).expand(-1, -1, cells.shape[2], -1)
+            told = self.shape(shape).unflatten(1, (self.targets, 1, -1)).expand(-1, -1, rows.shape[2], -1)
             hidden = hidden + told.flatten(0, 2)
-        made = self.outward(torch.relu(hidden)).unflatten(0, cells.shape[:3])
-        return torch.cat([cells, made], dim=3)
+        made = torch.relu(hidden).unflatten(0, rows.shape[:3]).transpose(2, 3)
+        given, taken = weights.split([Grid.features, self.size - Grid.features], dim=3)
+        logits: Tensor = torch.matmul(given, cells) + torch.matmul(torch.matmul(taken, self.outward.weight), made)
+        return logits
 
 
 class Shape(nn.Module):
@@ -324,6 +336,11 @@ def _rows(layers: nn.Module, features: Tensor) -> Tensor:
     """Layers over the last axis, as over the rows of one matrix: the runtime then makes bias and ReLU a part of it."""
     made: Tensor = layers(features.flatten(0, -2)).unflatten(0, features.shape[:-1])
     return made
+
+
+def _points(horizon_steps: int) -> int:
+    """How many steps are decoded if the configuration does not say: what is near is told step by step."""
+    return _MOST if horizon_steps <= _MOST else min(max(horizon_steps // 4, _FEWEST), _MOST)
 
 
 def _decoded(horizon_steps: int, most: int) -> list[int]:

@@ -9,7 +9,8 @@ from forecast.models.scaling import Scaled
 #: Steps of the context that are looked at, evenly spaced: enough to tell its distribution.
 _SAMPLED = 168
 
-#: Values that are quantiles of the context, and values evenly from the lowest to the highest that are possible.
+#: Values that are quantiles of the context, at most one for two steps of it, and values evenly from the lowest to the
+#: highest that are possible.
 _RANKED = 28
 _EVEN = 20
 
@@ -36,14 +37,13 @@ _FAR = 1e6
 
 
 class Grid(nn.Module):
-    """`size` ascending values for each window and target, and `features` numbers about each cell between two of them.
+    """Ascending values for each window and target, and `features` numbers about each cell between two of them.
 
     Features have no weights of their own, so that a cell means the same wherever a window's values lie. By index:
     `KERNEL` is a bump about the newest value, `NEWEST` the share of that value in the cell, `SHARES` are the log shares
     of the last quarter day, day and fortnight that the context spent in the cell.
     """
 
-    size = _RANKED + _EVEN + len(_NEAR)
     features = 13
     KERNEL, NEWEST, SHARES = 0, 1, slice(2, 5)
 
@@ -58,7 +58,7 @@ class Grid(nn.Module):
             spans = torch.tensor(_SHARES_OF_CONTEXT) * spec.context_steps
         constants = {
             "recent": (back < spans).float().T,
-            "ranks": torch.linspace(0, 1, _RANKED),
+            "ranks": torch.linspace(0, 1, min(_RANKED, max(spec.context_steps // 2, 2))),
             "even": torch.linspace(0, 1, _EVEN),
             "near": torch.tensor(_NEAR),
             "order": torch.arange(spec.context_steps, dtype=torch.float32),
@@ -92,7 +92,7 @@ class Grid(nn.Module):
         return inside.sort(dim=2).values
 
     def _ranked(self, scaled: Scaled) -> Tensor:
-        """Quantiles of the context `[B, T, _RANKED]`; the mean where nothing was observed."""
+        """Quantiles of the context `[B, T, ranks]`; the mean where nothing was observed."""
         z, seen = self._sample(scaled)
         count = seen.sum(-1, keepdim=True)
         place = (self.ranks * (count - 1).clamp(min=0.0)).round().long()
@@ -104,41 +104,37 @@ class Grid(nn.Module):
         return scaled.z[:, : self.targets, self.sampled], scaled.seen[:, : self.targets, self.sampled]
 
     def cells(self, values: Tensor, scaled: Scaled) -> Tensor:
-        """What is known of each cell, `[B, T, K - 1, features]`."""
+        """What is known of each cell, `[B, T, features, K - 1]`."""
         loc, spread = scaled.loc[:, : self.targets], scaled.spread[:, : self.targets]
         newest = self.newest(scaled)
         low, high = values[:, :, :-1], values[:, :, 1:]
         centre, away = (low + high) / 2, (low + high) / 2 - newest
         ranks = self._ranks(values, scaled)
-        shares = (ranks.diff(dim=2) + _UNSEEN).log() / 2
-        middle = ranks[:, :, :-1] + ranks[:, :, 1:] - 1
-        return torch.stack(
-            [
-                (-((3 * away) ** 2)).exp(),
-                (_edges(values, _BLUR) - newest / _BLUR).clamp(0.0, 1.0).diff(dim=2),
-                *shares.unbind(-1),
-                *middle[..., 1:].unbind(-1),
-                centre * spread + loc,
-                centre.clamp(-5, 5),
-                away.clamp(-5, 5),
-                torch.tanh(4 * away),
-                torch.tanh(20 * away),
-                ((high - low) * spread + 1e-3).log() / 2 + 1.5,
-            ],
-            dim=-1,
-        )
+        shares = (ranks.diff(dim=3) + _UNSEEN).log() / 2
+        middle = (ranks[..., :-1] + ranks[..., 1:] - 1)[:, :, 1:]
+        bump = (-((3 * away) ** 2)).exp()
+        holds = (_edges(values, _BLUR) - newest / _BLUR).clamp(0.0, 1.0).diff(dim=2)
+        places = [
+            centre * spread + loc,
+            centre.clamp(-5, 5),
+            away.clamp(-5, 5),
+            torch.tanh(4 * away),
+            torch.tanh(20 * away),
+            ((high - low) * spread + 1e-3).log() / 2 + 1.5,
+        ]
+        return torch.cat([torch.stack([bump, holds], dim=2), shares, middle, torch.stack(places, dim=2)], dim=2)
 
     def _ranks(self, values: Tensor, scaled: Scaled) -> Tensor:
-        """Share of the last quarter day, day and fortnight of the context below each value, `[B, T, K, 3]`."""
+        """Share of the last quarter day, day and fortnight of the context below each value, `[B, T, 3, K]`."""
         z, seen = self._sample(scaled)
         counted = seen[:, :, None] * self.recent
         shares = counted / counted.sum(3, keepdim=True).clamp(min=1.0)
         below = (_edges(values, _BLUR)[..., None] - (z / _BLUR)[:, :, None]).clamp(0.0, 1.0)
-        ranks: Tensor = torch.matmul(below, shares.transpose(2, 3))
+        ranks: Tensor = torch.matmul(shares, below.transpose(2, 3))
         return ranks
 
     def daily(self, values: Tensor, paths: Tensor, weights: Tensor) -> Tensor:
-        """Log share of the days that lead to each cell, `[B, T, K - 1, P]`; alike for all cells where there is no day.
+        """Log share of the days that lead to each cell, `[B, T, P, K - 1]`; alike for all cells where there is no day.
 
         Args:
             values: `[B, T, K]`.
@@ -147,7 +143,7 @@ class Grid(nn.Module):
         leads = (paths / _DAILY_BLUR).transpose(2, 3)[..., None]
         below = (_edges(values, _DAILY_BLUR)[:, :, None, None] - leads).clamp(0.0, 1.0)
         shares = torch.matmul(weights.transpose(2, 3)[:, :, :, None], below)[:, :, :, 0]
-        return (shares.diff(dim=3) + _UNSEEN).log().transpose(2, 3)
+        return (shares.diff(dim=3) + _UNSEEN).log()
 
 
 def _edges(values: Tensor, blur: float) -> Tensor:

@@ -109,16 +109,16 @@ class JobOutlook(nn.Module):
         return centres, features
 
     def forward(self, values: Tensor, scaled: Scaled, centres: Tensor, known: Tensor, step: Tensor) -> Tensor:
-        """Logits `[B, T, K - 1, P]`: zero for targets other than power, and where no job is known of."""
+        """Logits `[B, T, P, K - 1]`: zero for targets other than power, and where no job is known of."""
         loc, spread = scaled.loc[:, self.power], scaled.spread[:, self.power]
         power = values[:, self.power] * spread + loc
         middle = (power[:, 1:] + power[:, :-1]) / 2
-        away = (middle[:, None, :, None] - centres[:, :, None]).clamp(-_FARTHEST, _FARTHEST)
-        weights = self.weigh(step).unflatten(2, (self.centres, len(_WIDTHS))).permute(0, 2, 3, 1)
+        away = (middle[:, None, None] - centres[..., None]).clamp(-_FARTHEST, _FARTHEST)
+        weights = self.weigh(step).unflatten(2, (self.centres, len(_WIDTHS))).permute(0, 2, 1, 3)
         added = torch.zeros_like(away[:, 0])
         for at in range(len(_WIDTHS)):
-            added = added + ((-((away / self.width[at]) ** 2)).exp() * weights[:, :, at, None]).sum(1)
-        added = added * known[:, None]
+            added = added + ((-((away / self.width[at]) ** 2)).exp() * weights[..., at, None]).sum(1)
+        added = added * known[..., None]
         rows = [added if target == self.power else torch.zeros_like(added) for target in range(self.targets)]
         return torch.stack(rows, dim=1)
 

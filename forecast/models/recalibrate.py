@@ -70,20 +70,15 @@ class Recalibration(nn.Module):
         # Counted from the median, which is near what is told: from the lowest quantile up, digits would be lost.
         gaps = self.scores.diff()[:, None]
         share = ((scores.flatten(2)[:, :, None] - self.scores[:-1, None]) / gaps).clamp(0.0, 1.0)
-        steps = (share - self.below).unflatten(3, scores.shape[2:]).permute(0, 1, 3, 4, 2)  # [B, T, P, Q, Q - 1]
-        within = torch.matmul(steps, self._parts(raw.diff(dim=2)))  # [B, T, P, Q, width]
+        steps = (share - self.below).unflatten(3, scores.shape[2:])  # [B, T, Q - 1, P, Q]
         beyond = (scores - self.scores[-1]).clamp(min=0.0) - (self.scores[0] - scores).clamp(min=0.0)
-        outside = (beyond * beyond_unit(past)[:, : self.targets, None]).transpose(2, 3)
-        told = within.transpose(2, 3) + outside[..., None]
-        return raw[:, :, self.median, None] + told.flatten(3)[..., : self.horizon]
-
-    def _parts(self, values: Tensor) -> Tensor:
-        """`[B, T, Q, H]` as `[B, T, P, Q, width]`, the last part filled up."""
-        missing = self.offsets.shape[-1] * self.width - self.horizon
-        if missing:
-            values = torch.nn.functional.pad(values, (0, missing))
-        parts: Tensor = values.unflatten(3, (-1, self.width)).transpose(2, 3)
-        return parts
+        outside = (beyond * beyond_unit(past)[:, : self.targets, None])[:, :, None]
+        weights = torch.cat([steps, outside], dim=2).permute(0, 1, 3, 4, 2)
+        units = torch.cat([raw.diff(dim=2), torch.ones_like(raw[:, :, :1])], dim=2)
+        told = [  # a product for each part: parts as one more axis would have to be moved out of the way and back
+            torch.matmul(weights[:, :, part], within) for part, within in enumerate(units.split(self.width, dim=3))
+        ]
+        return raw[:, :, self.median, None] + torch.cat(told, dim=3)
 
 
 def part_steps(horizon_steps: int) -> int:

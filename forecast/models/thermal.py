@@ -56,7 +56,8 @@ class ThermalResponse(nn.Module):
         self.step_s = step_s
         self.log_tau = nn.Parameter(torch.zeros(self.stages))
         self.log_gain = nn.Parameter(torch.zeros(2, self.stages))
-        self.bend = nn.Parameter(torch.zeros(self.stages), requires_grad=not fans_told)
+        self.bends = not fans_told
+        self.bend = nn.Parameter(torch.zeros(self.stages), requires_grad=self.bends)
         self.kind = nn.Embedding(skus + 1, self.stages)
         nn.init.zeros_(self.kind.weight)
         self.log_trust = nn.Parameter(torch.zeros(()))
@@ -94,12 +95,17 @@ class ThermalResponse(nn.Module):
             flow: `[B, S]`, of air; 1 is usual, and what is taken where it is unknown.
             sku: `[B]`, codes.
         """
-        along = torch.minimum((power[..., None] - self.begin).clamp(min=0.0), self.length)
-        bent = torch.matmul(along, self._slopes()).transpose(1, 2)
         still, moved = _START_RISE_C / (2 * self.stages) * (_FAST * self.log_gain).clamp(-5.0, 5.0).exp()
         resistance = still[:, None] + moved[:, None] * flow[:, None] ** _FLOW_EXPONENT
-        drive: Tensor = resistance * (_FAST * self.kind(sku)).clamp(-_MOST, _MOST).exp()[..., None] * bent
+        drive: Tensor = resistance * (_FAST * self.kind(sku)).clamp(-_MOST, _MOST).exp()[..., None] * self._bent(power)
         return drive
+
+    def _bent(self, power: Tensor) -> Tensor:
+        """What each stage makes of power, `[B, K, S]`, or alike `[B, 1, S]`."""
+        if not self.bends:
+            return power[:, None].clamp(min=0.0)
+        along = torch.minimum((power[..., None] - self.begin).clamp(min=0.0), self.length)
+        return torch.matmul(along, self._slopes()).transpose(1, 2)
 
     def _slopes(self) -> Tensor:
         """Of each line, `[10, K]`: 1 at half of the nameplate."""

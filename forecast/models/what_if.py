@@ -137,21 +137,22 @@ class TemperatureAnswer(nn.Module):
         """Quantiles under the plan, reach of the residual's `[B, Q, H]`, and how much the plan says `[B, H]`."""
         nameplate = self.scaler.nameplate(past.nan_to_num(), static)[:, 0]
         sku = static[:, self.sku].long()
-        power, _ = self._behind(past, "power_w")
-        temperature, seen = self._behind(past, "temperature_c")
+        behind, observed = held(past[:, :, -self.recent :])
+        power, temperature = (behind[:, self.channels[name]] for name in ("power_w", "temperature_c"))
+        seen = observed[:, self.channels["temperature_c"]]
         own = power[:, -1:].expand(-1, future.shape[2]) if load is None else load
         planned = self._planned(future, "power_w", own)
-        flow, flow_held, flow_planned = self._flows(past, future)
+        flows = self._flows(behind, observed, future)
 
-        drive = self.response.drive(power / nameplate, flow, sku)
+        loads = torch.cat([power, own, planned], dim=1) / nameplate
+        drives = self.response.drive(loads, torch.cat(flows, dim=1), sku)
+        drive, kept, imposed = drives.split([self.recent, own.shape[1], own.shape[1]], dim=2)
         rise, state = self.response.behind_now(drive)
         gain = self.response.own_gain(rise, temperature, seen)
-        held = self.response.drive(own / nameplate, flow_held, sku)
-        imposed = self.response.drive(planned / nameplate, flow_planned, sku)
-        usual = gain * (self.response.fading(state) + self.response.ahead(held))
-        change = gain * self.response.ahead(imposed - held)
+        usual = gain * (self.response.fading(state) + self.response.ahead(kept))
+        change = gain * self.response.ahead(imposed - kept)
 
-        views = View(temperature, seen, gain * rise, gain * drive.sum(1), flow, flow_planned, self._inlet(past))
+        views = View(temperature, seen, gain * rise, gain * drive.sum(1), flows[0], flows[2], self._inlet(behind))
         residual = self.residual(views, marginal[:, self.residual.median] - usual)
         width = reach(residual[:, None], self.levels)[:, 0]
         calibrated = never_crossing((residual + self.offsets * width)[:, None])[:, 0]
@@ -159,14 +160,8 @@ class TemperatureAnswer(nn.Module):
         answer = marginal + share[:, None] * (usual[:, None] + calibrated - marginal) + change[:, None]
         return answer, width, share
 
-    def _behind(self, past: Tensor, signal: str) -> tuple[Tensor, Tensor]:
-        """The last steps of a channel `[B, recent]`, held where unknown, and 1 where it was observed."""
-        return held(past[:, self.channels[signal], -self.recent :])
-
-    def _inlet(self, past: Tensor) -> Tensor:
-        if "inlet_c" not in self.channels:
-            return torch.zeros_like(past[:, 0, -self.recent :])
-        return self._behind(past, "inlet_c")[0]
+    def _inlet(self, behind: Tensor) -> Tensor:
+        return behind[:, self.channels["inlet_c"]] if "inlet_c" in self.channels else torch.zeros_like(behind[:, 0])
 
     def _known(self, future: Tensor) -> Tensor:
         """1 where planned power is known, `[B, H]`."""
@@ -179,15 +174,14 @@ class TemperatureAnswer(nn.Module):
             return otherwise
         return torch.where(torch.isnan(future[:, plan]), otherwise, future[:, plan].clamp(min=0.0))
 
-    def _flows(self, past: Tensor, future: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _flows(self, behind: Tensor, observed: Tensor, future: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Flow of air over the context, over the horizon if fans stay as they are, and as planned; 1 where unknown."""
         if "fan_speed_rpm" not in self.channels:
-            still = torch.ones_like(past[:, 0, -self.recent :])
+            still = torch.ones_like(behind[:, 0])
             ahead = torch.ones_like(future[:, 0])
             return still, ahead, ahead
-        rpm, _ = self._behind(past, "fan_speed_rpm")
-        never = torch.isnan(past[:, self.channels["fan_speed_rpm"], -self.recent :]).all(1, keepdim=True)
-        rpm = torch.where(never, torch.full_like(rpm, self.usual_rpm or 1.0), rpm)
+        rpm, seen = (part[:, self.channels["fan_speed_rpm"]] for part in (behind, observed))
+        rpm = torch.where(seen.amax(1, keepdim=True) > 0, rpm, torch.full_like(rpm, self.usual_rpm or 1.0))
         last = rpm[:, -1:].expand(-1, future.shape[2])
         planned = self._planned(future, "fan_speed_rpm", last)
         flows = tuple(speed / (self.usual_rpm or 1.0) + _STILL for speed in (rpm, last, planned))
@@ -273,12 +267,13 @@ class Residual(nn.Module):
 
 
 def held(values: Tensor) -> tuple[Tensor, Tensor]:
-    """`[B, L]` with the last observation held (their mean before any, 0 without any), and 1 where it was observed."""
+    """`[B, C, L]` with the last observation held (their mean before any, 0 without), and 1 where it was observed."""
     known = ~torch.isnan(values)
     seen = known.to(values.dtype)
     filled = torch.where(known, values, torch.zeros_like(values))
-    place = torch.arange(1, values.shape[1] + 1, device=values.device)
-    earlier = (place[:, None] >= place).to(values.dtype)
-    newest = ((seen * place)[:, None] * earlier).amax(2).long()
-    mean = filled.sum(1, keepdim=True) / seen.sum(1, keepdim=True).clamp(min=1.0)
-    return torch.where(newest > 0, filled.gather(1, (newest - 1).clamp(min=0)), mean), seen
+    newest, back = seen * torch.arange(1, values.shape[2] + 1, device=values.device), 1
+    while back < values.shape[2]:  # ONNX has no running maximum: of two steps, of four, of eight …
+        earlier = nn.functional.pad(newest[:, :, :-back], (back, 0))
+        newest, back = torch.maximum(newest, earlier), 2 * back
+    mean = filled.sum(2, keepdim=True) / seen.sum(2, keepdim=True).clamp(min=1.0)
+    return torch.where(newest > 0, filled.gather(2, (newest - 1).clamp(min=0).long()), mean), seen

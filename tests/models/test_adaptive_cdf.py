@@ -81,7 +81,7 @@ def test_shares_of_the_cells_are_where_the_context_was(spec: ForecastSpec) -> No
     past, _, static = random_inputs(spec, 1, missing=0.0)
     static[:, 0], past[:, 0, ::2], past[:, 0, 1::2] = 1000.0, 100.0, 800.0
     grid, scaled, values = grid_of(spec, past, static)
-    shares = (2 * grid.cells(values, scaled)[0, 0, :, Grid.SHARES]).exp() - 0.01
+    shares = (2 * grid.cells(values, scaled)[0, 0, Grid.SHARES]).exp().T - 0.01
     centre = (values[0, 0, 1:] + values[0, 0, :-1]) / 2 * scaled.spread[0, 0] + scaled.loc[0, 0]
     for span in range(3):
         assert shares[centre < 0.3, span].sum() == pytest.approx(0.5, abs=0.02)

@@ -62,17 +62,17 @@ def test_only_a_forecast_of_power_that_is_told_all_of_it_listens() -> None:
 def test_mass_gathers_where_the_load_would_lie_once_its_job_has_ended() -> None:
     """Idle machines draw a quarter of their nameplate before anything is learnt: 250 W from step 6 on."""
     _, logits, shift, _ = looked(*inputs(0.0, 0.0))
-    best = (50 * logits[:, 0].argmax(1) + 25).float()
+    best = (50 * logits[:, 0].argmax(2) + 25).float()
     assert ((best[:, :6] - 600).abs() <= 50).all()
-    assert ((logits[:, 0, 5, 6:] - logits[:, 0, 18, 6:]) > 0.3).all(), "250 W is likelier than 925 W"
+    assert ((logits[:, 0, 6:, 5] - logits[:, 0, 6:, 18]) > 0.3).all(), "250 W is likelier than 925 W"
     assert (shift[:, 0, 6:] < -1).all()
     assert (shift[:, 0, :6].abs() < 1e-4).all()
 
 
 def test_a_heavier_job_moves_mass_upwards() -> None:
-    light, heavy = (looked(*inputs(power, 1.0))[1][:, 0, :, 6:] for power in (0.4, 0.9))
+    light, heavy = (looked(*inputs(power, 1.0))[1][:, 0, 6:] for power in (0.4, 0.9))
     centre = torch.arange(21) * 50.0 + 25
-    means = [(logits.softmax(1) * centre[:, None]).sum(1) for logits in (light, heavy)]
+    means = [(logits.softmax(2) * centre).sum(2) for logits in (light, heavy)]
     assert (means[1] > means[0] + 50).all()
 
 

@@ -249,6 +249,6 @@ def test_power_is_bent_as_told_and_on_lines() -> None:
 def test_the_last_observation_is_held() -> None:
     nan = torch.nan
     values = torch.tensor([[nan, 2.0, nan, 6.0, nan], [nan] * 5, [1.0, 2.0, 3.0, 4.0, 5.0]])
-    filled, seen = held(values)
+    (filled,), (seen,) = held(values[None])
     assert filled.tolist() == [[4.0, 2.0, 2.0, 6.0, 6.0], [0.0] * 5, [1.0, 2.0, 3.0, 4.0, 5.0]]
     assert seen.sum(1).tolist() == [2.0, 0.0, 5.0]
