@@ -51,6 +51,8 @@ FUTURE = {
         Covariate("usual_busy_ratio", "1", "schedule", True, 0.0, 1.0, "share of its leaves with a job, likewise"),
         Covariate("place_ratio", "1", "schedule", True, 0.0, 1.0, "share of its peers that get a job before it"),
         Covariate("free_peers_ratio", "1", "schedule", True, 0.0, 1.0, "share of its peers that have no job"),
+        Covariate("unsubmitted_power_w", "W", "schedule", True, 0.0, None, "of jobs that nobody has submitted yet"),
+        Covariate("unsubmitted_busy_ratio", "1", "schedule", True, 0.0, 1.0, "share of its leaves with one of those"),
         Covariate("maintenance", "1", "schedule", True, 0.0, 1.0, "share of the entity under maintenance"),
         Covariate("planned_power_w", "W", "schedule", True, 0.0, None, "a load imposed on the entity"),
         Covariate("power_cap_w", "W", "schedule", True, 0.0, None, "a cap imposed on the entity"),

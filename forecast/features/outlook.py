@@ -13,6 +13,7 @@ from forecast.contracts.schedule import LIVE
 from forecast.contracts.topology import Topology
 from forecast.features.peers import Peers
 from forecast.features.schedule import IS_JOB, TIMES, Ints, above_of, believed, leaves_of
+from forecast.features.submissions import Submissions
 
 #: What the outlook tells, in this order.
 OUTLOOK_NAMES = (
@@ -24,6 +25,8 @@ OUTLOOK_NAMES = (
     "usual_busy_ratio",
     "place_ratio",
     "free_peers_ratio",
+    "unsubmitted_power_w",
+    "unsubmitted_busy_ratio",
 )
 
 #: A limit is looked at in so many equal pieces, and those who use it as so many of equal chance.
@@ -64,6 +67,7 @@ class Outlook:
         ran: `[4, M]`, entity, start and end of what was running, and mW; `ran_busy [M]` leaves.
         leaves: `[N]`.
         peers: who gets the next job.
+        submissions: what was submitted to them.
         since_s: nothing was known of any job before.
     """
 
@@ -88,6 +92,7 @@ class Outlook:
     ran_busy: Ints
     leaves: Ints
     peers: Peers
+    submissions: Submissions
     since_s: int
 
 
@@ -103,6 +108,7 @@ def outlook(jobs: pl.LazyFrame, topology: Topology) -> Outlook:
     )
     above = above_of(topology, code)
     rows = rows.with_row_index("plan").with_columns(pl.col("plan").cast(pl.Int64))
+    peers = Peers.of(topology, above, leaves)
     survival, used, first_day = _curves(rows)
     table = _lifted(rows, above, (*TIMES, "running")).drop("job_id")
     ran = _lifted(_ran(rows), above, ("start_s", "end_s"))
@@ -115,7 +121,8 @@ def outlook(jobs: pl.LazyFrame, topology: Topology) -> Outlook:
         ran=np.stack([ran[name].to_numpy() for name in ("entity", "start_s", "end_s", "power")]).astype(np.int64),
         ran_busy=ran["busy"].to_numpy().astype(np.int64),
         leaves=leaves,
-        peers=Peers.of(topology, above, leaves),
+        peers=peers,
+        submissions=Submissions.of(rows, peers),
         since_s=since_s,
     )
 

@@ -236,11 +236,12 @@ class AdaptiveCdf(CdfModel):
         centre = ((values[:, :, 1:] + values[:, :, :-1]) / 2).clamp(-_FARTHEST, _FARTHEST)
         if self.drivers is not None:
             median = median + self.drivers(ahead, scaled)[:, :, self.at]
+        sharpness = self.sharpness(summary).unflatten(1, (self.targets, -1, 1))
         if self.jobs is not None and told is not None:
-            median = median + self.jobs.shift(told, scaled, step)
+            median = median + self.jobs.shift(told, scaled, step, median)
+            sharpness = sharpness + self.jobs.sharper(told, step)
         away = centre[:, :, None] - median[..., None]
-        sharpness = self.sharpness(summary).unflatten(1, (self.targets, -1, 1)).clamp(-_FARTHEST, _FARTHEST)
-        density = (_PRECISION * sharpness.exp() * away * away).clamp(max=_LEAST)
+        density = (_PRECISION * sharpness.clamp(-_FARTHEST, _FARTHEST).exp() * away * away).clamp(max=_LEAST)
         logits: Tensor = (self.even * (values.diff(dim=2) + 1e-3).log())[:, :, None] - density
         return logits
 

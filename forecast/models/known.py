@@ -1,8 +1,9 @@
 """What the outlook of the jobs says of each cell: where the load would lie if it were right, and how far to trust it.
 
-A load follows its jobs from three ends: it stays where it is while they stay, it changes by what joins and leaves, and
-it differs from that of other days as the jobs do. Each is a centre; a cell near one gains or loses by weights that the
-state of the window decides, among them how well the same rule would have told the present.
+A load follows its jobs from four ends: it stays where it is while they stay, it changes by what joins and leaves, it
+differs from that of other days as the jobs do, and what it draws beside them is what it draws at that time of day. Each
+is a centre; a cell near one gains or loses by weights that the state of the window decides, among them how well the
+same rule would have told the present. Jobs that nobody has submitted yet count as those that are known do.
 """
 
 import torch
@@ -24,6 +25,12 @@ _UNLIKELY = 0.02
 #: A schedule that promises more than this many nameplates is no more believed than one of so many.
 _MOST_TOLD = 2.0
 
+#: What was drawn at a time of day is the mean over this much on either side of it, s.
+_ABOUT_S = 900
+
+#: What is off now is so again after an hour by about exp(-1 / 3), until it is learnt.
+_FADES_H = 3.0
+
 #: Distances are not told further than this, in nameplates.
 _FARTHEST = 1.0
 
@@ -42,8 +49,9 @@ class JobOutlook(nn.Module):
         hidden: features per step.
     """
 
-    centres = 4
-    features = 16
+    centres = 5
+    features = 19
+    KNOWN, CHANGE, UNUSUAL, REST = 0, 1, 2, 16
 
     def __init__(self, spec: ForecastSpec, steps: Tensor, state: int, hidden: int) -> None:
         super().__init__()
@@ -59,11 +67,22 @@ class JobOutlook(nn.Module):
         self.weigh = nn.Linear(hidden, self.centres * len(_WIDTHS))
         nn.init.zeros_(self.weigh.weight)
         nn.init.constant_(self.weigh.bias, 0.5)
-        self.follow = nn.Linear(hidden, 2)
-        nn.init.zeros_(self.follow.weight)
-        nn.init.zeros_(self.follow.bias)
+        self.follow = nn.Linear(hidden, 3)
+        self.sharpen = nn.Linear(hidden, self.targets)
+        for zero in (self.follow, self.sharpen):
+            nn.init.zeros_(zero.weight)
+            nn.init.zeros_(zero.bias)
+        self.fades = nn.Parameter(torch.tensor(_FADES_H).log())
+        beside, self.newest_steps = _ABOUT_S // spec.step_s, max(2 * _ABOUT_S // spec.step_s, 1)
+        day = spec.day_steps * torch.arange(1, spec.context_steps // spec.day_steps + 1)
+        then = torch.cat([torch.zeros(1, dtype=torch.long), steps % spec.day_steps])
+        about = spec.context_steps - day[:, None, None] + then[:, None] + torch.arange(-beside, beside + 1)
+        self.days_at: Tensor
+        self.lead_h: Tensor
         self.steps: Tensor
         self.width: Tensor
+        self.register_buffer("days_at", about.clamp(0, spec.context_steps - 1), persistent=False)
+        self.register_buffer("lead_h", steps * spec.step_s / 3600, persistent=False)
         self.register_buffer("steps", steps, persistent=False)
         self.register_buffer("width", torch.tensor(_WIDTHS), persistent=False)
 
@@ -76,6 +95,9 @@ class JobOutlook(nn.Module):
         newest = _newest(z, seen) * spread + loc
         idle = _MOST_IDLE * torch.sigmoid(self.idle(summary))
         told = ahead[:, self.told].clamp(0.0, _MOST_TOLD)
+        coming = told[:, 9, self.steps]
+        with_coming = [told[:, 0] + told[:, 8], (told[:, 1] + told[:, 9]).clamp(max=1.0)]
+        told = torch.cat([torch.stack(with_coming, dim=1), told[:, 2:]], dim=1)
         net = [told[:, at] + idle * (1 - told[:, at + 1]) for at in (0, 2, 4)]
         expected, _, usual = (each[:, self.steps] for each in net)
         first = net[0][:, :1]
@@ -83,8 +105,18 @@ class JobOutlook(nn.Module):
         power, stays = (told[:, at, self.steps] for at in (0, 2))
         joining = (power - stays) / (busy - staying).clamp(min=_UNLIKELY)
         change, unusual = (expected - first) * known, (expected - usual) * usual_known * known
+        drawn, off = self._other_days(z * spread + loc, seen, newest)
+        off = off - (first - net[2][:, :1]) * known[:, :1] * usual_known[:, :1]
+        rest = drawn + unusual + off * (-self.lead_h / self.fades.exp()).exp()
         centres = torch.stack(
-            [newest + change, newest.expand_as(expected), expected * known, (joining * known).clamp(0.0, 1.0)], dim=1
+            [
+                newest + change,
+                newest.expand_as(expected),
+                expected * known,
+                (joining * known).clamp(0.0, 1.0),
+                rest,
+            ],
+            dim=1,
         )
         agreement = ((newest - first) * known[:, :1]).expand_as(expected)
         features = torch.stack(
@@ -103,10 +135,28 @@ class JobOutlook(nn.Module):
                 ),
                 (joining * known).clamp(0.0, 1.0),
                 *(told[:, at, self.steps] * known for at in (6, 7)),
+                rest * known,
+                coming * known,
+                (coming + _UNLIKELY).log() * known,
             ],
             dim=2,
         )
         return centres, features
+
+    def _other_days(self, power: Tensor, seen: Tensor, newest: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean power at the time of each step on the days of the context `[B, P]`, and by how much it is off `[B, 1]`.
+
+        The newest value, where no day was seen.
+        """
+        at, count = self.newest_steps, seen[:, -self.newest_steps :].sum(1, keepdim=True)
+        now = torch.where(count > 0, (power * seen)[:, -at:].sum(1, keepdim=True) / count.clamp(min=1.0), newest)
+        if not len(self.days_at):
+            return newest.expand(-1, len(self.steps)), torch.zeros_like(newest)
+        there = seen[:, self.days_at]
+        count = there.sum((1, 3))
+        mean = (power[:, self.days_at] * there).sum((1, 3)) / count.clamp(min=1.0)
+        mean = torch.where(count > 0, mean, now)
+        return mean[:, 1:], now - mean[:, :1]
 
     def forward(self, values: Tensor, scaled: Scaled, centres: Tensor, known: Tensor, step: Tensor) -> Tensor:
         """Logits `[B, T, P, K - 1]`: zero for targets other than power, and where no job is known of."""
@@ -122,13 +172,20 @@ class JobOutlook(nn.Module):
         rows = [added if target == self.power else torch.zeros_like(added) for target in range(self.targets)]
         return torch.stack(rows, dim=1)
 
-    def shift(self, features: Tensor, scaled: Scaled, step: Tensor) -> Tensor:
-        """What the linear forecast of power gains, normalised, `[B, T, P]`."""
-        share = self.follow(step)
-        spread = scaled.spread[:, self.power]
-        added = (features[..., 1] * share[..., 0] + features[..., 2] * share[..., 1]) / spread
+    def shift(self, features: Tensor, scaled: Scaled, step: Tensor, median: Tensor) -> Tensor:
+        """What a `median [B, T, P]` of power gains, normalised likewise."""
+        loc, spread = scaled.loc[:, self.power], scaled.spread[:, self.power]
+        known, change, unusual, rest = (features[..., at] for at in (self.KNOWN, self.CHANGE, self.UNUSUAL, self.REST))
+        away = rest - (median[:, self.power] * spread + loc) * known
+        shares = self.follow(step).unbind(-1)
+        added = (change * shares[0] + unusual * shares[1] + away * shares[2]) / spread
         rows = [added if target == self.power else torch.zeros_like(added) for target in range(self.targets)]
         return torch.stack(rows, dim=1)
+
+    def sharper(self, features: Tensor, step: Tensor) -> Tensor:
+        """What the log precision of the distribution about the median gains, `[B, T, P, 1]`."""
+        gained: Tensor = self.sharpen(step).transpose(1, 2) * features[:, None, :, self.KNOWN]
+        return gained[..., None]
 
 
 def _newest(z: Tensor, seen: Tensor) -> Tensor:

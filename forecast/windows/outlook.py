@@ -1,38 +1,20 @@
 """The outlook at one forecast time; `forecast.windows.outlook_on_device` gives the same, to the bit, on a device.
 
-Both count in whole seconds and milliwatts, over the same futures: in each of them every job uses a share of its limit,
-and those that wait begin when the ones before them end. One function tells both when that is.
+Both count in whole seconds and milliwatts, over the same futures.
 """
-
-from typing import Any, NamedTuple
 
 import numpy as np
 
 from forecast.contracts.specs import ForecastSpec
 from forecast.features.gridded import Floats
-from forecast.features.outlook import CHANCES, DAY_S, ONE, OUTLOOK_NAMES, PIECES, Outlook
+from forecast.features.outlook import DAY_S, OUTLOOK_NAMES, Outlook
 from forecast.features.schedule import MILLI, Ints
+from forecast.windows.futures import FUTURES, Chances, futures
+from forecast.windows.newcomers import Newcomers, asks_for_newcomers
 from forecast.windows.overlap import overlap
 
 #: Days whose jobs are the usual ones.
 USUAL_DAYS = 7
-
-#: Each job ends in one of these futures first, in another second, and so on: an even sample of when it could.
-FUTURES = 32
-
-#: What mixes the order of the futures from job to job, so that one that ends early tells nothing of the next.
-_MANY, _MIX = 65_537, 40_503
-
-
-class Chances(NamedTuple):
-    """Plans and how long jobs run, of `Outlook`; arrays of NumPy or tensors of PyTorch alike."""
-
-    plan_start_s: Any
-    plan_end_s: Any
-    plan_kind: Any
-    plan_behind: Any
-    survival: Any
-    used: Any
 
 
 def outlook_at(known: Outlook, origin_s: int, spec: ForecastSpec) -> Floats:
@@ -43,8 +25,7 @@ def outlook_at(known: Outlook, origin_s: int, spec: ForecastSpec) -> Floats:
         return values.astype(np.float32)
     held = (known.known_from_s <= origin_s) & (known.known_until_s > origin_s) & (known.end_s > origin_s)
     day = min(max(origin_s // DAY_S - known.first_day, 0), len(known.used) - 1)
-    chances = Chances(*(getattr(known, name) for name in Chances._fields))
-    told = futures(chances, known.plan[held], day, origin_s, np.arange(FUTURES))
+    told = futures(Chances.of(known), known.plan[held], day, origin_s, np.arange(FUTURES))
     edges = [(edge.ravel() - origin_s).clip(0, spec.horizon_steps * spec.step_s) for edge in told]
     slots = known.entity[held].repeat(FUTURES)
 
@@ -58,43 +39,10 @@ def outlook_at(known: Outlook, origin_s: int, spec: ForecastSpec) -> Floats:
     values[4:6] = _usual(known, origin_s, spec)
     free_s = np.full(shape[0], origin_s)
     np.maximum.at(free_s, known.entity[held], known.end_s[held])
-    values[6:] = known.peers.places(free_s[known.peers.leaf], np.array(origin_s))[..., None]
+    values[6:8] = known.peers.places(free_s[known.peers.leaf], np.array(origin_s))[..., None]
+    if asks_for_newcomers(spec):
+        values[8:] = Newcomers(known).at(np.arange(shape[0]), np.full(shape[0], origin_s), spec)
     return values.astype(np.float32)
-
-
-def futures(known: Chances, plan: Any, day: Any, origin_s: Any, number: Any) -> tuple[Any, Any]:
-    """When each job begins and ends in each future, `[R, FUTURES]` both.
-
-    A job that waits begins earlier by what the one before it leaves of its limit, and that one likewise.
-
-    Args:
-        plan: `[R]`.
-        day, origin_s: numbers, or `[R, 1]`.
-        number: 0 to FUTURES.
-    """
-    lasts = _lasts(known, plan, day, origin_s, number)
-    begin = known.plan_start_s[plan][:, None] + 0 * lasts
-    before = known.plan_behind[plan]
-    while (before >= 0).any():
-        limit = (known.plan_end_s - known.plan_start_s)[before][:, None]
-        begin = begin - (limit - _lasts(known, before, day, origin_s, number)) * (before >= 0)[:, None]
-        before = known.plan_behind[before]
-    return begin, begin + lasts
-
-
-def _lasts(known: Chances, plan: Any, day: Any, origin_s: Any, number: Any) -> Any:
-    """How long each job runs in each future, `[R, FUTURES]` seconds, given how long it already has."""
-    start = known.plan_start_s[plan][:, None]
-    limit = known.plan_end_s[plan][:, None] - start
-    kind = known.plan_kind[plan][:, None]
-    passed = (origin_s - start).clip(0, None).clip(None, limit)
-    piece = (passed * PIECES // limit).clip(0, PIECES - 1)
-    alive, left = (known.survival[day, kind, piece + edge] for edge in (0, 1))
-    alive = alive - (alive - left) * (passed * PIECES - piece * limit) // limit
-    mixed = (start + 7 * limit) % _MANY * _MIX // FUTURES
-    rank = (number * (2 * mixed + 1) + mixed // FUTURES) % FUTURES
-    chance = alive * (2 * rank + 1) * CHANCES // (2 * FUTURES * ONE)
-    return (known.used[day, kind, chance] * limit // ONE).clip(passed)
 
 
 def _usual(known: Outlook, origin_s: int, spec: ForecastSpec) -> np.ndarray:

@@ -9,7 +9,9 @@ from forecast.contracts.specs import ForecastSpec
 from forecast.features.outlook import DAY_S, Outlook
 from forecast.features.schedule import MILLI, Ints
 from forecast.windows.ahead_on_device import Lists, overlap
-from forecast.windows.outlook import FUTURES, USUAL_DAYS, Chances, futures
+from forecast.windows.futures import FUTURES, Chances, futures
+from forecast.windows.newcomers import Newcomers, asks_for_newcomers
+from forecast.windows.outlook import USUAL_DAYS
 
 _ROWS = ("known_from_s", "known_until_s", "end_s", "power", "busy", "unknown", "running", "plan", "leaves")
 
@@ -28,8 +30,8 @@ class OutlookOnDevice:
         counts_s = known.known_from_s, np.minimum(known.known_until_s, known.end_s)
         self._lists = Lists(counts_s, known.entity, len(known.leaves), (first_s, last_s), device)
         self._known = {name: torch.from_numpy(getattr(known, name)).to(device) for name in _ROWS}
-        chances = (torch.from_numpy(getattr(known, name)).to(device) for name in Chances._fields)
-        self._chances, self._number = Chances(*chances), torch.arange(FUTURES, device=device)
+        self._chances = Chances(*(torch.from_numpy(part).to(device) for part in Chances.of(known)))
+        self._number = torch.arange(FUTURES, device=device)
         self._day_steps = spec.day_steps
         cycle = min(spec.horizon_steps, spec.day_steps)
         self._cycle = torch.arange(spec.horizon_steps, device=device) % cycle
@@ -37,12 +39,14 @@ class OutlookOnDevice:
         self._begin_s = first_s
         places = self._places_by_step(known, np.arange(first_s, last_s + 1, spec.step_s))
         self._places = torch.from_numpy(places).to(device)
+        self._newcomers = Newcomers(known) if asks_for_newcomers(spec) else None
+        self._spec = spec
 
     def at(self, entity: Tensor, origin_s: Tensor) -> Tensor:
         """Covariates `[B, OUTLOOK_NAMES, H]` of `entity [B]` as known at `origin_s [B]` (seconds since 1970)."""
         told = torch.cat([self._expected(entity, origin_s), self._usual(entity, origin_s)], dim=1)
         place = self._places[:, entity, (origin_s - self._begin_s) // self.step_s].T
-        told = torch.cat([told, place[..., None].expand(-1, -1, self.steps)], dim=1)
+        told = torch.cat([told, place[..., None].expand(-1, -1, self.steps), self._coming(entity, origin_s)], dim=1)
         return torch.where((origin_s >= self.since_s)[:, None, None], told, torch.nan).float()
 
     def _expected(self, entity: Tensor, origin_s: Tensor) -> Tensor:
@@ -69,6 +73,12 @@ class OutlookOnDevice:
             means.append(torch.where(unknown == 0, mean, torch.nan))
             means.append((busy.double() / whole).clamp(max=1.0))
         return torch.stack(means, dim=1)
+
+    def _coming(self, entity: Tensor, origin_s: Tensor) -> Tensor:
+        if self._newcomers is None:
+            return torch.full((len(entity), 2, self.steps), torch.nan, device=entity.device, dtype=torch.double)
+        told = self._newcomers.at(entity.cpu().numpy(), origin_s.cpu().numpy(), self._spec)
+        return torch.from_numpy(told.swapaxes(0, 1)).to(entity.device)
 
     def _places_by_step(self, known: Outlook, origin_s: Ints) -> NDArray[np.float64]:
         """Places in the queue at origins a step apart, `[2, N, T]`."""

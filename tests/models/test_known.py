@@ -3,6 +3,7 @@
 import torch
 from every_model import SKUS, build, random_inputs
 from torch import Tensor
+from torch.testing import assert_close
 
 from forecast.contracts.specs import CALENDAR, ForecastSpec
 from forecast.features.outlook import OUTLOOK_NAMES
@@ -33,6 +34,7 @@ def inputs(power: float, busy: float, rows: int = 3) -> tuple[Tensor, Tensor, Te
     for name in OUTLOOK_NAMES:
         now, then = (600.0, 1000 * power) if name.endswith("_w") else (1.0, busy)
         future[:, AT[name]] = torch.where(STEPS < 6, now, then)
+    future[:, [AT["unsubmitted_power_w"], AT["unsubmitted_busy_ratio"]]] = 0.0
     return past, future, static
 
 
@@ -44,8 +46,14 @@ def looked(past: Tensor, future: Tensor, static: Tensor) -> tuple[JobOutlook, Te
     edges = (torch.linspace(0.0, 1.05, 22) - scaled.loc[:, :1]) / scaled.spread[:, :1]
     values = edges.expand(-1, 2, -1)
     step = torch.zeros(len(past), len(STEPS), 8)
-    torch.nn.init.ones_(part.follow.bias)
-    return part, part(values, scaled, centres, told[..., 0], step), part.shift(told, scaled, step), told
+    with torch.no_grad():
+        part.follow.bias[:2] = 1.0
+    return (
+        part,
+        part(values, scaled, centres, told[..., 0], step),
+        part.shift(told, scaled, step, torch.zeros(len(past), 2, len(STEPS))),
+        told,
+    )
 
 
 def test_only_a_forecast_of_power_that_is_told_all_of_it_listens() -> None:
@@ -98,3 +106,21 @@ def test_a_schedule_of_nonsense_leaves_a_forecast() -> None:
         found = build("adaptive_cdf", SPEC, noise=0.1)(past, future, static)
         assert torch.isfinite(found).all()
         assert (found.diff(dim=2) >= 0).all()
+
+
+def test_what_is_drawn_beside_the_jobs_comes_again_at_its_time_of_day() -> None:
+    """A service that draws 400 to 600 W by the hour, and a job of 200 W that began just now and stays."""
+    past, future, static = inputs(0.0, 0.0)
+    daily = 500.0 + 100 * torch.sin(torch.arange(48 + 12) * (2 * torch.pi / 24))
+    past[:, 0] = daily[:48]
+    past[:, 0, -1] += 200.0
+    for name, now in (("expected_power_w", 200.0), ("running_power_w", 200.0), ("usual_power_w", 0.0)):
+        future[:, AT[name]] = now
+    for name in ("expected_busy_ratio", "running_busy_ratio", "usual_busy_ratio"):
+        future[:, AT[name]] = 1.0
+    scaled = Scaler(SPEC)(past, static)
+    part = JobOutlook(SPEC, STEPS, state=4, hidden=8)
+    centres, _ = part.look(scaled, AheadScaler(SPEC)(future, scaled), torch.zeros(len(past), 4))
+    off = past[0, 0, -1] - daily[48] - 200
+    expected = daily[48:] + 200 + off * torch.exp(-STEPS / 3)
+    assert_close(1000 * centres[0, 4].detach(), expected, atol=1.0, rtol=0.0)

@@ -1,9 +1,12 @@
 """The outlook of jobs: how long they run by what is known of past ones, and the same bits in training and serving."""
 
+from dataclasses import replace
 from datetime import datetime, timedelta
+from itertools import product
 
 import numpy as np
 import polars as pl
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,10 +15,11 @@ from trees import MONDAY, node, tree_of
 
 from forecast.contracts.specs import ForecastSpec
 from forecast.contracts.tables import JOB_SCHEDULE
-from forecast.features.outlook import OUTLOOK_NAMES
+from forecast.features.outlook import OUTLOOK_NAMES, outlook
 from forecast.windows.ahead import Ahead
 from forecast.windows.gather import Windows
 from forecast.windows.inputs import Constants, inputs_at
+from forecast.windows.newcomers import Newcomers
 from forecast.windows.panel import Panel
 
 TREE = tree_of(node("a", parent="rack"), node("b", parent="rack"), node("rack", "rack"))
@@ -172,6 +176,54 @@ def test_of_two_servers_the_one_that_is_free_first_gets_the_next_job() -> None:
     assert places([busy]) == [(0.75, 0.5), (0.25, 0.5), (0.5, 0.5)]
     assert places([busy, row("late", "b", "running", NOW, NOW, NOW + 3)]) == [(0.75, 0), (0.25, 0), (0.5, 0)]
     assert places([busy, row("late", "b", "queued", NOW, NOW + 3, NOW + 5)]) == [(0.25, 0), (0.75, 0), (0.5, 0)]
+
+
+#: On each of ten days a job of two hours, which takes "a" while it is free, from ten o'clock on.
+DAILY = [each for day in range(10) for each in ran(f"day-{day}", "a", 24 * day + 10, 24 * day + 12, 2.0)]
+EVENING = 9 * 24 + 20
+
+
+def test_what_came_on_the_days_before_is_expected_again_on_what_is_free_first() -> None:
+    rack, a, b = (told(EVENING, DAILY, name) for name in ("rack", "a", "b"))
+    expected = np.zeros(36)
+    expected[14:16] = 1.0
+    assert_allclose(a["unsubmitted_busy_ratio"], expected, atol=0.02)
+    assert_allclose(rack["unsubmitted_power_w"], 1000 * expected, atol=20)
+    assert not b["unsubmitted_busy_ratio"].any()
+    busy = row("job", "a", "running", EVENING, EVENING, EVENING + 30)
+    a, b = (told(EVENING, [*DAILY, busy], name)["unsubmitted_busy_ratio"] for name in "ab")
+    assert_allclose(b, expected, atol=0.02)
+    assert not a.any()
+
+
+def test_newcomers_wait_behind_all_that_are_known() -> None:
+    queue = [row(name, name, "queued", EVENING, EVENING, EVENING + 20) for name in "ab"]
+    found = told(EVENING, [*DAILY, *queue], "rack")["unsubmitted_busy_ratio"]
+    assert_allclose(found[:20], 0.0, atol=0.02)
+    assert_allclose(found.sum(), 1.0, atol=0.02)
+
+
+def test_nobody_is_expected_before_a_whole_horizon_was_known() -> None:
+    found = told(40, DAILY, "a")
+    assert not found["unsubmitted_power_w"].any()
+    assert told(60, DAILY, "a")["unsubmitted_power_w"].any()
+
+
+@pytest.mark.parametrize(("leaves", "jobs", "length_h"), [(120, 60, 2.0), (2, 1500, 0.02), (100, 1000, 1.0)])
+def test_of_large_pools_and_many_jobs_a_part_stands_for_all(leaves: int, jobs: int, length_h: float) -> None:
+    names = [f"leaf-{number}" for number in range(leaves)]
+    tree = tree_of(*(node(name, parent="rack") for name in names), node("rack", "rack"))
+    rows = []
+    for day, number in product(range(3), range(jobs)):
+        begin = 24 * day + 12 * number / jobs
+        rows += ran(f"{day}-{number}", names[number % leaves], begin, begin + length_h, length_h)
+    known = outlook(pl.LazyFrame(rows, schema=dict(JOB_SCHEDULE.required)), tree)
+    now = np.array([int(moment(72).timestamp())] * (leaves + 1))
+    day = replace(SPEC, horizon_steps=24)
+    found = Newcomers(known).at(np.arange(leaves + 1), now, day)[1]
+    rack = tree.entities.index("rack")
+    assert_allclose(found[rack].sum() * leaves, jobs * length_h, rtol=0.05)
+    assert_allclose(found[rack], np.delete(found, rack, axis=0).mean(0), atol=1e-9)
 
 
 HOURS = st.floats(-30, 600).map(lambda hours: round(hours * 3600) / 3600)
