@@ -1,4 +1,7 @@
-"""The simulated sites that pretrained models learn from: small and large, cold and hot, idle and busy."""
+"""The simulated sites that pretrained models learn from: small and large, cold and hot, idle and busy.
+
+Two of them serve only, each rack a service of its own: few services do not teach how services are.
+"""
 
 from forecast.simulator.config import CapConfig, ClimateConfig, CoolingConfig, RowConfig, SimulatorConfig, WorkConfig
 
@@ -17,6 +20,8 @@ def fleets(step_s: int) -> list[SimulatorConfig]:
         _fleet(106, "2025-10-06", [_cpus(3, 16, inference=1.0), _gpus(2, 2)], step_s, zone="Europe/Berlin"),
         _fleet(107, "2025-11-03", [_gpus(3, 4), _trays(2, 9, inference=1.0)], step_s, cap=CapConfig(0.8, 16.0, 20.0)),
         _fleet(108, "2025-06-02", [_gpus(8, 1, inference=0.25)], step_s, work=WorkConfig(0.9, 0.9, 2.0e-4)),
+        _fleet(109, "2025-02-03", [_gpus(32, 1, inference=1.0)], step_s),
+        _fleet(110, "2025-09-01", [_cpus(16, 1, inference=1.0), _trays(16, 1, inference=1.0)], step_s),
     ]
 
 

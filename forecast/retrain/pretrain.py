@@ -50,7 +50,7 @@ WINDOWS: dict[str, tuple[str, ...]] = {
     "minutes": ("window.step_s=15", "window.context_steps=40", "window.horizon_steps=40", _CALM_TOO),
 }
 
-#: Seeds of what is drawn: as many as there are simulated sites, so that each counts for about half.
+#: Seeds of what is drawn: nearly as many as there are simulated sites, so that each counts for about half.
 _DRAWN = range(201, 209)
 
 #: Public telemetry (options of the group `source`) that each window can learn from.

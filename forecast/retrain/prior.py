@@ -11,7 +11,7 @@ Ansari et al., 2024), so does this one from entities that share their physics an
     readings     noise, digits, a nameplate that is seldom reached, and sensors that do not exist
 
 Each is drawn by itself. Ranges are orders of magnitude, common knowledge of the trade [K] as in the simulator: none was
-fitted to a public data set.
+fitted to a public data set, though which of them to draw was judged by forecasts of some (docs/experiments.md).
 """
 
 from datetime import UTC, datetime
@@ -24,6 +24,7 @@ from forecast.contracts.specs import ForecastSpec
 from forecast.contracts.tables import TOPOLOGY
 from forecast.contracts.topology import Topology
 from forecast.simulator.arrays import Floats
+from forecast.simulator.services import Traffic
 from forecast.windows.panel import Panel
 
 Ends = tuple[float, float]
@@ -37,23 +38,34 @@ _FINEST_S = 300
 #: Jobs at work at once, from one server to a fleet; a thermal transient is one of a single machine.
 _JOBS, _JOBS_OF_ONE = (0.3, 1e6), (0.1, 10.0)
 
-#: Kinds of jobs in one load, and how many steps they last: requests are over at once, training takes days [K].
-_KINDS, _LASTS = 3, (1.0, 1000.0)
+#: Kinds of jobs in one load, and how many steps they last: requests are over at once, training takes days [K]. Seen at
+#: the pace of a transient a machine is busy or idle for minutes or hours.
+_KINDS, _LASTS, _LASTS_OF_ONE = 3, (1.0, 1000.0), (30.0, 10_000.0)
 
 #: Most follow the rhythm of the day as a whole.
 _FOLLOWS = 0.7
 
 #: The log of the rate of arrivals. The swing of a day, as a standard deviation; harmonics of a day, which decay with
-#: their number to these powers; what each weekday has of its own, of the swing.
-_SWING, _HARMONICS, _DECAY, _WEEKDAY = (0.02, 0.8), 8, (1.0, 2.5), (0.03, 0.6)
+#: their number to these powers; what the hours of a week have of their own, of the swing.
+_SWING, _HARMONICS, _DECAY = (0.02, 0.8), 8, (1.0, 2.5)
+_WEEKDAY, _HARMONICS_OF_WEEK, _DECAY_OF_WEEK = (0.03, 0.6), 28, (0.2, 1.5)
+
+#: So many have days that people make: base and swing of use, hours that they are late, and the share of leisure [K].
+_PEOPLE, _TRAFFIC = 0.4, ((0.1, 0.5), (0.2, 0.8), (-3.0, 3.0), (0.0, 1.0))
 
 #: Weekends have less, as far as such a normal draw of the swing, and are flatter; not everybody has one, and clocks of
 #: published records are often nominal.
 _LESS, _FLATTER, _WEEKENDS, _NOMINAL = 1.5, (0.2, 1.0), 0.7, 0.3
 
+#: A weekend comes and goes within twice so many days.
+_TURNS_DAYS = (0.0, 0.4)
+
 #: Drifts, two of them, over so many steps; a trend, from end to end; a change for good once in so many steps for one
 #: entity in three.
 _DRIFT, _DRIFTS_OVER, _TREND, _CHANGE, _CHANGES_EVERY = (0.005, 0.3), (30.0, 3000.0), 0.1, 0.3, 6000
+
+#: Drifts fall with such a power of the jobs: what each user does alone averages out, what all do together stays.
+_AVERAGES_OUT = 0.2
 
 #: No rate is further above its mean, as a log.
 _MOST = 4.0
@@ -66,7 +78,7 @@ _CEILING, _IDLE, _RATED = (1.2, 6.0), (0.0, 0.6), (1.0, 4.0)
 _POWER_NOISE, _POWER_DIGIT = (1e-4, 2e-2), (1e-4, 1e-2)
 
 #: Time constants of die, sink and chassis, seconds, and the rise at the ceiling, kelvin [K].
-_STAGES_S, _RISE_K = ((2.0, 40.0), (30.0, 400.0), (300.0, 7200.0)), (8.0, 60.0)
+_STAGES_S, _RISE_K = ((5.0, 60.0), (60.0, 600.0), (600.0, 7200.0)), (8.0, 60.0)
 
 #: Fans of so many open from the first of these shares of the rise to the second. Resistance falls with flow to such a
 #: power, as in the simulator.
@@ -76,7 +88,7 @@ _FANS, _OPENS, _FULL, _LEAST_FLOW, _FLOW_EXPONENT = 0.6, (0.0, 0.6), (0.6, 1.2),
 _INLET_C, _INLET_DRIFT_K, _INLET_OVER_S = (16.0, 32.0), (0.05, 1.5), (600.0, 36_000.0)
 
 #: Noise of a sensor, and its digits, most often whole degrees, K [K].
-_NOISE_K, _DIGITS_K = (0.01, 0.3), (0.1, 0.5, 1.0, 1.0)
+_NOISE_K, _DIGITS_K = (0.01, 0.1), (0.1, 0.5, 1.0, 1.0)
 
 #: The share of entities that have each sensor, and whose nameplate is known.
 _HAVE = {"power_w": 0.85, "temperature_c": 0.5, "inlet_c": 0.6, "utilization_ratio": 0.3}
@@ -97,7 +109,7 @@ def drawn(spec: ForecastSpec, seed: int, entities: int = 32, days: int | None = 
     step_s = min(spec.step_s, _FINEST_S)
     steps = (days or (_DAYS_OF_SECONDS if fine else _DAYS)) * 86_400 // step_s
     jobs = _between(random, _JOBS_OF_ONE if fine else _JOBS, entities)
-    load = _load(random, jobs, _rates(random, entities, steps, step_s))
+    load = _load(random, jobs, _LASTS_OF_ONE if fine else _LASTS, _rates(random, jobs, steps, step_s))
     said = _readings(random, load, *_heat(random, load, step_s), "temperature_c" if fine else "power_w")
     topology = _topology(jobs, random.random(entities) < _KNOWN)
     order = [int(name.removeprefix("drawn-")) for name in topology.entities]
@@ -110,11 +122,11 @@ def _between(random: np.random.Generator, ends: Ends, *shape: int) -> Floats:
     return np.asarray(np.exp(random.uniform(np.log(ends[0]), np.log(ends[1]), shape)))
 
 
-def _load(random: np.random.Generator, jobs: Floats, rates: Floats) -> Floats:
+def _load(random: np.random.Generator, jobs: Floats, lasts: Ends, rates: Floats) -> Floats:
     """Shares of the ceiling `[N, T]` under so many jobs at once `[N]`, whose rates vary by exp of `rates [N, T]`."""
     each = (len(jobs), _KINDS)
     follows = np.where(random.random(each) < _FOLLOWS, 1.0, random.random(each))
-    stay = np.exp(-1 / _between(random, _LASTS, *each))
+    stay = np.exp(-1 / _between(random, lasts, *each))
     weight = random.dirichlet(np.ones(_KINDS), len(jobs)) / jobs[:, None]
     running = random.poisson(np.broadcast_to(jobs[:, None], each))
     load = np.empty_like(rates)
@@ -127,34 +139,58 @@ def _load(random: np.random.Generator, jobs: Floats, rates: Floats) -> Floats:
     return np.asarray(idle + (1 - idle) * np.minimum(load / ceiling, 1.0))
 
 
-def _rates(random: np.random.Generator, entities: int, steps: int, step_s: int) -> Floats:
-    """Log of the rate of arrivals over its mean, `[N, T]`."""
+def _rates(random: np.random.Generator, jobs: Floats, steps: int, step_s: int) -> Floats:
+    """Log of the rate of arrivals over its mean, `[N, T]`, of loads of so many jobs `[N]`."""
+    entities = len(jobs)
+    rhythm = _rhythm(random, entities, np.arange(steps) * step_s / 86_400)
+    alone = jobs[:, None] ** -_AVERAGES_OUT
     drift = np.zeros((entities, steps))
     for _ in range(2):
         size, over = _between(random, _DRIFT, entities, 1), _between(random, _DRIFTS_OVER, entities)
-        drift += size * _wandering(random, over, steps)
+        drift += alone * size * _wandering(random, over, steps)
     trend = _TREND * random.standard_normal((entities, 1)) * np.linspace(-1, 1, steps)
     changing = (random.random((entities, steps)) < 1 / _CHANGES_EVERY) & (random.random((entities, 1)) < 1 / 3)
     changes = (changing * random.normal(0, _CHANGE, (entities, steps))).cumsum(1)
-    rhythm = _rhythm(random, entities, np.arange(steps) * step_s / 86_400)
     return np.asarray(rhythm + drift + trend + changes)
 
 
 def _rhythm(random: np.random.Generator, entities: int, day: Floats) -> Floats:
     """What days and weeks make of the rate `[N, T]` at times `day [T]`."""
     swing = _between(random, _SWING, entities, 1)
-    number = np.arange(1, _HARMONICS + 1)
-    heights = random.standard_normal((2, entities, _HARMONICS)) * number ** -random.uniform(*_DECAY, (entities, 1))
-    angle = 2 * np.pi * number[:, None] * day
-    course = heights[0] @ np.cos(angle) + heights[1] @ np.sin(angle)
+    people = random.random((entities, 1)) < _PEOPLE
+    course = np.where(people, _of_people(random, entities, day), _waves(random, entities, day, _HARMONICS, _DECAY))
     course *= swing / course.std(1, keepdims=True)
     late = random.integers(0, 7, (entities, 1)) * (random.random((entities, 1)) < _NOMINAL)
-    weekday = (day.astype(int) + late) % 7
+    weekend = ((day.astype(int) + late) % 7 >= 5) & (random.random((entities, 1)) < _WEEKENDS)
+    free = _smoothed(weekend, random.uniform(*_TURNS_DAYS, (entities, 1)) / (day[1] - day[0]))
     less = swing * np.abs(random.normal(0, _LESS, (entities, 1)))
-    free = (weekday >= 5) & (random.random((entities, 1)) < _WEEKENDS)
-    own = _between(random, _WEEKDAY, entities, 1) * swing * random.standard_normal((entities, 7))
+    own = _waves(random, entities, day / 7, _HARMONICS_OF_WEEK, _DECAY_OF_WEEK)
+    own *= _between(random, _WEEKDAY, entities, 1) * swing / own.std(1, keepdims=True)
     flatter = random.uniform(*_FLATTER, (entities, 1))
-    return np.asarray(np.where(free, flatter * course - less, course) + np.take_along_axis(own, weekday, axis=1))
+    return np.asarray((1 - free * (1 - flatter)) * course - free * less + own)
+
+
+def _waves(random: np.random.Generator, entities: int, turns: Floats, harmonics: int, decay: Ends) -> Floats:
+    """Courses `[N, T]` that recur with each of `turns [T]`."""
+    number = np.arange(1, harmonics + 1)
+    heights = random.standard_normal((2, entities, harmonics)) * number ** -random.uniform(*decay, (entities, 1))
+    angle = 2 * np.pi * number[:, None] * turns
+    return np.asarray(heights[0] @ np.cos(angle) + heights[1] @ np.sin(angle))
+
+
+def _of_people(random: np.random.Generator, entities: int, day: Floats) -> Floats:
+    """Days of services `[N, T]` as in the simulator: of work, of leisure, of both."""
+    base, swing, phase_h, evening = (random.uniform(*ends, entities) for ends in _TRAFFIC)
+    traffic = Traffic(base, swing, phase_h, evening, np.ones(entities))
+    return np.asarray(np.log(traffic.expected(day % 1 * 24, np.zeros(len(day), bool))).T)
+
+
+def _smoothed(values: np.ndarray, steps: Floats) -> Floats:
+    """Means of `values [N, T]` over so many steps on either side, `steps [N, 1]`."""
+    sums = np.concatenate([np.zeros((len(values), 1)), values.cumsum(1)], axis=1)
+    at, width = np.arange(values.shape[1]), steps.astype(int)
+    begin, end = np.maximum(at - width, 0), np.minimum(at + width + 1, values.shape[1])
+    return np.asarray((np.take_along_axis(sums, end, 1) - np.take_along_axis(sums, begin, 1)) / (end - begin))
 
 
 def _wandering(random: np.random.Generator, over: Floats, steps: int) -> Floats:

@@ -70,14 +70,25 @@ def test_every_level_but_a_die_is_there_and_sums_of_more_machines_move_less(days
     assert of[1] > 1.5 * of[2]
 
 
-def test_fleets_live_by_the_week(days: tuple[Panel, Topology]) -> None:
+def test_fleets_live_by_the_week_and_servers_do_not(days: tuple[Panel, Topology]) -> None:
     panel, topology = days
-    large = np.isin(topology.table["level"].to_numpy(), ["site", "fleet"])
-    weeks = values(panel, "power_w")[large].reshape(-1, 2, 7 * 288)
+    levels = topology.table["level"].to_numpy()
+    power = values(panel, "power_w").reshape(-1, 2, 7 * 288)
+    weeks = power[np.isin(levels, ["site", "fleet"])]
     alike = [np.corrcoef(first, second)[0, 1] for first, second in weeks]
-    assert np.median(alike) > 0.4
+    assert np.median(alike) > 0.8
+    assert np.median([np.corrcoef(*each)[0, 1] for each in power[levels == "server"]]) < 0.3
     other = [np.corrcoef(first, np.roll(second, 144))[0, 1] for first, second in weeks]
     assert np.median(alike) > np.median(other) + 0.3
+
+
+def test_a_temperature_seen_by_the_second_mostly_stays_or_goes_on(minutes: tuple[Panel, Topology]) -> None:
+    temperature = values(minutes[0], "temperature_c")
+    temperature = temperature[~np.isnan(temperature).any(1)]
+    every = temperature[:, ::40]  # ten minutes
+    moves = np.abs(np.diff(every, axis=1))
+    assert (moves < 0.5).mean() > 0.5
+    assert np.quantile(moves, 0.95) > 1.0
 
 
 def test_heat_comes_of_load_and_never_cools_below_the_inlet(minutes: tuple[Panel, Topology]) -> None:
