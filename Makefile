@@ -42,10 +42,13 @@ $(VENV)/.done: pyproject.toml constraints.txt
 	.venv-mlserver/bin/python -m pip install --quiet --requirement tests/serve/mlserver.txt
 	touch $@
 
+# Nothing new, or nothing better than an earlier demo's: that one serves on.
+MADE_OR_NOT_NEEDED = || case $$? in 10 | 11) ;; *) exit 1 ;; esac
+
 # The weights that ship are tested on the same weeks as those that are trained: compare what the two runs say in the end.
 demo: setup  ## Simulate a fleet, forecast untrained, train, publish, and forecast a week that training never saw
-	$(BIN)/python train.py experiment=pretrained evaluation.test_h=168 evaluation.validation_h=168 || case $$? in 10 | 11) ;; *) exit 1 ;; esac
-	$(BIN)/python train.py || [ $$? -eq 10 ]
+	$(BIN)/python train.py experiment=pretrained evaluation.test_h=168 evaluation.validation_h=168 $(MADE_OR_NOT_NEEDED)
+	$(BIN)/python train.py $(MADE_OR_NOT_NEEDED)
 	$(BIN)/python -m serve forecast --bundle var/registry/day-ahead/current --telemetry var/fleet/telemetry --out $(DEMO)/forecasts.parquet
 
 test: setup .venv-serve/.done .venv-dagster/.done .venv-kserve/.done lint  ## Tests, lint, types and import rules
