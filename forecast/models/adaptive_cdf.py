@@ -8,6 +8,7 @@ learns beside it and errs at other times.
 """
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -77,6 +78,8 @@ class AdaptiveCdfConfig(ModelConfig):
         without: parts left out, of `PARTS`, to see what each is worth (docs/model.md).
     """
 
+    LEAST: ClassVar = {"width": 0, "blocks": 1, "hidden": 1, "rank": 0, "points": 2}
+
     width: int = 0
     blocks: int = 1
     hidden: int = 64
@@ -86,6 +89,7 @@ class AdaptiveCdfConfig(ModelConfig):
     without: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         unknown = [part for part in self.without if part not in PARTS]
         if unknown:
             raise ConfigError(f"model.without names {unknown[0]!r}; it can leave out {', '.join(PARTS)}.")

@@ -1,17 +1,35 @@
 """What every model is: settings that build a module, and the shapes that module maps between."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from torch import Tensor, nn
 
+from forecast.contracts.errors import ConfigError
 from forecast.contracts.specs import ForecastSpec
 from forecast.models.cdf import Cdf
 
 
 @dataclass
 class ModelConfig:
-    """Settings of a model; a subclass per model adds its own. The class is found by its file, no registry to edit."""
+    """Settings of a model; a subclass per model adds its own. The class is found by its file, no registry to edit.
+
+    Attributes:
+        LEAST: what numbers among the settings may be at least.
+        dropout: a share, where a model has it.
+    """
+
+    LEAST: ClassVar[Mapping[str, int]] = {}
+
+    def __post_init__(self) -> None:
+        for name, least in self.LEAST.items():
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise ConfigError(f"model.{name} is {value}; it must be {least} or more.")
+        dropout = getattr(self, "dropout", 0.0)
+        if not 0 <= dropout < 1:
+            raise ConfigError(f"model.dropout is {dropout}; it is a share, from 0 to below 1.")
 
     def build(self, spec: ForecastSpec, skus: int) -> "QuantileModel":
         """A module with fresh weights for `spec` and a vocabulary of `skus` SKUs.

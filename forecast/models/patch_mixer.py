@@ -5,6 +5,7 @@ quantile-major head over few knots.
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -32,6 +33,8 @@ class PatchMixerConfig(ModelConfig):
         hidden: features of the head.
         dropout: share of features dropped in training.
     """
+
+    LEAST: ClassVar = {"patches": 1, "width": 1, "blocks": 1, "hidden": 1}
 
     patches: int = 24
     width: int = 128

@@ -24,6 +24,7 @@ from forecast.models.adapted import adapted
 from forecast.models.base import ModelConfig, QuantileModel
 from forecast.models.linear import PER_STEP, at_levels
 from forecast.retrain.config import models
+from forecast.training.config import CHAMPION
 
 FORMAT = 1
 
@@ -65,6 +66,10 @@ class Pretrained:
             ConfigError: there is none, it is damaged, or it does not fit the site.
         """
         if start_from != SHIPPED:
+            if not Path(start_from).exists():
+                raise ConfigError(
+                    f"training.start_from is {start_from!r}: neither {CHAMPION}, {SHIPPED} nor a file that is there."
+                )
             found = cls.read(Path(start_from))
             found.check(spec, start_from)
             return found

@@ -143,3 +143,9 @@ def test_a_part_that_is_left_out_is_missed(part: str, spec: ForecastSpec) -> Non
 def test_only_parts_can_be_left_out() -> None:
     with pytest.raises(ConfigError, match=r"model\.without names 'head'; it can leave out state, normal, days, course"):
         AdaptiveCdfConfig(without=["head"])
+
+
+@pytest.mark.parametrize(("name", "value"), [("points", 1), ("hidden", 0), ("rank", -1), ("dropout", 1.0)])
+def test_sizes_that_cannot_be_are_named(name: str, value: float) -> None:
+    with pytest.raises(ConfigError, match=rf"model\.{name} is {value}; it"):
+        AdaptiveCdfConfig(**{name: value})

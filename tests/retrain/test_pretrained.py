@@ -147,6 +147,11 @@ def test_what_cannot_be_read_is_told_in_one_line(made: Pretrained, kept: Path, d
     assert "\n" not in str(caught.value)
 
 
+def test_weights_that_are_not_there_are_named(made: Pretrained) -> None:
+    with pytest.raises(ConfigError, match="'pretrianed': neither champion, pretrained nor a file that is there"):
+        Pretrained.find("pretrianed", made.spec)
+
+
 def test_weights_of_another_model_are_refused(made: Pretrained) -> None:
     other = replace(made, config=AdaptiveCdfConfig(width=0, hidden=24))
     with pytest.raises(ConfigError, match="its weights are not those of AdaptiveCdfConfig"):
