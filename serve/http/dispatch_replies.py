@@ -98,7 +98,7 @@ class Entities(_Told):
     columns: dict[str, list[str | float | None]] | None = None
 
 
-class _Row(BaseModel):
+class _Row(_Told):
     forecast_time: datetime
     valid_time: datetime
     entity_id: str
@@ -127,8 +127,6 @@ class Forecasts(Provenance):
 class RoomRow(_Row):
     """The least room that an entity keeps below a limit."""
 
-    model_config = ConfigDict(extra="forbid")
-
     target: Target
     unit: str
     limit: float | None
@@ -152,8 +150,6 @@ class Rooms(Provenance):
 
 class OddsRow(_Row):
     """The probability of passing a limit in one step."""
-
-    model_config = ConfigDict(extra="forbid")
 
     target: Target
     unit: str
@@ -198,10 +194,8 @@ class WhatIf(Provenance):
     columns: dict[str, list[str | float | None]] | None = None
 
 
-class PlacementRow(BaseModel):
+class PlacementRow(_Told):
     """What a candidate would leave, over its own steps."""
-
-    model_config = ConfigDict(extra="forbid")
 
     candidate: int = Field(description="place in the request, from 0")
     entity_id: str
