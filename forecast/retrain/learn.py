@@ -18,6 +18,7 @@ from forecast.retrain.config import JobConfig
 from forecast.retrain.prepare import Prepared
 from forecast.retrain.pretrained import Pretrained
 from forecast.retrain.start import Start
+from forecast.retrain.unheeded import unheeded
 from forecast.training.checkpoints import Checkpoints
 from forecast.training.course import Progress
 from forecast.training.fit import Fit, fit, spread
@@ -189,6 +190,12 @@ class Learner:
             return Pretrained(own, began.config, skus, weights, began.offsets_for(own), facts)
         offsets = graph.calibration.by_step()
         return Pretrained(self.windows.spec, began.config if began else config, skus, weights, offsets, facts)
+
+    @property
+    def unheeded(self) -> list[str]:
+        """What the model is told and misses, in a few words each."""
+        spec = self.windows.spec
+        return list(unheeded(self.model, self.start.weights.spec if self.start.weights else spec, spec))
 
     @property
     def _own(self) -> QuantileModel:

@@ -103,6 +103,7 @@ def _learn(
             f"best at step {fitted.step} of {config.training.steps}"
             f"{f', resumed at step {fitted.begun}' if fitted.begun else ''}"
             f"{f'; {learner.start.said}' if learner.start.said else ''}"
+            f"{''.join(f'; {line}' for line in learner.unheeded)}"
         )
     with stages("calibrate") as stage:
         graph = learner.calibrate()
