@@ -24,7 +24,7 @@ ARGUMENTS = [
 ]
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """A small site, and one of more than ten thousand entities."""
     folder = tmp_path_factory.mktemp("board")
@@ -35,8 +35,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         yield server
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
+    """Of a module, not of all: while it lives its thread has an event loop, and no test may run another there."""
     if CHROMIUM is None:
         pytest.skip("no Chromium; Debian has it as chromium")
     with sync_playwright() as playwright:
@@ -56,7 +57,7 @@ def opened(server: Running, browser: Browser) -> Iterator[Open]:
 
     def opened(fragment: str = "forecast=day-ahead", *, by_hand: bool = True, **media: Any) -> Page:
         page = context.new_page()
-        page.set_default_timeout(10_000)
+        page.set_default_timeout(60_000)
         page.emulate_media(**media)
         if by_hand:
             page.clock.install()
