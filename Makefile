@@ -6,6 +6,9 @@ SERVE_BIN := .venv-serve/bin
 BENCH_BIN := .venv-bench/bin
 DEMO := var/demo
 
+# On every core; the tests of a file on one, for they share what took long to make.
+PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
+
 .PHONY: help setup demo test test-all conformance proto lint bench-simulator bench-features bench-physics bench-accuracy bench-known-ahead bench-robustness bench-exceedance bench-zero-shot bench-drift bench-gate bench-retrain bench-warm-start bench-serve bench-engine bench-engine-memory bench-poll soak survival pretrain examples clean
 
 help:  ## Show the targets
@@ -52,10 +55,10 @@ demo: setup  ## Simulate a fleet, forecast untrained, train, publish, and foreca
 	$(BIN)/python -m serve forecast --bundle var/registry/day-ahead/current --telemetry var/fleet/telemetry --out $(DEMO)/forecasts.parquet
 
 test: setup .venv-serve/.done .venv-dagster/.done .venv-kserve/.done lint  ## Tests, lint, types and import rules
-	$(BIN)/python -m pytest -m "not slow" --numprocesses auto
+	$(PYTEST) -m "not slow"
 
 test-all: setup .venv-serve/.done .venv-dagster/.done .venv-kserve/.done lint  ## The slow tests too
-	$(BIN)/python -m pytest --numprocesses auto
+	$(PYTEST)
 
 conformance: setup .venv-kserve/.done  ## What the Open Inference Protocol asks, of our server and of KServe's: a table
 	PYTHONPATH=.:tests:tests/serve $(BIN)/python -m pytest -p conformance tests/serve/test_open_inference.py tests/serve/test_open_inference_grpc.py

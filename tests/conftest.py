@@ -1,6 +1,7 @@
 """What several tests need: a tiny bundle, trained once per run of pytest, and the real telemetry beside the project."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # workers share the cores; before torch is imported
@@ -10,6 +11,7 @@ import pytest
 from filelock import FileLock
 from smoke_run import SHARED, Smoke, settings
 
+from forecast.contracts.errors import ExitCode
 from forecast.contracts.specs import ForecastSpec
 from forecast.retrain.job import run
 
@@ -20,7 +22,7 @@ hypothesis.settings.load_profile("patient")
 
 @pytest.fixture(scope="session")
 def smoke(tmp_path_factory: pytest.TempPathFactory) -> Smoke:
-    """Train the smoke experiment once, whatever the number of workers; its files must not be changed."""
+    """Train and publish the smoke experiment once, whatever the number of workers; its files must not be changed."""
     shared = tmp_path_factory.getbasetemp()
     if os.environ.get("PYTEST_XDIST_WORKER"):
         shared = shared.parent
@@ -32,11 +34,13 @@ def smoke(tmp_path_factory: pytest.TempPathFactory) -> Smoke:
         f"source.path={folder / 'fleet'}",
         f"registry.root={folder / 'registry'}",
     )
+    published = replace(config.registry, publish=True, root=str(folder / "published"))
     with FileLock(f"{folder}.lock"):
         if not (folder / "done").exists():
-            run(config, folder / "run")
-            (folder / "done").touch()
-    return Smoke(config, folder / "run", folder / "fleet")
+            code = run(replace(config, registry=published), folder / "run")
+            (folder / "done").write_text(str(int(code)))
+        code = ExitCode(int((folder / "done").read_text()))
+    return Smoke(config, folder / "run", folder / "fleet", published, code)
 
 
 @pytest.fixture

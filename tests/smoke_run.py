@@ -11,7 +11,8 @@ from pathlib import Path
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from forecast.retrain.config import JobConfig, register
+from forecast.contracts.errors import ExitCode
+from forecast.retrain.config import JobConfig, RegistryConfig, register
 from forecast.traces.files import FileSource
 
 ROOT = Path(__file__).parents[1]
@@ -54,14 +55,18 @@ class Smoke:
     """A run of the smoke experiment.
 
     Attributes:
-        config: its settings.
+        config: its settings, but that they publish nothing.
         out: its run folder, with `bundle/` and `scores.json`.
         fleet: the simulated record; the last days of its `telemetry/` were not trained on.
+        registry: where it was to publish.
+        code: what it ended with.
     """
 
     config: JobConfig
     out: Path
     fleet: Path
+    registry: RegistryConfig
+    code: ExitCode
 
     @property
     def bundle(self) -> Path:

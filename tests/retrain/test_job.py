@@ -51,29 +51,19 @@ def test_the_bundle_says_what_it_was_made_from(smoke: Smoke) -> None:
     assert (smoke.bundle / "report.html").stat().st_size > 10_000
 
 
-@pytest.fixture
-def passing(smoke: Smoke, tmp_path: Path) -> Smoke:
-    """The smoke run again, set to publish, with a season nobody can miss: longer training on easier windows."""
-    config = replace(
-        smoke.config, registry=replace(smoke.config.registry, publish=True, root=str(tmp_path / "registry"))
-    )
-    return Smoke(config, tmp_path / "run", smoke.fleet)
-
-
-def test_a_run_publishes_or_says_why_not_and_neither_is_done_twice(passing: Smoke, tmp_path: Path) -> None:
-    code = run(passing.config, passing.out)
-    verdict = json.loads((passing.out / "gate.json").read_text())
-    registry = Registry(Path(passing.config.registry.root), "smoke")
+def test_a_run_publishes_or_says_why_not_and_neither_is_done_twice(smoke: Smoke, tmp_path: Path) -> None:
+    verdict = json.loads((smoke.out / "gate.json").read_text())
+    registry = Registry(Path(smoke.registry.root), "smoke")
     current = registry.current()
     if verdict["passed"]:
-        assert code == ExitCode.PUBLISHED
+        assert smoke.code == ExitCode.PUBLISHED
         assert current is not None
         load(current)
     else:
-        assert code == ExitCode.REJECTED
+        assert smoke.code == ExitCode.REJECTED
         assert current is None
     journal = registry.journal()
-    assert run(passing.config, tmp_path / "again") == ExitCode.NOTHING_NEW
+    assert run(replace(smoke.config, registry=smoke.registry), tmp_path / "again") == ExitCode.NOTHING_NEW
     assert not (tmp_path / "again" / "bundle").exists()
     assert registry.journal() == journal
 
