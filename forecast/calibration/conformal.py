@@ -18,9 +18,9 @@ __all__ = ["HALF_TRUSTED", "PARTS", "fit_offsets", "newest"]
 #: A group's own offset counts half when it holds this many independent windows; the rest is the offset over all groups.
 HALF_TRUSTED = 20.0
 
-#: Calibration narrows half of what it should where it was fitted on so many days, a season: what a few weeks find too
-#: wide the next one needs. It widens in full.
-_HALF_NARROWED_DAYS = 90.0
+#: Calibration narrows half of what it should where it was fitted on so many days, a year: what a few weeks or a season
+#: find too wide the next ones need. It widens in full.
+_HALF_NARROWED_DAYS = 360.0
 
 #: The training range is looked at so many lengths of the validation range back.
 _BACK = 4
@@ -33,7 +33,8 @@ def fit_offsets(model: QuantileModel, windows: Gatherer, pairs: Tensor, trained:
     G counts the level codes, 0 for unknown. For level q the offset is the q-quantile of the scores at which the model's
     quantiles held what came, less the score of q: distributional conformal prediction (Chernozhukov, Wüthrich and Zhu,
     2021), fitted once. Windows of one entity on one day tell much the same; a group with few such days leans on all
-    groups together. Intervals are as much wider as few days leave open, see `_stretch`.
+    groups together. Intervals are as much wider as few days leave open, and move as far as those can tell: a draw from
+    a normal distribution varies √(1 + 1/n) times as much about the mean of n others as about its true centre.
 
     Args:
         model: in evaluation mode.
@@ -46,7 +47,8 @@ def fit_offsets(model: QuantileModel, windows: Gatherer, pairs: Tensor, trained:
     day = (pairs[:, 1] // windows.spec.day_steps).cpu().numpy()
     code_of_pair = windows.level_code[pairs[:, 0]].cpu().numpy()
     entity_days = torch.stack([pairs[:, 0], pairs[:, 1] // windows.spec.day_steps], 1).cpu().numpy()
-    stretch = _stretch(pairs, windows.spec)
+    draws = _draws(pairs, windows.spec)
+    stretch = math.sqrt(1 + 1 / draws)
     pooled = _offsets(scores, weight, stretch, windows.spec)
     offsets = np.repeat(pooled[None], len(LEVELS) + 1, axis=0)
     for code in np.unique(level):
@@ -55,7 +57,7 @@ def fit_offsets(model: QuantileModel, windows: Gatherer, pairs: Tensor, trained:
         trust = independent / (independent + HALF_TRUSTED)
         offsets[code] = trust * _offsets(scores[group], weight[group], stretch, windows.spec) + (1 - trust) * pooled
     days = len(np.unique(day))
-    return torch.from_numpy(_cautious(offsets, days / (days + _HALF_NARROWED_DAYS), windows.spec)).float()
+    return torch.from_numpy(_cautious(offsets, draws, days / (days + _HALF_NARROWED_DAYS), windows.spec)).float()
 
 
 def newest(trained: Tensor, validation: Tensor) -> Tensor:
@@ -68,23 +70,28 @@ def newest(trained: Tensor, validation: Tensor) -> Tensor:
     return trained[near & torch.isin(trained[:, 0], validation[:, 0])]
 
 
-def _stretch(pairs: Tensor, spec: ForecastSpec) -> float:
-    """How much further from the median a level is told, √(1 + 1/n), for n draws that `pairs [M, 2]` hold.
+def _draws(pairs: Tensor, spec: ForecastSpec) -> float:
+    """How many draws `pairs [M, 2]` hold.
 
-    A draw from a normal distribution varies that much more about the mean of n others than about its true centre. What
-    the loads of a few entities have in common over a horizon is one draw, at however many steps it shows; where there
-    are more entities than horizons, each is one.
+    What the loads of a few entities have in common over a horizon is one draw, at however many steps it shows; where
+    there are more entities than horizons, each is one.
     """
     horizons = float(pairs[:, 1].max() - pairs[:, 1].min()) / spec.horizon_steps + 1
-    return math.sqrt(1 + 1 / max(horizons, len(pairs[:, 0].unique())))
+    return max(horizons, len(pairs[:, 0].unique()))
 
 
-def _cautious(offsets: NDArray[np.float64], trust: float, spec: ForecastSpec) -> NDArray[np.float64]:
-    """Offsets `[G, T, Q, H]` whose central intervals narrow by the share `trust` of what they would."""
+def _cautious(offsets: NDArray[np.float64], draws: float, trust: float, spec: ForecastSpec) -> NDArray[np.float64]:
+    """Offsets `[G, T, Q, H]` that narrow central intervals by the share `trust` of what they would, and move them less.
+
+    The mean of n draws lies 1/√n from its true centre by chance: of a move by m the share m² / (m² + 1/n) is told,
+    which would err least were m the true one (Thompson, 1968).
+    """
     mirrored = offsets[:, :, ::-1]
     centre, outward = (offsets + mirrored) / 2, (offsets - mirrored) / 2
+    squared = (centre * centre).mean(2, keepdims=True)
     side = np.sign(normal_scores(spec.quantile_levels).numpy())[:, None]
-    kept: NDArray[np.float64] = centre + outward * np.where(outward * side < 0, trust, 1.0)
+    moved, widened = squared / (squared + 1 / draws), np.where(outward * side < 0, trust, 1.0)
+    kept: NDArray[np.float64] = moved * centre + widened * outward
     return kept
 
 

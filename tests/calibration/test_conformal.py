@@ -82,9 +82,9 @@ def test_every_level_covers_its_share_of_fresh_data(
 
 
 def test_what_is_too_wide_is_narrowed_by_as_much_as_its_days_are_trusted(spec: ForecastSpec) -> None:
-    """A season of ninety days narrows half of the way; the bias is taken out in full."""
+    """A year narrows half of the way; the bias is taken out in full."""
     levels, model = ["server"] * 6, Wrong(spec, (520.0, 60.0), (100.0, 10.0))
-    offsets = offsets_of(model, noise(spec, 6, 92 * 24, 0), spec, levels)[SERVER, :, :, 0]
+    offsets = offsets_of(model, noise(spec, 6, 362 * 24, 0), spec, levels)[SERVER, :, :, 0]
     # True 0.9 quantile: 500 + 1.28 · 50, which stands at 0.44 of a normal about 520 of deviation 100.
     z = NormalDist().inv_cdf(0.9)
     assert offsets[0, 2].item() == pytest.approx(-0.2, abs=0.04)
@@ -113,6 +113,26 @@ def test_a_few_days_of_a_few_machines_leave_the_next_one_open(
         return float(offsets[3] - offsets[1] + 2 * NormalDist().inv_cdf(0.9))
 
     assert width(entities) / width(many) == pytest.approx(math.sqrt((1 + 1 / draws) / (1 + 1 / many)), rel=1e-2)
+
+
+@pytest.mark.parametrize(("horizons", "entities", "draws"), [(1, 1, 1), (4, 1, 4), (4, 3, 4), (2, 40, 40)])
+def test_a_forecast_is_moved_by_what_chance_would_not(
+    spec: ForecastSpec, horizons: int, entities: int, draws: int
+) -> None:
+    """Of what a multitude that saw the very same would be moved by m, m² / (m² + 1/n)."""
+    hours, many = (1 + horizons) * spec.horizon_steps, 1_200
+    seen = noise(spec, 1, hours, 0)
+
+    def moves(count: int) -> Tensor:
+        windows = windows_of(seen.repeat(count, axis=1), spec, ["server"] * count)
+        pairs = pairs_in(windows, spec.horizon_steps, hours, spec.horizon_steps).repeat(many // count, 1)
+        offsets = fit_offsets(Wrong(spec, (530.0, 60.0), (50.0, 5.0)), windows, pairs)[SERVER, 0]
+        return (offsets + offsets.flip(0)) / 2
+
+    most, told = moves(many), moves(entities)
+    squared = (most * most).mean(0)
+    assert squared.max() > 0.3
+    assert torch.allclose(told[2], most[2] * squared / (squared + 1 / draws), rtol=0.05, atol=0.01)
 
 
 def test_each_part_of_the_horizon_is_calibrated_by_itself(spec: ForecastSpec) -> None:
