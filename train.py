@@ -53,6 +53,8 @@ def main() -> int:
     register()
     # Help is a template of Hydra's, in which a dollar begins a name.
     OmegaConf.register_new_resolver("options", lambda: options(_CONFIGS).replace("$", "$$"), replace=True)
+    # Settings may stand on both sides of an option, where argparse would take those of one side only.
+    sys.argv[1:] = sorted(sys.argv[1:], key=lambda given: "=" in given and not given.startswith("-"))
     try:
         trust_only(_CONFIGS, sys.argv[1:])
         _job()

@@ -90,6 +90,14 @@ def moment(time: datetime | None) -> str:
     return f"{time.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
 
 
+def span(seconds: int) -> str:
+    """Print a length of time in its largest whole unit; two days and more in days."""
+    for unit_s, unit in ((86_400, "days"), (3600, "h"), (60, "min")):
+        if seconds % unit_s == 0 and (unit != "days" or seconds >= 2 * unit_s):
+            return f"{seconds // unit_s} {unit}"
+    return f"{seconds} s"
+
+
 def some_of(known: Collection[str]) -> Callable[[str], list[str]]:
     """For argparse: a comma-separated list of names that must be `known`."""
 

@@ -12,7 +12,7 @@ from forecast.bundle.load import Bundle
 from forecast.headroom import tightest
 from forecast.predictor import Forecast
 from forecast.tables import print_scores
-from forecast.wording import percent, quantity, unit_of
+from forecast.wording import percent, quantity, span, unit_of
 
 #: Lines per target.
 _TIGHTEST = 3
@@ -54,8 +54,8 @@ def sentence(row: dict[str, Any]) -> str:
 def _provenance(forecast: Forecast) -> str:
     counts = Counter(forecast.status)
     status = ", ".join(f"{count} {name}" for name, count in counts.most_common())
-    hours = forecast.spec.step_s * forecast.spec.horizon_steps / 3600
+    step_s, steps = forecast.spec.step_s, forecast.spec.horizon_steps
     return (
-        f"Forecast from {forecast.time:%Y-%m-%d %H:%M} UTC, {hours:g} h in steps of {forecast.spec.step_s} s, "
+        f"Forecast from {forecast.time:%Y-%m-%d %H:%M} UTC, {span(steps * step_s)} in steps of {span(step_s)}, "
         f"by bundle {forecast.bundle_id}; data: {status}."
     )

@@ -14,7 +14,7 @@ from forecast.contracts.specs import ForecastSpec
 from forecast.evaluation.verdict_table import VerdictTable, verdict_table
 from forecast.registry.contents import Rejection, Version
 from forecast.tables import print_scores
-from forecast.wording import MISSING, fixed, moment, percent, target_title
+from forecast.wording import MISSING, fixed, moment, percent, span, target_title
 
 _NOTE = "WQL: weighted quantile loss relative to the best baseline's, geometric mean over targets and levels"
 
@@ -116,18 +116,10 @@ def in_words(spec: ForecastSpec) -> str:
     targets = " and ".join(target_title(target).lower() for target in spec.targets)
     levels = spec.quantile_levels
     return (
-        f"{targets}, {_span(spec.horizon_steps * spec.step_s)} ahead every {_span(spec.step_s)}, from the last "
-        f"{_span(spec.context_steps * spec.step_s)}; {len(levels)} quantiles from {percent(levels[0], 0)} to "
+        f"{targets}, {span(spec.horizon_steps * spec.step_s)} ahead every {span(spec.step_s)}, from the last "
+        f"{span(spec.context_steps * spec.step_s)}; {len(levels)} quantiles from {percent(levels[0], 0)} to "
         f"{percent(levels[-1], 0)}"
     )
-
-
-def _span(seconds: int) -> str:
-    """A length of time in its largest whole unit; two days and more in days."""
-    for unit_s, unit in ((86_400, "days"), (3600, "h"), (60, "min")):
-        if seconds % unit_s == 0 and (unit != "days" or seconds >= 2 * unit_s):
-            return f"{seconds // unit_s} {unit}"
-    return f"{seconds} s"
 
 
 def _moment(training: Mapping[str, Any], name: str) -> str:

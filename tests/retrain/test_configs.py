@@ -82,6 +82,13 @@ def test_a_misspelt_key_names_the_nearest_right_one(mistake: str, meant: str) ->
     assert f"did you mean {meant!r}" in done.stderr
 
 
+def test_settings_may_stand_on_both_sides_of_an_option(tmp_path: Path) -> None:
+    done = train("seed=7", "--config-dir", str(tmp_path), "model=linear", "--cfg", "job", "name=mine")
+    assert done.returncode == 0
+    assert {"seed: 7", "name: mine"} <= set(done.stdout.splitlines())
+    assert "width" not in done.stdout
+
+
 def test_a_value_of_the_wrong_type_names_its_key() -> None:
     done = train("training.steps=many")
     assert done.returncode == 2

@@ -1,0 +1,21 @@
+"""Lengths of time as people read them."""
+
+import pytest
+
+from forecast.wording import span
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [
+        (15, "15 s"),
+        (90, "90 s"),
+        (60, "1 min"),
+        (5400, "90 min"),
+        (86_400, "24 h"),
+        (129_600, "36 h"),
+        (172_800, "2 days"),
+    ],
+)
+def test_a_length_of_time_is_told_in_its_largest_whole_unit(seconds: int, said: str) -> None:
+    assert span(seconds) == said
