@@ -68,7 +68,8 @@ def _meant(wrong: str, known: list[str], kind: str | None = None) -> str:
         return f"no {wrong!r}; `python train.py --cfg hydra` shows what Hydra itself can be told."
     if wrong in known:
         return _elsewhere(wrong, group)
-    return f"no {wrong!r}; {nearest(wrong, known)}"
+    beside = [key for key in known if key.rpartition(".")[0] == group]
+    return f"no {wrong!r}; {nearest(wrong, [key for key in known if key != group], beside)}"
 
 
 def _elsewhere(name: str, group: str) -> str:

@@ -34,10 +34,10 @@ def typed(kind: type[T], data: Any, where: str) -> T:
     return kind(**{name: _value(hints[name], value, f"{where}.{name}") for name, value in data.items()})
 
 
-def nearest(wrong: str, known: list[str]) -> str:
-    """What to say of a name that is not among those `known`."""
+def nearest(wrong: str, known: list[str], listed: list[str] | None = None) -> str:
+    """What to say of a name that is not among those `known`; those `listed`, or all, are named where none is near."""
     near = difflib.get_close_matches(wrong, known, n=1, cutoff=0.6)
-    return f"did you mean {near[0]!r}?" if near else f"known are {', '.join(sorted(set(known)))}."
+    return f"did you mean {near[0]!r}?" if near else f"known are {', '.join(sorted(set(listed or known)))}."
 
 
 def _value(hint: Any, value: Any, where: str) -> Any:

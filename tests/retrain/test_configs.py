@@ -99,6 +99,7 @@ def test_a_value_of_the_wrong_type_names_its_key() -> None:
 @pytest.mark.parametrize(
     ("mistake", "said"),
     [
+        (["gate.zzz=3"], "known are gate.champion_max_age_days, gate.max_bundle_mb, gate.max_ms_per_1000.\n"),
         (["model=linear", "model.width=3"], "no 'model.width' here: another model has it, the chosen one does not."),
         (["metrics@source=dcgm"], "no 'metrics@source' here: another source has it, the chosen one does not."),
         (["source=zzz"], "no source 'zzz'; known are biohpc, "),
