@@ -43,11 +43,16 @@ def status(engine: Engine, live: Live, now: datetime) -> dict[str, Any]:
     issued, spec, metrics = live.issued, live.bundle.manifest.spec, engine.metrics
     statuses = [] if issued is None else issued.forecast.status
     rungs = None if issued is None else issued.rung.max(axis=1).tolist()
+    others = tuple(f" of {name}" for name in engine.names if name != live.name)
     count, total_s = _cycles(metrics.cycle, live.name)
     return summary(live, now) | {
         "issued_at": None if issued is None else issued.issued_at,
         "bundle_refused": engine.problems.get(_BUNDLE + live.name),
-        "problems": {where: told for where, told in dict(engine.problems).items() if not where.startswith(_BUNDLE)},
+        "problems": {
+            where: told
+            for where, told in dict(engine.problems).items()
+            if not where.startswith(_BUNDLE) and not where.endswith(others)
+        },
         "sources": None if rungs is None else {rung: rungs.count(at) for at, rung in enumerate(RUNGS)},
         "statuses": dict(Counter(statuses)),
         "without_data": statuses.count("no_data"),

@@ -2,13 +2,13 @@
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from functools import partial
 
 import polars as pl
 
-from forecast.bundle.manifest import Manifest
 from forecast.contracts.errors import FleetcastError, one_line
 from forecast.contracts.topology import Topology
 from forecast.traces.jobs import jobs_key
@@ -22,7 +22,7 @@ from serve.refusals import RefusedError
 
 log = logging.getLogger(__name__)
 
-#: Until there is a bundle, nobody knows what to read; then it is read at once.
+#: Until there is a bundle, nobody knows what to read; then it is read at once, and again where there is one more.
 _IMPATIENT_S = 0.2
 
 #: A source that fails again and again is asked less and less often, but so often at least, or every `every_s`.
@@ -71,7 +71,8 @@ class Feed:
         for rows in self._following(lives).rows(begin, now):
             if self._stop.is_set():
                 return
-            self._check_columns(rows, lives[0].bundle.manifest)
+            for live in lives:
+                self._check_columns(rows, live)
             self._engine.push(rows, wait=True)
         for live in lives:
             self._engine.do(live.has_history)  # behind the rows, which may still wait
@@ -86,7 +87,14 @@ class Feed:
             if self._engine.settings.pulls:
                 failures = 0 if self._attempt("source", self.look) else failures + 1
             every_s = self._engine.settings.every_s
-            self._stop.wait(min(every_s * 2 ** min(failures, 16), max(every_s, _LONGEST_PAUSE_S)))
+            self._pause(min(every_s * 2 ** min(failures, 16), max(every_s, _LONGEST_PAUSE_S)))
+
+    def _pause(self, seconds: float) -> None:
+        """Wait, unless another forecast comes into service meanwhile: it has been told nothing yet."""
+        names, end = self._engine.names, time.monotonic() + seconds
+        while names == self._engine.names and (left := end - time.monotonic()) > 0:
+            if self._stop.wait(min(left, _IMPATIENT_S)):
+                return
 
     def _attempt(self, where: str, work: Callable[[], object]) -> bool:
         """Do what may fail, and report how it went; whether it went well."""
@@ -110,12 +118,12 @@ class Feed:
             self._fed = rings, topology
         return self._pull
 
-    def _check_columns(self, rows: pl.DataFrame, manifest: Manifest) -> None:
+    def _check_columns(self, rows: pl.DataFrame, live: Live) -> None:
         settings = self._engine.settings
-        missing = [name for name in manifest.spec.past if name not in rows.columns]
+        missing = [name for name in live.bundle.manifest.spec.past if name not in rows.columns]
         where = settings.telemetry or "the source"
         doing_without = f"{where}: no {', '.join(missing)}; forecasts do without, and are worse."
-        self._engine.report("columns", doing_without if missing else None)
+        self._engine.report(f"columns of {live.name}", doing_without if missing else None)
 
     def _tell(self) -> None:
         """Hand over schedule and weather where their files changed."""

@@ -197,3 +197,25 @@ def test_what_is_known_ahead_and_cannot_be_read_keeps_no_telemetry_away(tmp_path
         wait_until(lambda: "time_zone" in status(server)["problems"].get("known ahead", ""), "its clock is not told")
         (tmp_path / "sacct.txt").write_text(f"{fields}\n{row.replace('11:00:00', '11:00:00+0000')}\n")
         wait_until(lambda: status(server)["problems"] == {}, "it is as it should be")
+
+
+def test_a_forecast_that_comes_into_service_later_is_told_at_once_and_what_it_lacks_is_its_own(tmp_path: Path) -> None:
+    trace = FileSource(path=rows_in(tmp_path), entities=FLEET).read()
+    registry = tmp_path / "registry"
+    publish(registry, write_bundle(tmp_path / "made", "made", trace.topology, SPEC), "k1")
+    wide = replace(SPEC, past=(*SPEC.past, "fan_speed_rpm"), context_steps=6)
+    with running(registry, clock=Hands(at(12 * 60)), telemetry=rows_in(tmp_path), every_s=3600.0) as server:
+        feed = Feed(server.engine)
+        feed.start()
+        try:
+            wait_until(lambda: newest(server) is not None, "there is a forecast")
+            publish(registry, write_bundle(tmp_path / "later", "made", trace.topology, wide), "k1", "later")
+            wait_until(lambda: "later" in server.engine.names, "another one is in service")
+            wait_until(lambda: server.engine.live("later").issued is not None, "it forecasts too")
+            found = server.ask("GET", "/v1/forecasts/later/status").json
+            assert found["sources"]["model"] == len(trace.topology.entities)
+            assert set(found["problems"]) == {"columns of later"}
+            assert "no fan_speed_rpm" in found["problems"]["columns of later"]
+            assert status(server)["problems"] == {}
+        finally:
+            feed.stop()
