@@ -1,8 +1,9 @@
 """What a forecast loses where telemetry is missing, and where an entity is new.
 
 Run as `python -m benchmarks.robustness`; writes `benchmarks/results/robustness.json`. `--range validation` prints only:
-that is where settings are chosen. One model per source, trained as `python train.py` would, is asked the same windows
-with parts of their contexts hidden. For the cold start whole racks with their servers are kept out of training, and
+that is where settings are chosen. One model per source is asked the same windows with parts of their contexts hidden:
+that of the simulated site trained as `python train.py` trains a first version, from the weights that ship, and those of
+the accuracy tasks anew, as theirs are. For the cold start whole racks with their servers are kept out of training, and
 asked with all of their history and with the last day of it: each rack in one of four turns, for a few of them are a few
 loads, and one great rack would be the result.
 """
@@ -23,6 +24,7 @@ from forecast.models.graph import ForecastGraph
 from forecast.retrain.config import JobConfig
 from forecast.retrain.learn import Learner
 from forecast.retrain.prepare import Prepared, prepare
+from forecast.retrain.pretrained import SHIPPED
 from forecast.retrain.stages import Stages
 
 SHARES = (0.1, 0.3, 0.5)
@@ -180,7 +182,7 @@ def main() -> None:
         graph = learner.calibrate()
         learner.learn_last(task.config, fitted, lambda *_: None)
         rows += missing(f"task {name}", learner, Asked.of(learner, task.asked.entity, task.asked.origin), graph)
-    config = configured(("source=simulator", *chosen.overrides))
+    config = configured(("source=simulator", f"training.start_from={SHIPPED}", *chosen.overrides))
     prepared = prepare(config, Stages(2))
     learner = Learner.of(config, prepared)
     learner.train_model(config, lambda *_: None)

@@ -73,7 +73,7 @@ class Pretrained:
             found = cls.read(Path(start_from))
             found.check(spec, start_from)
             return found
-        known = [cls.read(path.with_suffix(".safetensors")) for path in sorted(_FOLDER.glob("*.json"))]
+        known = cls._all_shipped()
         for found in known:
             if _windows(found.spec) == _windows(spec):
                 found.check(spec, start_from)
@@ -82,6 +82,21 @@ class Pretrained:
             f"no pretrained model for {_said(spec)}; shipped are {', '.join(_said(each.spec) for each in known)}. "
             f"Change `window`, or set training.start_from to a model of your own (`make pretrain` shows how)."
         )
+
+    @classmethod
+    def shipped(cls, spec: ForecastSpec, config: ModelConfig) -> "Pretrained | None":
+        """Of those of the package the one of that model that forecasts `spec` and knows all that it is told."""
+        for found in cls._all_shipped():
+            known = all(
+                set(getattr(spec, names)) <= set(getattr(found.spec, names)) for names in ("targets", "past", "future")
+            )
+            if known and found.config == config and _windows(found.spec) == _windows(spec):
+                return found
+        return None
+
+    @classmethod
+    def _all_shipped(cls) -> list["Pretrained"]:
+        return [cls.read(path.with_suffix(".safetensors")) for path in sorted(_FOLDER.glob("*.json"))]
 
     @classmethod
     def read(cls, path: Path) -> "Pretrained":

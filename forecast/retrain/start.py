@@ -24,7 +24,7 @@ class Start:
     Attributes:
         weights: None begins anew.
         champion: the version in service that they are of; None for weights learnt elsewhere.
-        said: of a champion, in a few words.
+        said: where a champion was asked for, in a few words.
     """
 
     weights: Pretrained | None = None
@@ -33,7 +33,10 @@ class Start:
 
     @classmethod
     def of(cls, config: JobConfig, prepared: Prepared, champion: Bundle | None) -> "Start":
-        """What `training.start_from` asks for; anew where that is a champion that cannot be started from.
+        """What `training.start_from` asks for.
+
+        Where that is a champion that cannot be started from, it is the weights that ship; anew where none are of the
+        windows and the model, or do not know all that is told, and where a run publishes nothing.
 
         Raises:
             ConfigError: there are no such weights, or they do not fit.
@@ -47,6 +50,8 @@ class Start:
         if isinstance(found, Pretrained) and champion is not None:
             key = champion.manifest.bundle_id
             return cls(found, key, f"started from {key}")
+        if config.registry.publish and (shipped := Pretrained.shipped(prepared.spec, config.model)):
+            return cls(shipped, said=f"started from the weights that ship, for {found}")
         return cls(said=f"started anew, for {found}")
 
 

@@ -61,9 +61,10 @@ class TrainingConfig:
         by_spread: errors count in nameplates and tens of degrees, as to an operator, over this power of the spread of
             their context: at 1 what calm series teach is not drowned by restless ones.
         gaps: what is hidden of the contexts.
-        start_from: weights to begin with: `champion` for those of the version in service, or anew where it is not alike
-            or the run publishes nothing; `pretrained` for those that ship with the package, or a .safetensors file of
-            `make pretrain` or of a bundle, which brings its model, whatever `model` says. None begins anew.
+        start_from: weights to begin with: `champion` for those of the version in service; where it is not alike, for
+            those that ship, if they are of this model and the site's windows and know all that it is told, else anew,
+            as where the run publishes nothing; `pretrained` for those that ship with the package, or a .safetensors
+            file of `make pretrain` or of a bundle, which brings its model, whatever `model` says. None begins anew.
     """
 
     steps: int = 300

@@ -16,10 +16,10 @@ from forecast.bundle.golden import GOLDEN, disagreements
 from forecast.bundle.load import Bundle, load
 from forecast.contracts.errors import ConfigError
 from forecast.models.graph import ForecastGraph
-from forecast.retrain.config import JobConfig
+from forecast.retrain.config import JobConfig, WindowConfig
 from forecast.retrain.learn import Learner
 from forecast.retrain.novelty import run_key
-from forecast.retrain.prepare import Prepared, prepare
+from forecast.retrain.prepare import Prepared, prepare, spec_of
 from forecast.retrain.pretrained import Pretrained
 from forecast.retrain.stages import Stages
 from forecast.retrain.start import WEIGHTS, Start
@@ -125,6 +125,24 @@ def test_what_is_not_alike_begins_anew_and_says_so(
     assert start.weights is None
     assert start.said.startswith("started anew, for ")
     assert said in start.said
+
+
+def test_a_new_site_trains_on_from_the_weights_that_ship(prepared: Prepared, config: JobConfig) -> None:
+    """Where they are of its windows and its model, and know all that it is told."""
+    ours = spec_of(WindowConfig(past=["power_w"], targets=["power_w"], quantile_levels=[0.1, 0.5, 0.9]))
+    found = Start.of(config, replace(prepared, spec=ours), None)
+    assert found.said == "started from the weights that ship, for nothing that can be opened is in service"
+    assert found.champion is None
+    assert found.weights is not None
+    assert found.weights.facts["sha256"] == Pretrained.find("pretrained", ours).facts["sha256"]
+    told = replace(ours, future=(*ours.future, "outdoor_c"))
+    compared = replace(config, registry=replace(config.registry, publish=False))
+    other = replace(config, model=replace(config.model, hidden=7))
+    shorter = replace(ours, horizon_steps=144)
+    for settings, spec in ((config, told), (compared, ours), (other, ours), (config, shorter)):
+        anew = Start.of(settings, replace(prepared, spec=spec), None)
+        assert anew.weights is None
+        assert anew.said.startswith("started anew, for ")
 
 
 def test_a_champion_that_learnt_from_todays_test_is_no_start(
