@@ -22,7 +22,7 @@ from forecast.features.gridded import Floats
 from forecast.windows.ahead import Ahead
 from forecast.windows.arrays import Inputs
 from forecast.windows.inputs import Constants, inputs_at
-from forecast.windows.panel import Panel, panel_of
+from forecast.windows.panel import Panel, panel_of, unlike
 
 Mask = NDArray[np.bool_]
 
@@ -143,7 +143,8 @@ class Predictor:
         newest = known.select(pl.col("time").max()).collect().item()
         if newest is None:
             raise DataError(
-                f"{where}: no rows of known entities before {end:%Y-%m-%d %H:%M} UTC{self._unlike(earlier)}."
+                f"{where}: no rows of known entities before {end:%Y-%m-%d %H:%M} UTC"
+                f"{unlike(earlier, self.topology, 'the bundle')}."
             )
         # What a step is judged by reaches back a day.
         context = timedelta(seconds=self.spec.step_s * (self.spec.context_steps + self.spec.day_steps))
@@ -201,11 +202,6 @@ class Predictor:
         static = inputs.static.copy()
         static[:, columns] = adaptation.shifts().reshape(len(static), -1)
         return Inputs(inputs.past, inputs.future, static)
-
-    def _unlike(self, telemetry: pl.LazyFrame) -> str:
-        """How rows name entities, beside how the bundle does: a word to whoever mixed up fleets or columns."""
-        strangers = telemetry.select("entity_id").drop_nulls().head(1).collect()["entity_id"]
-        return "" if strangers.is_empty() else f"; it has {strangers[0]!r}, the bundle {self.topology.entities[0]!r}"
 
     def _limits(self) -> Floats:
         """Limit of each target, `[N, T]`."""

@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 
 from forecast.contracts.errors import DataError
+from forecast.contracts.signals import SIGNALS
 from forecast.contracts.specs import ForecastSpec
 from forecast.contracts.topology import Topology
 from forecast.features.gridded import Floats
@@ -136,12 +137,22 @@ def span(telemetry: pl.LazyFrame, topology: Topology, where: str) -> tuple[datet
     times = telemetry.filter(mine).select(first=pl.col("time").min(), last=pl.col("time").max())
     first, last = times.collect(engine="streaming").row(0)
     if first is None:
-        raise DataError(f"{where}: no rows of known entities in the time range; check the path, the ids and `until`.")
+        raise DataError(
+            f"{where}: no rows of known entities in the time range{unlike(telemetry, topology, 'the topology')}; check "
+            f"the path, the ids and `until`."
+        )
     if last - first > LONG:
         days = telemetry.filter(mine).select(pl.col("time").dt.truncate("1d").n_unique()).collect(engine="streaming")
         if days.item() < (last - first).days // 10:
             raise DataError(f"{where}: spans {first} to {last} with next to nothing in between; check its times.")
     return first, last
+
+
+def unlike(telemetry: pl.LazyFrame, topology: Topology, whose: str) -> str:
+    """How rows name entities, beside how `whose` topology does: a word to whoever mixed up fleets or columns."""
+    strangers = telemetry.select(pl.col("entity_id").cast(pl.String)).drop_nulls().head(1).collect()["entity_id"]
+    ours = topology.table.filter(~pl.col("entity_id").is_in(topology.table["parent_id"].drop_nulls().implode()))
+    return "" if strangers.is_empty() else f"; it has {strangers[0]!r}, {whose} {ours['entity_id'][0]!r}"
 
 
 def midnight(time: datetime) -> datetime:
@@ -171,4 +182,8 @@ def check_observed(came: Collection[str], spec: ForecastSpec, where: str) -> Non
     """
     for name in spec.targets:
         if name not in came:
-            raise DataError(f"{where}: {name} was never observed; check its column and that its values are numbers.")
+            signal = SIGNALS[name]
+            raise DataError(
+                f"{where}: {name} was never observed; check its column, and that its values are numbers from "
+                f"{signal.low:g} to {signal.high:g} {signal.unit}."
+            )

@@ -310,6 +310,15 @@ def test_what_cannot_be_a_panel_is_refused_and_leaves_nothing_behind(tmp_path: P
     check_whole(tmp_path, updated, good)
 
 
+def test_a_lake_of_strangers_says_how_it_and_the_topology_name_entities(tmp_path: Path) -> None:
+    good = trace_of(by_day(2))
+    strangers = replace(good, telemetry=good.telemetry.with_columns(pl.col("entity_id").str.to_uppercase()))
+    with pytest.raises(
+        DataError, match=r"^lake: no rows of known entities .*; it has '[A-E]', the topology 'a'; check"
+    ):
+        Store(tmp_path).update(strangers, SPEC, "lake")
+
+
 def test_a_file_with_one_wrong_time_is_no_panel_of_decades(tmp_path: Path) -> None:
     trace = trace_of(by_day(2))
     wrong = pl.LazyFrame({"time": [datetime(2001, 1, 1, tzinfo=UTC)], "entity_id": ["a"], "power_w": [500.0]})
