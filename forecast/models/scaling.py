@@ -9,7 +9,7 @@ from forecast.contracts.signals import SIGNALS
 from forecast.contracts.specs import ForecastSpec
 
 #: Changes under 2 % of the typical scale are sensor noise (quantised to 1 °C, say); smaller spreads are not stretched.
-_FLOOR = 0.02
+FLOOR = 0.02
 
 
 class Scaled(NamedTuple):
@@ -81,7 +81,7 @@ class Scaler(nn.Module):
         found = observed(past)
         nameplate = self.nameplate(found.values, static)
         unit = self.units(found.values, static)
-        spread = torch.sqrt(found.variance / (unit * unit) + _FLOOR**2)
+        spread = torch.sqrt(found.variance / (unit * unit) + FLOOR**2)
         z = found.centred * (1 / (unit * spread))
         return Scaled(z, found.seen, found.mean / unit, spread, unit, nameplate)
 

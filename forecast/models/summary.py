@@ -26,6 +26,9 @@ class Summary(nn.Module):
     learnt of a share in between, from few windows, loses more than the gaps themselves.
     """
 
+    per_channel = 7
+    SPREAD = 1
+
     def __init__(self, spec: ForecastSpec, skus: int, ahead: int, embedding: int = 8) -> None:
         super().__init__()
         hour, day = 3600 // spec.step_s, spec.day_steps
@@ -37,7 +40,7 @@ class Summary(nn.Module):
         self.temperature_limit = spec.static.index("temperature_limit_c")
         self.level = nn.Embedding(len(LEVELS) + 1, embedding)
         self.sku = nn.Embedding(skus + 1, embedding)
-        self.size = len(spec.past) * (4 + len(self.spans)) + 1 + ahead + 2 * embedding
+        self.size = len(spec.past) * self.per_channel + 1 + ahead + 2 * embedding
 
     def forward(self, scaled: Scaled, ahead: Tensor, static: Tensor) -> Tensor:
         z = scaled.z

@@ -186,7 +186,7 @@ class Learner:
         """
         weights, began = self._own.state_dict(), self.start.weights
         if began is not None and isinstance(self.model, Adapted):
-            own = replace(began.spec, quantile_levels=self.windows.spec.quantile_levels)
+            own = began.spec_for(self.windows.spec)
             return Pretrained(own, began.config, skus, weights, began.offsets_for(own), facts)
         offsets = graph.calibration.by_step()
         return Pretrained(self.windows.spec, began.config if began else config, skus, weights, offsets, facts)

@@ -23,6 +23,7 @@ from forecast.disk import write_whole
 from forecast.models.adapted import adapted
 from forecast.models.base import ModelConfig, QuantileModel
 from forecast.models.linear import PER_STEP, at_levels
+from forecast.models.narrowed import narrowed, narrowed_spec
 from forecast.retrain.config import models
 from forecast.training.config import CHAMPION
 
@@ -157,10 +158,11 @@ class Pretrained:
         Raises:
             ConfigError: the weights are not those of the model as this version builds it.
         """
-        own = replace(self.spec, quantile_levels=spec.quantile_levels)
+        whole, own = replace(self.spec, quantile_levels=spec.quantile_levels), self.spec_for(spec)
         model = self.config.build(own, len(skus))
         rows = [0, *(self.skus.index(sku) + 1 if sku in self.skus else 0 for sku in skus)]
-        weights = {name: self._fitted(name, weight, rows, own) for name, weight in self.weights.items()}
+        weights = {name: self._fitted(name, weight, rows, whole) for name, weight in self.weights.items()}
+        weights = narrowed(weights, whole, own)
         try:
             model.load_state_dict(weights)
         except RuntimeError as error:
@@ -169,6 +171,10 @@ class Pretrained:
                 f"need the quantile levels {list(self.spec.quantile_levels)}."
             ) from error
         return adapted(model, own, spec).eval()
+
+    def spec_for(self, spec: ForecastSpec) -> ForecastSpec:
+        """What the model that `build` gives takes in and gives out, behind the interface `spec` of a site."""
+        return narrowed_spec(self.config, replace(self.spec, quantile_levels=spec.quantile_levels), spec)
 
     def _fitted(self, name: str, weight: Tensor, rows: Sequence[int], own: ForecastSpec) -> Tensor:
         """A copy of one weight, with the SKUs at `rows` and the quantile levels of `own`."""
