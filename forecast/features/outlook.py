@@ -12,7 +12,7 @@ import polars as pl
 from forecast.contracts.schedule import LIVE
 from forecast.contracts.topology import Topology
 from forecast.features.peers import Peers
-from forecast.features.schedule import IS_JOB, TIMES, Ints, above_of, believed, leaves_of
+from forecast.features.schedule import IS_JOB, ONE, TIMES, Ints, above_of, believed, leaves_of
 from forecast.features.submissions import Submissions
 
 #: What the outlook tells, in this order.
@@ -31,9 +31,6 @@ OUTLOOK_NAMES = (
 
 #: A limit is looked at in so many equal pieces, and those who use it as so many of equal chance.
 PIECES, CHANCES = 16, 256
-
-#: Shares and chances are whole numbers of this part, so that sums are exact in whatever order they are taken.
-ONE = 2**20
 
 DAY_S = 86_400
 

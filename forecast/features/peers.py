@@ -7,10 +7,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from forecast.contracts.topology import Topology
-from forecast.features.schedule import Ints
-
-#: Shares are whole numbers of this part until they are averaged.
-_ONE = 2**20
+from forecast.features.schedule import ONE, Ints
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,9 +51,9 @@ class Peers:
         rank = np.empty_like(order)
         np.put_along_axis(rank, order, np.broadcast_to(np.arange(len(begins)) - begins, order.shape), -1)
         free = ((free_s == origin_s) @ (self.pool[:, None] == np.arange(len(size))).astype(np.int64))[..., self.pool]
-        shares = np.stack([2 * rank + 1, 2 * free]) * _ONE // (2 * size[self.pool])
+        shares = np.stack([2 * rank + 1, 2 * free]) * ONE // (2 * size[self.pool])
         place, over = self.over
         totals = np.zeros((len(self.leaves), *shares.shape[:-1]), np.int64)
         np.add.at(totals, over, np.moveaxis(shares, -1, 0)[place])
-        found: NDArray[np.float64] = np.moveaxis(totals, 0, -1) / (self.leaves * _ONE)
+        found: NDArray[np.float64] = np.moveaxis(totals, 0, -1) / (self.leaves * ONE)
         return found

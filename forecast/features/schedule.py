@@ -19,6 +19,9 @@ _SCHEDULED, _MAINTENANCE, _PLANNED, _CAP, _FAN = range(5)
 #: order they are taken.
 MILLI = 1000
 
+#: Shares and chances are whole numbers of this part, for the same reason.
+ONE = 2**20
+
 #: Rows that are load by themselves, not a window or something imposed.
 IS_JOB = ~pl.col("kind").is_in([MAINTENANCE, PLAN, CAP])
 

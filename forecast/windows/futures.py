@@ -6,7 +6,8 @@ functions tell serving and, on a device, training.
 
 from typing import Any, NamedTuple
 
-from forecast.features.outlook import CHANCES, ONE, PIECES, Outlook
+from forecast.features.outlook import CHANCES, PIECES, Outlook
+from forecast.features.schedule import ONE
 
 #: Each job ends in one of these futures first, in another second, and so on: an even sample of when it could.
 FUTURES = 32

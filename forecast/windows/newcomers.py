@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from forecast.contracts.specs import ForecastSpec
-from forecast.features.outlook import CHANCES, DAY_S, ONE, OUTLOOK_NAMES, Outlook
-from forecast.features.schedule import MILLI, Ints
+from forecast.features.outlook import CHANCES, DAY_S, OUTLOOK_NAMES, Outlook
+from forecast.features.schedule import MILLI, ONE, Ints
 from forecast.windows.futures import FUTURES, Chances, futures, rank_of
 from forecast.windows.overlap import overlap
 
