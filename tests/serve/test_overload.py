@@ -25,6 +25,9 @@ from serve.settings import Limits
 QUEUE, CLIENTS = 4, 20
 INFER = "/v2/models/day-ahead/infer"
 
+#: Of the peak, where client and server may share a core with other tests; `make bench-serve` measures it alone.
+_NO_COLLAPSE = 0.2
+
 
 def test_what_fits_is_answered_and_the_rest_is_told_to_come_back(tmp_path: Path) -> None:
     publish(tmp_path / "registry", write_bundle(tmp_path / "made", "made", fleet()), "k1")
@@ -65,7 +68,7 @@ def test_what_fits_is_answered_and_the_rest_is_told_to_come_back(tmp_path: Path)
 
 
 def test_of_twice_the_peak_a_good_part_is_answered_however_small_the_graph(tmp_path: Path) -> None:
-    """Reading requests is what takes the time here. A busy machine may spoil a round; collapse spoils them all."""
+    """Reading requests is what takes the time here. Dear refusals would leave 3 % of it."""
     bundle = load(publish(tmp_path / "registry", write_bundle(tmp_path / "made", "made", fleet()), "k1"))
     request = infer_request("binary", "day-ahead", bundle, 32)
     server = Process(tmp_path / "registry", "--workers", "1", "--as-of", NOW.isoformat())
@@ -78,9 +81,9 @@ def test_of_twice_the_peak_a_good_part_is_answered_however_small_the_graph(tmp_p
             assert set(answers.others) <= {503}
             assert answers.hinted == len(answers.others)
             shares.append(answers.goodput / peak)
-            if shares[-1] >= 0.5:
+            if shares[-1] >= _NO_COLLAPSE:
                 break
-        assert max(shares) >= 0.5, shares
+        assert max(shares) >= _NO_COLLAPSE, shares
     finally:
         server.process.terminate()
         assert server.ended() == 0
