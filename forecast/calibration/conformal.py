@@ -27,7 +27,9 @@ _BACK = 4
 
 
 @torch.no_grad()
-def fit_offsets(model: QuantileModel, windows: Gatherer, pairs: Tensor, trained: Tensor | None = None) -> Tensor:
+def fit_offsets(
+    model: QuantileModel, windows: Gatherer, pairs: Tensor, trained: Tensor | None = None, wider: float = 1.0
+) -> Tensor:
     """Offsets `[G, T, Q, H]` in normal scores that make each quantile cover its share of `pairs`.
 
     G counts the level codes, 0 for unknown. For level q the offset is the q-quantile of the scores at which the model's
@@ -41,6 +43,7 @@ def fit_offsets(model: QuantileModel, windows: Gatherer, pairs: Tensor, trained:
         pairs: `[M, 2]` of (entity, origin), none of which the model was trained on.
         trained: likewise, of the training range; they count as much as `pairs` together. A few days of validation say
             more of those days than of the days to come.
+        wider: levels lie so many times as far from the median besides: for sites that `pairs` say little of.
     """
     parts = [_scored(model, windows, each) for each in (pairs, trained) if each is not None and len(each)]
     scores, level, weight = (np.concatenate(columns) for columns in zip(*parts, strict=True))
@@ -48,7 +51,7 @@ def fit_offsets(model: QuantileModel, windows: Gatherer, pairs: Tensor, trained:
     code_of_pair = windows.level_code[pairs[:, 0]].cpu().numpy()
     entity_days = torch.stack([pairs[:, 0], pairs[:, 1] // windows.spec.day_steps], 1).cpu().numpy()
     draws = _draws(pairs, windows.spec)
-    stretch = math.sqrt(1 + 1 / draws)
+    stretch = wider * math.sqrt(1 + 1 / draws)
     pooled = _offsets(scores, weight, stretch, windows.spec)
     offsets = np.repeat(pooled[None], len(LEVELS) + 1, axis=0)
     for code in np.unique(level):

@@ -42,15 +42,34 @@ _SHIPPED = Path(__file__).parents[1] / "pretrained"
 #: A fleet that hardly moves teaches as much as a server that is idle or busy.
 _CALM_TOO = "training.by_spread=1"
 
-#: Windows that ship, as overrides of `configs/config.yaml`. Servers by the hour, which idle for days and then do not,
-#: are worse where calm contexts count as much (docs/model.md).
-WINDOWS: dict[str, tuple[str, ...]] = {
-    "day-ahead": (_CALM_TOO,),
-    "hourly": ("window.step_s=3600", "window.context_steps=336", "window.horizon_steps=48"),
-    "minutes": ("window.step_s=15", "window.context_steps=40", "window.horizon_steps=40", _CALM_TOO),
+
+@dataclass(frozen=True)
+class Recipe:
+    """What the model of one window is made with, beside what all share.
+
+    Attributes:
+        overrides: of `configs/config.yaml`.
+        drawn: entities of each of the seeds of what is drawn.
+        wider: levels lie so many times as far from the median as what is simulated or drawn asks for: measured sites
+            are stranger.
+    """
+
+    overrides: tuple[str, ...]
+    drawn: int = 32
+    wider: float = 1.0
+
+
+#: Windows that ship. Servers by the hour, which idle for days and then do not, are worse where calm contexts count as
+#: much, and where what is simulated is learnt for long; what all else is worth is told in docs/experiments.md.
+WINDOWS: dict[str, Recipe] = {
+    "day-ahead": Recipe((_CALM_TOO,), wider=1.2),
+    "hourly": Recipe(
+        ("window.step_s=3600", "window.context_steps=336", "window.horizon_steps=48", "training.steps=450")
+    ),
+    "minutes": Recipe(("window.step_s=15", "window.context_steps=40", "window.horizon_steps=40", _CALM_TOO), drawn=128),
 }
 
-#: Seeds of what is drawn: nearly as many as there are simulated sites, so that each counts for about half.
+#: Seeds of what is drawn: nearly as many as there are simulated sites. With few entities each they count for half.
 _DRAWN = range(201, 209)
 
 #: Public telemetry (options of the group `source`) that each window can learn from.
@@ -90,9 +109,10 @@ def pretrain(name: str, public: Sequence[str], stages: Stages, overrides: Sequen
     Raises:
         ConfigError, DataError: as a run of the job would.
     """
-    base = composed("experiment=pretraining", *WINDOWS[name], *overrides)
+    recipe = WINDOWS[name]
+    base = composed("experiment=pretraining", *recipe.overrides, *overrides)
     spec = spec_of(base.window)
-    sites, skus = _sites(base, spec, public, stages)
+    sites, skus = _sites(base, spec, recipe.drawn, public, stages)
     pool = Pool([site.windows for site in sites], spec)
     train = pool.joined([site.train for site in sites])
     validation = pool.joined([site.validation for site in sites])
@@ -102,7 +122,7 @@ def pretrain(name: str, public: Sequence[str], stages: Stages, overrides: Sequen
         fitted = fit(model, pool, train, validation, base.training, base.trainer, base.seed, stage.progress)
         stage.result = f"validation loss {fitted.validation_loss:.4f}, best at step {fitted.step}"
     with stages("calibrate") as stage:
-        offsets = fit_offsets(model, pool, spread(validation, _CALIBRATION_WINDOWS))
+        offsets = fit_offsets(model, pool, spread(validation, _CALIBRATION_WINDOWS), wider=recipe.wider)
         stage.result = f"{len(validation):,} validation windows"
     weights = _known_kinds(model.state_dict(), pool.level_code)
     return Pretrained(spec, base.model, skus, weights, offsets, _facts(base, sites, fitted, public))
@@ -118,16 +138,16 @@ def composed(*overrides: str) -> JobConfig:
 
 
 def _sites(
-    base: JobConfig, spec: ForecastSpec, public: Sequence[str], stages: Stages
+    base: JobConfig, spec: ForecastSpec, entities: int, public: Sequence[str], stages: Stages
 ) -> tuple[list[Site], tuple[str, ...]]:
-    """Every site's windows, and the kinds of machine of all."""
+    """Every site's windows, with so many `entities` of each seed that is drawn, and the kinds of machine of all."""
     configs = [_simulated(base, fleet) for fleet in fleets(base.window.step_s)]
     configs += [_published(source, spec) for source in public]
     found = [prepare(config, stages) for config in configs]
     skus = tuple(sorted({sku for prepared in found for sku in prepared.trace.topology.skus} - {"unknown"}))
     members = [(each.panel, Constants.of(each.trace.topology, skus, each.ahead), each.spec) for each in found]
     with stages("draw") as stage:
-        pairs = [drawn(spec, seed) for seed in _DRAWN]
+        pairs = [drawn(spec, seed, entities) for seed in _DRAWN]
         stage.result = f"{sum(len(panel.entities) for panel, _ in pairs)} entities"
     members += [(panel, Constants.of(topology, skus), spec) for panel, topology in pairs]
     return [_site(Windows(*member, base.trainer.device())) for member in members], skus

@@ -135,6 +135,15 @@ def test_a_forecast_is_moved_by_what_chance_would_not(
     assert torch.allclose(told[2], most[2] * squared / (squared + 1 / draws), rtol=0.05, atol=0.01)
 
 
+def test_for_stranger_sites_levels_lie_further_from_the_median(spec: ForecastSpec) -> None:
+    windows = windows_of(noise(spec, 3, 600, 0), spec, ["server"] * 3)
+    pairs = pairs_in(windows, 0, 600, 12)
+    model = Wrong(spec, (520.0, 55.0), (10.0, 1.0))
+    z = torch.tensor([NormalDist().inv_cdf(level) for level in spec.quantile_levels])
+    as_found, wider = (fit_offsets(model, windows, pairs, wider=by)[SERVER, :, :, 0] + z for by in (1.0, 1.2))
+    torch.testing.assert_close(wider - wider.flip(1), 1.2 * (as_found - as_found.flip(1)))
+
+
 def test_each_part_of_the_horizon_is_calibrated_by_itself(spec: ForecastSpec) -> None:
     assert spec.horizon_steps > PARTS
     model = Wrong(spec, (500.0, 60.0), (50.0, 5.0))
