@@ -1,16 +1,20 @@
-"""A lake of small files about a fleet of five servers, as a source of known parts."""
+"""A lake of small files about a fleet of five servers, as a source of known parts; what its panel on disk must be."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 
 import numpy as np
 import polars as pl
+from numpy.testing import assert_array_equal
 from trees import MONDAY, node, tree_of
 
 from forecast.contracts.specs import ForecastSpec
 from forecast.contracts.version import key_of
 from forecast.traces.trace import Part, Trace
+from forecast.windows.panel import Panel
+from forecast.windows.store import Updated
 
 SPEC = ForecastSpec(
     step_s=3600,
@@ -70,3 +74,22 @@ def trace_of(files: Mapping[str, Stretch], until: str | None = None) -> Trace:
 
 def by_day(days: int) -> dict[str, Stretch]:
     return {f"day-{day:02}": Stretch(24 * day, 24) for day in range(days)}
+
+
+def same(one: Panel, other: Panel) -> None:
+    assert (one.start, one.step_s, one.channels, one.entities) == (
+        other.start,
+        other.step_s,
+        other.channels,
+        other.entities,
+    )
+    assert_array_equal(one.read(0, one.steps), other.read(0, other.steps))
+
+
+def files_in(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+def check_folder(folder: Path, updated: Updated) -> None:
+    """It holds what the panel is made of and nothing else."""
+    assert files_in(folder) == {"manifest.json", ".lock", *(day.file for day in updated.days)}
