@@ -17,9 +17,10 @@ from omegaconf import OmegaConf
 from torch import Tensor
 
 from forecast.calibration.conformal import fit_offsets
-from forecast.contracts.specs import ForecastSpec
+from forecast.contracts.specs import CALENDAR, ForecastSpec
 from forecast.contracts.version import code_version
 from forecast.evaluation.splits import EvaluationConfig
+from forecast.features.outlook import OUTLOOK_NAMES
 from forecast.retrain.config import JobConfig, register
 from forecast.retrain.fleets import fleets
 from forecast.retrain.prepare import prepare, spec_of
@@ -42,6 +43,13 @@ _SHIPPED = Path(__file__).parents[1] / "pretrained"
 #: A fleet that hardly moves teaches as much as a server that is idle or busy.
 _CALM_TOO = "training.by_spread=1"
 
+#: For sites that tell their jobs: nothing that is drawn has any.
+_JOBS_TOLD = (
+    f"window.future=[{','.join((*CALENDAR, 'scheduled_power_w', *OUTLOOK_NAMES))}]",
+    "training.gaps.untold=0.15",
+    "training.gaps.mistold=0.1",
+)
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -49,7 +57,7 @@ class Recipe:
 
     Attributes:
         overrides: of `configs/config.yaml`.
-        drawn: entities of each of the seeds of what is drawn.
+        drawn: entities of each of the seeds of what is drawn; 0 draws nothing.
         wider: levels lie so many times as far from the median as what is simulated or drawn asks for: measured sites
             are stranger.
     """
@@ -63,6 +71,7 @@ class Recipe:
 #: much, and where what is simulated is learnt for long; what all else is worth is told in docs/experiments.md.
 WINDOWS: dict[str, Recipe] = {
     "day-ahead": Recipe((_CALM_TOO,), wider=1.2),
+    "day-ahead-schedule": Recipe(_JOBS_TOLD, drawn=0),
     "hourly": Recipe(
         ("window.step_s=3600", "window.context_steps=336", "window.horizon_steps=48", "training.steps=450")
     ),
@@ -75,6 +84,7 @@ _DRAWN = range(201, 209)
 #: Public telemetry (options of the group `source`) that each window can learn from.
 PUBLIC = {
     "day-ahead": ("google_pdu", "azure_fleet", "google_cell"),
+    "day-ahead-schedule": (),
     "hourly": ("biohpc", "google_pdu", "azure_fleet", "google_cell"),
     "minutes": ("bmc_thermal",),
 }
@@ -125,7 +135,9 @@ def pretrain(name: str, public: Sequence[str], stages: Stages, overrides: Sequen
         offsets = fit_offsets(model, pool, spread(validation, _CALIBRATION_WINDOWS), wider=recipe.wider)
         stage.result = f"{len(validation):,} validation windows"
     weights = _known_kinds(model.state_dict(), pool.level_code)
-    return Pretrained(spec, base.model, skus, weights, offsets, _facts(base, sites, fitted, public))
+    return Pretrained(
+        spec, base.model, skus, weights, offsets, _facts(base, sites, _seeds(recipe.drawn), fitted, public)
+    )
 
 
 def composed(*overrides: str) -> JobConfig:
@@ -147,10 +159,15 @@ def _sites(
     skus = tuple(sorted({sku for prepared in found for sku in prepared.trace.topology.skus} - {"unknown"}))
     members = [(each.panel, Constants.of(each.trace.topology, skus, each.ahead), each.spec) for each in found]
     with stages("draw") as stage:
-        pairs = [drawn(spec, seed, entities) for seed in _DRAWN]
+        pairs = [drawn(spec, seed, entities) for seed in _seeds(entities)]
         stage.result = f"{sum(len(panel.entities) for panel, _ in pairs)} entities"
     members += [(panel, Constants.of(topology, skus), spec) for panel, topology in pairs]
     return [_site(Windows(*member, base.trainer.device())) for member in members], skus
+
+
+def _seeds(entities: int) -> Sequence[int]:
+    """Of what is drawn, with so many entities each."""
+    return _DRAWN if entities else ()
 
 
 def _simulated(base: JobConfig, fleet: SimulatorConfig) -> JobConfig:
@@ -192,10 +209,12 @@ def _known_kinds(weights: dict[str, Tensor], level_code: Tensor) -> dict[str, Te
     return kept
 
 
-def _facts(base: JobConfig, sites: Sequence[Site], fitted: Fit, public: Sequence[str]) -> dict[str, Any]:
+def _facts(
+    base: JobConfig, sites: Sequence[Site], seeds: Sequence[int], fitted: Fit, public: Sequence[str]
+) -> dict[str, Any]:
     return {
         "simulated": [fleet.seed for fleet in fleets(base.window.step_s)],
-        "drawn": list(_DRAWN),
+        "drawn": list(seeds),
         "public": list(public),
         "entities": sum(len(site.windows.level_code) for site in sites),
         "windows": sum(len(site.train) for site in sites),

@@ -74,20 +74,21 @@ class Pretrained:
             found = cls.read(Path(start_from))
             found.check(spec, start_from)
             return found
-        known = cls._all_shipped()
+        known = cls._all_shipped(spec)
         for found in known:
             if _windows(found.spec) == _windows(spec):
                 found.check(spec, start_from)
                 return found
+        shipped = dict.fromkeys(_said(each.spec) for each in known)
         raise ConfigError(
-            f"no pretrained model for {_said(spec)}; shipped are {', '.join(_said(each.spec) for each in known)}. "
+            f"no pretrained model for {_said(spec)}; shipped are {', '.join(shipped)}. "
             f"Change `window`, or set training.start_from to a model of your own (`make pretrain` shows how)."
         )
 
     @classmethod
     def shipped(cls, spec: ForecastSpec, config: ModelConfig) -> "Pretrained | None":
         """Of those of the package the one of that model that forecasts `spec` and knows all that it is told."""
-        for found in cls._all_shipped():
+        for found in cls._all_shipped(spec):
             known = all(
                 set(getattr(spec, names)) <= set(getattr(found.spec, names)) for names in ("targets", "past", "future")
             )
@@ -96,8 +97,13 @@ class Pretrained:
         return None
 
     @classmethod
-    def _all_shipped(cls) -> list["Pretrained"]:
-        return [cls.read(path.with_suffix(".safetensors")) for path in sorted(_FOLDER.glob("*.json"))]
+    def _all_shipped(cls, spec: ForecastSpec) -> list["Pretrained"]:
+        """Those that miss least of what they were told first, and of those the ones that were told most.
+
+        A site with a job schedule so finds weights that know schedules, and one without those that never saw any.
+        """
+        known = [cls.read(path.with_suffix(".safetensors")) for path in sorted(_FOLDER.glob("*.json"))]
+        return sorted(known, key=lambda each: (len(set(each.spec.future) - set(spec.future)), -len(each.spec.future)))
 
     @classmethod
     def read(cls, path: Path) -> "Pretrained":

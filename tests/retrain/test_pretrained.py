@@ -14,13 +14,16 @@ from hypothesis import strategies as st
 from smoke_run import ROOT
 
 from forecast.contracts.errors import ConfigError
-from forecast.contracts.specs import ForecastSpec
+from forecast.contracts.specs import CALENDAR, ForecastSpec
+from forecast.features.outlook import OUTLOOK_NAMES
 from forecast.models.adaptive_cdf import AdaptiveCdfConfig
 from forecast.models.linear import LinearConfig
 from forecast.models.recalibrate import normal_scores
 from forecast.retrain.pretrained import Pretrained
 
 SKUS = ("a100", "h100")
+
+DAY_AHEAD = ForecastSpec(300, 2016, 288, ("power_w",), ("power_w",), (0.05, 0.1, 0.5, 0.9, 0.95))
 
 
 @pytest.fixture
@@ -169,6 +172,39 @@ def test_those_that_ship_forecast_a_site_that_lacks_most_channels() -> None:
         assert torch.isfinite(quantiles).all()
         assert (quantiles.diff(dim=2) >= 0).all()
         assert torch.isfinite(found.offsets_for(site)).all()
+
+
+@torch.no_grad()
+def test_a_site_that_tells_its_jobs_starts_from_weights_that_know_schedules() -> None:
+    jobs = ("scheduled_power_w", *OUTLOOK_NAMES)
+    told = replace(DAY_AHEAD, future=(*CALENDAR, "outdoor_c", *jobs))
+    found = Pretrained.find("pretrained", told)
+    past, future, static = random_inputs(told, 4, missing=0.0)
+    past[:, 0] = 0.5 * static[:, :1]
+    busy = future.clone()
+    for name in jobs:
+        at = told.future.index(name)
+        busy[:, at] = 0.9 * static[:, :1] if name.endswith("_w") else 0.9
+    idle = busy.clone()
+    for name in ("scheduled_power_w", *OUTLOOK_NAMES[:2]):
+        idle[:, told.future.index(name), 60:] = 0.0
+    site = found.build(told, SKUS)
+    mean = [site(past, future, static)[:, 0, :, 72:].mean() for future in (idle, busy)]
+    assert mean[0] < 0.9 * mean[1]
+
+
+@pytest.mark.parametrize("future", [CALENDAR, (*CALENDAR, "holiday"), (*CALENDAR, "scheduled_power_w"), CALENDAR[:2]])
+def test_a_site_that_tells_less_starts_from_weights_that_were_told_as_little(future: tuple[str, ...]) -> None:
+    assert Pretrained.find("pretrained", replace(DAY_AHEAD, future=future)).spec.future == CALENDAR
+
+
+@pytest.mark.parametrize("future", [CALENDAR, (*CALENDAR, "scheduled_power_w", *OUTLOOK_NAMES)])
+def test_a_first_version_starts_from_weights_that_know_what_it_is_told_and_no_more(future: tuple[str, ...]) -> None:
+    told = replace(DAY_AHEAD, future=future)
+    found = Pretrained.shipped(told, Pretrained.find("pretrained", told).config)
+    assert found is not None
+    assert found.spec.future == future
+    assert Pretrained.shipped(replace(told, future=(*future, "outdoor_c")), found.config) is None
 
 
 def test_those_that_ship_are_a_few_megabytes_of_the_package() -> None:
