@@ -49,6 +49,8 @@ _LEAST = 30.0
 #: Precision of the normal distribution at first, 1 / (2 · σ²), in spreads of the context.
 _PRECISION = 0.25
 
+#: How much a cell gains at first by what other days say of it: a few weeks of a few machines hardly teach better.
+_DAILY = 0.5
 
 #: Parts that can be left out: weights that bend with the window's state, the normal distribution about the median, what
 #: other days say, the course that recurs every hour, the usual day, and the linear forecast beside.
@@ -131,7 +133,7 @@ class AdaptiveCdf(CdfModel):
         nn.init.normal_(self.bend.weight, std=0.03)
         self.daily = nn.Linear(config.hidden, self.targets)
         nn.init.zeros_(self.daily.weight)
-        nn.init.constant_(self.daily.bias, 0.3)
+        nn.init.constant_(self.daily.bias, _DAILY)
         self.sharpness = nn.Linear(self.summary.size, self.targets * len(self.steps))
         nn.init.zeros_(self.sharpness.weight)
         nn.init.zeros_(self.sharpness.bias)

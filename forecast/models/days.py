@@ -27,6 +27,9 @@ _UNLIKE = (1.0, 2.0)
 #: How strongly a working day prefers working days, and a weekend weekends.
 _SAME_KIND = 1.0
 
+#: How strongly yesterday is preferred at first, and the same day of the weeks before.
+_PREFERRED = 0.5
+
 #: The share of the other days' difference from today's level that comes to pass: half of it for certain, and as much
 #: again as the context's days resemble each other.
 _SHARE, _SHARE_ALIKE = 0.5, 0.5
@@ -101,7 +104,9 @@ class Days(nn.Module):
     def _learn_days(self, lead_h: Tensor) -> None:
         """Weights of what depends on days; `lead_h [P]`."""
         each = (self.targets, 1)
-        self.prefer = nn.Parameter(torch.zeros(self.targets, self.days, len(lead_h)))
+        prefer = torch.zeros(self.targets, self.days, len(lead_h))
+        prefer[:, [0, *range(6, self.days, 7)]] = _PREFERRED
+        self.prefer = nn.Parameter(prefer)
         self.fade = nn.Parameter(
             torch.stack([(-lead_h / hours).exp() for hours in _FADES_H]).repeat(self.targets, 1, 1)
         )
