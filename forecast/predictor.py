@@ -121,6 +121,11 @@ class Predictor:
         self.topology = topology or bundle.manifest.topology
         self._constants = Constants.of(self.topology, bundle.manifest.skus, ahead)
 
+    @property
+    def ahead(self) -> Ahead:
+        """The schedule and the weather that it was told."""
+        return self._constants.ahead
+
     def told(self, jobs: pl.LazyFrame | None = None, weather: pl.LazyFrame | None = None) -> "Predictor":
         """The same predictor, told a schedule (contract JOB_SCHEDULE) and weather (contract WEATHER)."""
         ahead = Ahead.of(self.topology, self.spec, jobs, weather)

@@ -16,6 +16,7 @@ from forecast.traces.trace import parse_utc
 from serve.batch import (
     ahead_of,
     check_out,
+    imposed_on_strangers,
     imposes_nothing,
     read_adaptation,
     read_ahead,
@@ -47,8 +48,13 @@ def run(options: argparse.Namespace) -> ExitCode:
     _note_unknown(bundle.manifest.spec, jobs, weather)
     if jobs is not None and imposes_nothing(jobs):
         _note(f"{options.jobs or where} imposes nothing: no plan or cap is {', '.join(LIVE)}")
+    if jobs is not None and (strangers := imposed_on_strangers(jobs, bundle.manifest.topology)):
+        _note(f"{options.jobs or where} has plans or caps of entities that the fleet lacks, the first {strangers[0]!r}")
     state = read_adaptation(options.adaptation, bundle.manifest)
-    forecast = Predictor(bundle, adaptation=state).told(jobs, weather).forecast(telemetry, at, where)
+    predictor = Predictor(bundle, adaptation=state).told(jobs, weather)
+    for reason, count, examples in predictor.ahead.set_aside.iter_rows():
+        _note(f"{count:,} {reason} set aside, the first {examples[0]}")
+    forecast = predictor.forecast(telemetry, at, where)
     if set(forecast.status) == {"no_data"}:
         raise DataError(f"{where}: nothing was observed in the context before {forecast.time:%Y-%m-%d %H:%M} UTC.")
     write_forecast(forecast.table(), options.out)

@@ -81,3 +81,26 @@ def test_a_plan_whose_status_means_nothing_is_named(
     plan = planned(untold, untold["entity_id"][0], 2000.0).with_columns(status=pl.lit("planned"))
     assert serve(bundle, record, tmp_path, plan).equals(untold)
     assert "plan.parquet imposes nothing: no plan or cap is running, queued, reserved" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        (
+            {"entity_id": pl.lit("server-99")},
+            "has plans or caps of entities that the fleet lacks, the first",
+        ),
+        ({"end_time": pl.col("start_time")}, "end_time that is not after start_time set aside, the first"),
+        ({"planned_power_w": pl.lit(-5.0)}, "planned_power_w"),
+    ],
+)
+def test_a_plan_that_cannot_be_followed_is_told(
+    bundle: Path, record: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], wrong: dict[str, pl.Expr], said: str
+) -> None:
+    untold = serve(bundle, record, tmp_path)
+    plan = planned(untold, untold["entity_id"][0], 200.0)
+    capsys.readouterr()
+    assert serve(bundle, record, tmp_path, plan.with_columns(**wrong)).equals(untold)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("note: ")
+    assert said in line
