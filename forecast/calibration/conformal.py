@@ -119,7 +119,7 @@ def _offsets(
     """`[T, Q, H]` from `[M, T, H]`: one value per part of the horizon; 0 where nothing was observed."""
     normal, median = normal_scores(spec.quantile_levels).numpy(), spec.quantile_levels.index(0.5)
     offsets = np.zeros((scores.shape[1], len(normal), spec.horizon_steps))
-    width = part_steps(spec.horizon_steps)
+    width = part_steps(spec)
     for begin in range(0, spec.horizon_steps, width):
         part = slice(begin, begin + width)
         for target in range(scores.shape[1]):

@@ -8,7 +8,7 @@ learns beside it and errs at other times.
 """
 
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +18,7 @@ from forecast.contracts.specs import ForecastSpec
 from forecast.models.ahead import AheadScaler, Drivers, has_drivers
 from forecast.models.base import CdfModel, ModelConfig, Scored
 from forecast.models.cdf import Cdf, quantiles_of
-from forecast.models.course import HourlyCourse, UsualDay, learns_usual_day
+from forecast.models.course import HourlyCourse, UsualDay, learns_usual_day, tells_hourly_course
 from forecast.models.days import Days
 from forecast.models.grid import Grid
 from forecast.models.known import JobOutlook, has_outlook
@@ -100,6 +100,18 @@ class AdaptiveCdfConfig(ModelConfig):
         return AdaptiveCdf(self, spec, skus)
 
 
+class Beside(NamedTuple):
+    """The linear member, in the targets' units.
+
+    Attributes:
+        median: `[B, T, H]`.
+        steps: `[B, T, Q - 1, knots]`, from one quantile to the next.
+    """
+
+    median: Tensor
+    steps: Tensor
+
+
 class AdaptiveCdf(CdfModel):
     """Masses of the cells of a `Grid`: cell features times weights per step, then a softmax over the cells."""
 
@@ -141,9 +153,10 @@ class AdaptiveCdf(CdfModel):
         self.hats: Tensor
         self.at: Tensor
         self.share: Tensor
+        self.beside_hats: Tensor
         self.register_buffer("hats", _between(self.steps), persistent=False)
         self.register_buffer("at", torch.tensor(self.steps), persistent=False)
-        self.course = None if "course" in self.without else HourlyCourse(spec)
+        self.course = HourlyCourse(spec) if "course" not in self.without and tells_hourly_course(spec) else None
         usual = "usual" not in self.without and learns_usual_day(spec)
         self.usual = UsualDay(spec, skus) if usual else None
         days = 0 if "days" in self.without else spec.context_steps // spec.day_steps
@@ -152,32 +165,44 @@ class AdaptiveCdf(CdfModel):
         alone = "linear" in self.without or self.drivers is not None
         self.linear = None if alone else Straight(spec, self.summary.size)
         share = torch.ones(spec.horizon_steps)
-        if not alone:
+        if self.linear is not None:
+            self.register_buffer("beside_hats", self.linear.hats[:, self.at], persistent=False)
             share -= _LINEAR * (torch.arange(spec.horizon_steps) / _LINEAR_FROM).clamp(max=1.0)
         self.register_buffer("share", share, persistent=False)
 
     def forward(self, past: Tensor, future: Tensor, static: Tensor) -> Tensor:
-        cdf, ahead, beside = self._told(past, future, static)
-        own = torch.matmul(quantiles_of(cdf, self.levels), self.hats * self.share)
-        told = own + (self.share * ahead * cdf.unit)[:, :, None]
-        if beside is not None:
-            told = told + (1 - self.share) * beside
+        cdf, recurring, beside = self._told(past, future, static)
+        quantiles, median = quantiles_of(cdf, self.levels), None
+        if beside is not None:  # what it tells of widths is as smooth as the decoded steps, its median is not
+            share, median = self.share[self.at], (1 - self.share) * beside.median
+            centre = beside.median[:, :, self.at]
+            apart = self._linear(centre, torch.matmul(beside.steps, self.beside_hats)) - centre[:, :, None]
+            quantiles = share * quantiles + (1 - share) * apart
+        told = torch.matmul(quantiles, self.hats)
+        if recurring is not None:
+            added = self.share * recurring * cdf.unit
+            median = added if median is None else median + added
+        if median is not None:
+            told = told + median[:, :, None]
         return told if self.usual is None else self.scaler.possible(told)
 
     def scored(self, past: Tensor, future: Tensor, static: Tensor) -> Scored:
-        cdf, ahead, beside = self._told(past, future, static)
-        return Scored(cdf._replace(shift=ahead[:, :, self.at]), beside)
+        cdf, recurring, beside = self._told(past, future, static)
+        if recurring is not None:
+            cdf = cdf._replace(shift=recurring[:, :, self.at])
+        if beside is None or self.linear is None:
+            return Scored(cdf, None)
+        return Scored(cdf, self._linear(beside.median, torch.matmul(beside.steps, self.linear.hats)))
 
-    def _told(self, past: Tensor, future: Tensor, static: Tensor) -> tuple[Cdf, Tensor, Tensor | None]:
-        """The CDF but for what recurs; that, in typical scales, `[B, T, H]`; and the linear quantiles."""
+    def _told(self, past: Tensor, future: Tensor, static: Tensor) -> tuple[Cdf, Tensor | None, Beside | None]:
+        """The CDF but for what recurs; that, in typical scales, `[B, T, H]`; and the linear forecast."""
         context, usual = self.scaler(past, static), None
         if self.usual is not None:
             context, usual = self.usual(context, future, static)
-        scaled, recurring = context, torch.zeros_like(future[:, None, 0]).expand(-1, self.targets, -1)
+        scaled, recurring = context, usual
         if self.course is not None:
-            scaled, recurring = self.course(context)
-        if usual is not None:
-            recurring = recurring + usual
+            scaled, hourly = self.course(context)
+            recurring = hourly if usual is None else hourly + usual
         ahead = self.known(future, scaled)
         summary = self.summary(scaled, ahead, static)
         values = self.grid(scaled)
@@ -195,10 +220,11 @@ class AdaptiveCdf(CdfModel):
             daily = self.grid.daily(values, said.paths, said.weights)
             logits = logits + daily * self.daily(step).transpose(1, 2)[..., None]
         cdf = self._cdf(values, torch.softmax(logits, dim=3), scaled)
-        return cdf, recurring * scaled.spread[:, : self.targets], self._beside(context, summary, usual)
+        if recurring is not None:
+            recurring = recurring * scaled.spread[:, : self.targets]
+        return cdf, recurring, self._beside(context, summary, usual)
 
-    def _beside(self, scaled: Scaled, summary: Tensor, usual: Tensor | None) -> Tensor | None:
-        """Quantiles of the linear member, `[B, T, Q, H]`."""
+    def _beside(self, scaled: Scaled, summary: Tensor, usual: Tensor | None) -> Beside | None:
         if self.linear is None:
             return None
         scale = (scaled.spread * scaled.unit)[:, : self.targets]
@@ -206,8 +232,11 @@ class AdaptiveCdf(CdfModel):
         if usual is not None:
             median = median + usual
         centre = median * scale + (scaled.loc * scaled.unit)[:, : self.targets]
-        steps = torch.matmul(self.linear.at_knots(summary) * scale[:, :, None], self.linear.hats)
-        return self.scaler.possible(spread_out(centre, steps, self.levels))
+        return Beside(centre, self.linear.at_knots(summary) * scale[:, :, None])
+
+    def _linear(self, median: Tensor, steps: Tensor) -> Tensor:
+        """Quantiles `[B, T, Q, S]` of the linear member from its median and the steps between them there."""
+        return self.scaler.possible(spread_out(median, steps, self.levels))
 
     def _steps(
         self, scaled: Scaled, ahead: Tensor, summary: Tensor, told: Tensor | None
@@ -261,7 +290,7 @@ class AdaptiveCdf(CdfModel):
         # Cells lie last as long as there is one of something for each, and first for sums over them: the runtime is
         # slow at the other way round.
         told = (masses * (1 - anywhere) + evenly * anywhere).transpose(2, 3)
-        return Cdf(physical, told, unit, torch.zeros_like(told[:, :, 0]))
+        return Cdf(physical, told, unit, torch.zeros_like(told[:1, :, 0, :1]))
 
     def _start(self, spec: ForecastSpec, size: int) -> Tensor:
         """Weights before training `[P, T · size]`: persistence that fades, and the context's distribution."""

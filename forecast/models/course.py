@@ -45,26 +45,22 @@ class Course(NamedTuple):
 
 
 class HourlyCourse(nn.Module):
-    """Takes the mean course within an hour off the targets; nothing where steps are not finer than an hour."""
+    """Takes the mean course within an hour off the targets, where a context tells one (`tells_hourly_course`)."""
 
     def __init__(self, spec: ForecastSpec) -> None:
         super().__init__()
         self.targets = len(spec.targets)
         self.hour = 3600 // spec.step_s
-        self.hours = spec.context_steps // self.hour if self.hour > 1 else 0
-        self.horizon = spec.horizon_steps
-        behind = torch.arange(-spec.context_steps, 0) % max(self.hour, 1)
-        ahead = torch.arange(spec.horizon_steps) % max(self.hour, 1)
+        self.hours = spec.context_steps // self.hour
+        behind = torch.arange(-spec.context_steps, 0) % self.hour
+        ahead = torch.arange(spec.horizon_steps) % self.hour
         self.behind: Tensor
         self.ahead: Tensor
         self.register_buffer("behind", behind, persistent=False)
         self.register_buffer("ahead", ahead, persistent=False)
 
     def forward(self, scaled: Scaled) -> Course:
-        targets = scaled.z[:, : self.targets]
-        if self.hours < _LEAST_HOURS:
-            return Course(scaled, torch.zeros_like(targets[:, :, :1]).expand(-1, -1, self.horizon))
-        pattern = self._pattern(targets, scaled.seen[:, : self.targets])
+        pattern = self._pattern(scaled.z[:, : self.targets], scaled.seen[:, : self.targets])
         return Course(_without(scaled, pattern[:, :, self.behind]), pattern[:, :, self.ahead])
 
     def _pattern(self, targets: Tensor, seen: Tensor) -> Tensor:
@@ -113,6 +109,11 @@ class UsualDay(nn.Module):
                 [*cosines, cosines[-1] * cosine - sines[-1] * sine],
             )
         return torch.cat(sines, dim=2), torch.cat(cosines, dim=2)
+
+
+def tells_hourly_course(spec: ForecastSpec) -> bool:
+    """Whether steps are finer than an hour, and a context holds enough hours to tell what recurs."""
+    return spec.step_s < 3600 and spec.context_steps * spec.step_s >= _LEAST_HOURS * 3600
 
 
 def learns_usual_day(spec: ForecastSpec) -> bool:

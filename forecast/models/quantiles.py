@@ -18,10 +18,23 @@ def spread_out(centre: Tensor, steps: Tensor, levels: Sequence[float]) -> Tensor
             each is the distance between two neighbouring levels.
         levels: quantile levels, symmetric about 0.5.
     """
-    middle, count = levels.index(0.5), torch.arange(len(levels), device=steps.device)
+    return centre[:, :, None] + torch.matmul(outwards(levels).to(steps), torch.relu(steps))
+
+
+def outwards(levels: Sequence[float]) -> Tensor:
+    """How often each quantile passes each step from one level to the next on its way from the median, `[Q, Q - 1]`.
+
+    1 above it, -1 below it.
+    """
+    middle, count = levels.index(0.5), torch.arange(len(levels))
     quantile, step = count[:, None], count[:-1]
-    passed = ((step >= middle) & (step < quantile)).float() - ((step < middle) & (step >= quantile)).float()
-    return centre[:, :, None] + torch.matmul(passed.to(steps), torch.relu(steps))
+    return ((step >= middle) & (step < quantile)).float() - ((step < middle) & (step >= quantile)).float()
+
+
+def beside(levels: Sequence[float]) -> Tensor:
+    """1 where a step from one level to the next ends or begins at a quantile, `[Q, Q - 1]`."""
+    apart = torch.arange(len(levels))[:, None] - torch.arange(len(levels) - 1)
+    return ((apart == 0) | (apart == 1)).float()
 
 
 def normal_steps(levels: Sequence[float], deviation: float) -> Tensor:
@@ -57,14 +70,3 @@ def never_crossing(quantiles: Tensor, floor: Tensor | None = None) -> Tensor:
     for quantile in others:
         highest.append(torch.maximum(highest[-1], quantile))
     return torch.cat(highest, dim=2)
-
-
-def reach(quantiles: Tensor, levels: Sequence[float]) -> Tensor:
-    """How far each quantile of `[B, T, Q, H]` could move: from neighbour to neighbour, and 1 % of the median.
-
-    The unit in which calibration shifts quantiles. It is local: where a machine is either idle or busy the middle of
-    the distribution is wide, but its top is not, and must not be pushed past what the machine can do. The second part
-    lets calibration widen an interval that has no width.
-    """
-    ends = torch.cat([quantiles[:, :, :1], quantiles, quantiles[:, :, -1:]], dim=2)
-    return ends[:, :, 2:] - ends[:, :, :-2] + 0.01 * quantiles[:, :, levels.index(0.5), None].abs()

@@ -16,8 +16,8 @@ from forecast.adaptation import between_sides
 from forecast.contracts.specs import SHIFTS, SIDES, ForecastSpec
 from forecast.models.scaling import observed
 
-#: The horizon is calibrated in at most this many equal parts; the last may be shorter.
-PARTS = 8
+#: The horizon is calibrated in at most this many equal parts of at least so many seconds; the last may be shorter.
+PARTS, _LEAST_S = 8, 150
 
 #: Beyond the outermost quantiles a normal score is worth so many standard deviations of the context: loads seldom lie
 #: further from what they were than a few of these.
@@ -39,7 +39,7 @@ class Recalibration(nn.Module):
     def __init__(self, offsets: Tensor, spec: ForecastSpec) -> None:
         super().__init__()
         self.horizon = spec.horizon_steps
-        self.width = part_steps(spec.horizon_steps)
+        self.width = part_steps(spec)
         self.level_code = spec.static.index("level_code")
         names = [f"{target}_{side}_shift" for target in spec.targets for side in SIDES]
         self.shifts = [spec.static.index(name) for name in names] if set(SHIFTS) <= set(spec.static) else []
@@ -52,9 +52,12 @@ class Recalibration(nn.Module):
         self.register_buffer("scores", normal_scores(spec.quantile_levels), persistent=False)
         moves = torch.from_numpy(between_sides(spec.quantile_levels)).float()
         self.register_buffer("moves", moves, persistent=False)
+        # Of the step between two levels the share a · score + b is told: 0 to 1 above the median, -1 to 0 below it.
         below = (torch.arange(len(spec.quantile_levels) - 1) < self.median).float()
-        self.below: Tensor
-        self.register_buffer("below", below[:, None], persistent=False)
+        slopes = 1 / self.scores.diff()
+        self.lines: Tensor
+        self.register_buffer("lines", torch.stack([slopes, -self.scores[:-1] * slopes - below], 1), persistent=False)
+        self.ends = float(self.scores[0]), float(self.scores[-1])
 
     def by_step(self) -> Tensor:
         """The offsets of every step, `[G, T, Q, H]`."""
@@ -67,23 +70,24 @@ class Recalibration(nn.Module):
             shifts = static[:, self.shifts]
             shift = shifts.masked_fill(torch.isnan(shifts), 0.0).unflatten(1, (self.targets, len(SIDES)))
             scores = scores + torch.matmul(shift, self.moves)[:, :, None]
+        flat = scores.flatten(2)[:, :, None]
+        ones = torch.ones_like(flat)
+        both = torch.cat([flat, ones], dim=2)
         # Counted from the median, which is near what is told: from the lowest quantile up, digits would be lost.
-        gaps = self.scores.diff()[:, None]
-        share = ((scores.flatten(2)[:, :, None] - self.scores[:-1, None]) / gaps).clamp(0.0, 1.0)
-        steps = (share - self.below).unflatten(3, scores.shape[2:])  # [B, T, Q - 1, P, Q]
-        beyond = (scores - self.scores[-1]).clamp(min=0.0) - (self.scores[0] - scores).clamp(min=0.0)
-        outside = (beyond * beyond_unit(past)[:, : self.targets, None])[:, :, None]
-        weights = torch.cat([steps, outside], dim=2).permute(0, 1, 3, 4, 2)
-        units = torch.cat([raw.diff(dim=2), torch.ones_like(raw[:, :, :1])], dim=2)
-        told = [  # a product for each part: parts as one more axis would have to be moved out of the way and back
-            torch.matmul(weights[:, :, part], within) for part, within in enumerate(units.split(self.width, dim=3))
-        ]
-        return raw[:, :, self.median, None] + torch.cat(told, dim=3)
+        below = torch.matmul(self.lines[: self.median], both).clamp(-1.0, 0.0)
+        above = torch.matmul(self.lines[self.median :], both).clamp(0.0, 1.0)
+        outside = (flat - flat.clamp(*self.ends)) * beyond_unit(past)[:, : self.targets, None]
+        weights = torch.cat([below, above, outside, ones], dim=2).split(len(self.scores), dim=3)
+        middle = raw[:, :, self.median, None]
+        units = torch.cat([raw.diff(dim=2), torch.ones_like(middle), middle], dim=2).split(self.width, dim=3)
+        # A product for each part: parts as one more axis would have to be moved out of the way and back.
+        told = [torch.matmul(weight.transpose(2, 3), within) for weight, within in zip(weights, units, strict=True)]
+        return torch.cat(told, dim=3)
 
 
-def part_steps(horizon_steps: int) -> int:
+def part_steps(spec: ForecastSpec) -> int:
     """Steps in each part of the horizon but the last."""
-    return -(-horizon_steps // PARTS)
+    return max(-(-spec.horizon_steps // PARTS), min(_LEAST_S // spec.step_s, spec.horizon_steps))
 
 
 def normal_scores(levels: Sequence[float]) -> Tensor:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from forecast.contracts.specs import FUTURE, PLANS, ForecastSpec
 from forecast.models.base import QuantileModel
 from forecast.models.knots import hats, knots
-from forecast.models.quantiles import never_crossing, normal_steps, reach, spread_out
+from forecast.models.quantiles import beside, normal_steps, outwards
 from forecast.models.scaling import Scaler
 from forecast.models.thermal import ThermalResponse
 
@@ -31,6 +31,9 @@ _STILL = 0.1
 _TYPICAL_C, _FARTHEST = 3.0, 5.0
 
 _HIDDEN, _DROPOUT = 48, 0.3
+
+#: Calibration can widen an interval that has no width: a quantile could move by so much of the median at least.
+_NARROWEST = 0.01
 
 #: The rate at which older errors are forgotten moves this many times faster than other weights.
 _FAST = 10.0
@@ -134,7 +137,11 @@ class TemperatureAnswer(nn.Module):
     def answered(
         self, marginal: Tensor, load: Tensor | None, past: Tensor, future: Tensor, static: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Quantiles under the plan, reach of the residual's `[B, Q, H]`, and how much the plan says `[B, H]`."""
+        """Quantiles under the plan, which may cross, reach of the residual's, both `[B, Q, H]`; and its share `[B, H]`.
+
+        The reach is how far each quantile could move, in units of which calibration shifts it: from neighbour to
+        neighbour, and a little of the median. The share is how much of the answer the plan says.
+        """
         nameplate = self.scaler.nameplate(past.nan_to_num(), static)[:, 0]
         sku = static[:, self.sku].long()
         behind, observed = held(past[:, :, -self.recent :])
@@ -153,12 +160,13 @@ class TemperatureAnswer(nn.Module):
         change = gain * self.response.ahead(imposed - kept)
 
         views = View(temperature, seen, gain * rise, gain * drive.sum(1), flows[0], flows[2], self._inlet(behind))
-        residual = self.residual(views, marginal[:, self.residual.median] - usual)
-        width = reach(residual[:, None], self.levels)[:, 0]
-        calibrated = never_crossing((residual + self.offsets * width)[:, None])[:, 0]
+        centre, wide = self.residual(views, marginal[:, self.residual.median] - usual)
+        least = _NARROWEST * centre.abs()[:, None]
+        apart, reach = self.residual.told(wide, self.offsets), self.residual.reach(wide) + least
+        calibrated = (centre + usual)[:, None] + (apart + self.offsets * least)
         share = self.response.share(self._known(future))
-        answer = marginal + share[:, None] * (usual[:, None] + calibrated - marginal) + change[:, None]
-        return answer, width, share
+        answer = marginal + share[:, None] * (calibrated - marginal) + change[:, None]
+        return answer, reach, share
 
     def _inlet(self, behind: Tensor) -> Tensor:
         return behind[:, self.channels["inlet_c"]] if "inlet_c" in self.channels else torch.zeros_like(behind[:, 0])
@@ -211,7 +219,11 @@ class View(NamedTuple):
 
 
 class Residual(nn.Module):
-    """Quantiles `[B, Q, H]` of what the thermal response leaves: surroundings, and all that moves them."""
+    """What the thermal response leaves: surroundings, and all that moves them.
+
+    Its quantiles `[B, Q, H]` lie about a median `[B, H]`, and are as far apart as is usual at that step times a width
+    `[B, Q - 1]` of the window: a product of few widths and what is the same for every window.
+    """
 
     def __init__(self, spec: ForecastSpec, recent: int) -> None:
         super().__init__()
@@ -236,6 +248,8 @@ class Residual(nn.Module):
             "at": torch.linspace(0, spec.horizon_steps - 1, points).round().long(),
             "age": torch.arange(recent).flip(0).float(),
             "start": normal_steps(self.levels, 1.0)[:, None] * horizon.sqrt(),
+            "outwards": outwards(self.levels),
+            "beside": beside(self.levels),
         }
         for name, values in constants.items():
             self.register_buffer(name, values, persistent=False)
@@ -244,9 +258,11 @@ class Residual(nn.Module):
     at: Tensor
     age: Tensor
     start: Tensor
+    outwards: Tensor
+    beside: Tensor
 
-    def forward(self, view: View, expected: Tensor) -> Tensor:
-        """Quantiles, °C; `expected [B, H]` is what the forecast without plans leaves to it."""
+    def forward(self, view: View, expected: Tensor) -> tuple[Tensor, Tensor]:
+        """Median, °C, and widths; `expected [B, H]` is what the forecast without plans leaves to it."""
         error = view.temperature - view.rise
         weights = view.seen * torch.exp(-self.age * (_FAST * self.recency).clamp(-3.0, 3.0).exp())
         total = weights.sum(1, keepdim=True)
@@ -261,9 +277,22 @@ class Residual(nn.Module):
         ]
         hidden = self.body(torch.cat(parts, dim=1).clamp(-_FARTHEST, _FARTHEST))
         centre = bias + _TYPICAL_C * torch.matmul(self.centre(hidden), self.hats)
-        growth = self.spread(hidden)[..., None] + torch.matmul(self.growth, self.hats)
-        steps = self.start * growth.clamp(-_FARTHEST, _FARTHEST).exp()
-        return spread_out(centre[:, None], steps[:, None], self.levels)[:, 0]
+        return centre, self.spread(hidden).clamp(-_FARTHEST, _FARTHEST).exp()
+
+    def told(self, wide: Tensor, offsets: Tensor) -> Tensor:
+        """How far the quantiles lie from the median `[B, Q, H]`, moved by `offsets [Q, H]` in units of their reach."""
+        return self._product(wide, self.outwards[..., None] + offsets[:, None] * self.beside[..., None])
+
+    def reach(self, wide: Tensor) -> Tensor:
+        """From the quantile below each to the one above it, `[B, Q, H]`; of the outermost, from it to the next."""
+        return self._product(wide, self.beside[..., None])
+
+    def _product(self, wide: Tensor, shares: Tensor) -> Tensor:
+        """Sums `[B, Q, H]` of the steps between levels, `shares [Q, Q - 1, H]` of each."""
+        growth = torch.matmul(self.growth, self.hats).clamp(-_FARTHEST, _FARTHEST)
+        each = (shares * (self.start * growth.exp())).transpose(0, 1)
+        sums: Tensor = torch.matmul(wide, each.flatten(1)).unflatten(1, each.shape[1:])
+        return sums
 
 
 def held(values: Tensor) -> tuple[Tensor, Tensor]:

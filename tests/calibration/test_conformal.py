@@ -10,11 +10,12 @@ import torch
 from small_fleet import pairs_in, windows_of
 from torch import Tensor
 
-from forecast.calibration.conformal import PARTS, fit_offsets, newest
+from forecast.calibration.conformal import fit_offsets, newest
 from forecast.contracts.signals import LEVELS
 from forecast.contracts.specs import ForecastSpec
 from forecast.models.base import QuantileModel
 from forecast.models.graph import ForecastGraph
+from forecast.models.recalibrate import part_steps
 
 SERVER, RACK, SITE = (LEVELS.index(name) + 1 for name in ("server", "rack", "site"))
 
@@ -145,16 +146,15 @@ def test_for_stranger_sites_levels_lie_further_from_the_median(spec: ForecastSpe
 
 
 def test_each_part_of_the_horizon_is_calibrated_by_itself(spec: ForecastSpec) -> None:
-    assert spec.horizon_steps > PARTS
+    width = part_steps(spec)
+    assert spec.horizon_steps > width
     model = Wrong(spec, (500.0, 60.0), (50.0, 5.0))
     # One origin a day at midnight, so that a step of the horizon is an hour of the day.
     values = noise(spec, 4, 6_000, 0)
-    hour = np.arange(6_000) % 24
-    values[0, :, hour == 0] += 50
-    values[0, :, hour == 1] += 50
+    values[0, :, np.arange(6_000) % 24 < width] += 50
     offsets = offsets_of(model, values, spec, ["server"] * 4, stride=24)[SERVER, 0, 2]
-    assert offsets[:2].numpy() == pytest.approx(1.0, abs=0.1)
-    assert offsets[2:].numpy() == pytest.approx(0.0, abs=0.1)
+    assert offsets[:width].numpy() == pytest.approx(1.0, abs=0.1)
+    assert offsets[width:].numpy() == pytest.approx(0.0, abs=0.1)
 
 
 def test_the_training_range_counts_as_much_as_the_validation_range(spec: ForecastSpec) -> None:

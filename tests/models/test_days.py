@@ -10,7 +10,7 @@ from torch import Tensor
 from forecast.contracts.specs import ForecastSpec
 from forecast.features.calendar import calendar
 from forecast.models.adaptive_cdf import _decoded
-from forecast.models.course import HourlyCourse
+from forecast.models.course import HourlyCourse, tells_hourly_course
 from forecast.models.days import Days, Said
 from forecast.models.scaling import Scaled, Scaler
 
@@ -106,10 +106,7 @@ def test_hours_with_a_gap_teach_no_pattern(spec: ForecastSpec) -> None:
     assert not HourlyCourse(spec)(scaled_of(spec, load[None])).ahead.any()
 
 
-def test_steps_of_an_hour_have_no_course_within_it(spec: ForecastSpec) -> None:
-    hourly = replace(spec, step_s=3600, context_steps=168, horizon_steps=24)
-    scaled = scaled_of(hourly, 500 + 100 * torch.rand(2, 168))
-    course = HourlyCourse(hourly)(scaled)
-    assert course.scaled is scaled
-    assert course.ahead.shape == (2, 1, 24)
-    assert not course.ahead.any()
+def test_steps_of_an_hour_have_no_course_within_it_and_a_day_tells_one(spec: ForecastSpec) -> None:
+    assert not tells_hourly_course(replace(spec, step_s=3600, context_steps=168, horizon_steps=24))
+    assert tells_hourly_course(replace(spec, context_steps=DAY))
+    assert not tells_hourly_course(replace(spec, context_steps=DAY - 1))

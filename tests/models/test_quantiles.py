@@ -1,13 +1,12 @@
 """Quantiles from a centre and steps, and their repair."""
 
 import numpy as np
-import pytest
 import torch
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from forecast.models.quantiles import never_crossing, normal_steps, reach, spread_out, steps_between
+from forecast.models.quantiles import beside, never_crossing, normal_steps, spread_out, steps_between
 
 LEVELS = (0.05, 0.1, 0.5, 0.9, 0.95)
 
@@ -63,15 +62,6 @@ def test_repair_is_the_running_maximum(seed: int, levels: int) -> None:
     np.testing.assert_array_equal(never_crossing(crossed), np.maximum.accumulate(crossed.numpy(), axis=2))
 
 
-@pytest.mark.parametrize(
-    ("quantiles", "expected"),
-    [
-        # From neighbour to neighbour, and a hundredth of 50.
-        ((0.0, 10.0, 50.0, 80.0, 90.0), (10.5, 50.5, 70.5, 40.5, 10.5)),
-        ((50.0, 50.0, 50.0, 50.0, 50.0), (0.5,) * 5),
-        ((-70.0, -60.0, -50.0, -40.0, -30.0), (10.5, 20.5, 20.5, 20.5, 10.5)),
-        ((0.0, 0.0, 0.0, 0.0, 0.0), (0.0,) * 5),
-    ],
-)
-def test_reach_by_hand(quantiles: tuple[float, ...], expected: tuple[float, ...]) -> None:
-    assert reach(column(*quantiles), LEVELS).flatten().tolist() == pytest.approx(expected)
+def test_steps_beside_a_quantile_reach_from_its_neighbour_to_the_next() -> None:
+    steps = torch.tensor([10.0, 40.0, 30.0, 10.0])
+    assert (beside(LEVELS) @ steps).tolist() == [10.0, 50.0, 70.0, 40.0, 10.0]
