@@ -20,10 +20,10 @@ def unheeded(model: QuantileModel, own: ForecastSpec, spec: ForecastSpec) -> Ite
     if strange := [name for name in (*spec.past, *spec.future) if name not in (*own.past, *own.future)]:
         yield f"the weights it began with know nothing of {', '.join(strange)}, which changes no forecast"
     inner = model.model if isinstance(model, Adapted) else model
-    missing = [name for name in OUTLOOK_NAMES if name not in own.future]
-    in_part = 0 < len(missing) < len(OUTLOOK_NAMES) and "power_w" in own.targets
-    if in_part and isinstance(inner, AdaptiveCdf) and inner.jobs is None:
+    missing = [name for name in OUTLOOK_NAMES if name not in spec.future]
+    in_part = 0 < len(missing) < len(OUTLOOK_NAMES) and not set(OUTLOOK_NAMES).isdisjoint(own.future)
+    if in_part and "power_w" in spec.targets and isinstance(inner, AdaptiveCdf):
         yield (
             f"window.future names a part of the jobs' outlook, without {', '.join(missing)}: only told all "
-            f"{len(OUTLOOK_NAMES)} names does the forecast look where the load would lie if they were right"
+            f"{len(OUTLOOK_NAMES)} names does the forecast look rightly where the load would lie if they hold"
         )

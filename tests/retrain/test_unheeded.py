@@ -31,6 +31,13 @@ def test_what_is_missing_of_the_jobs_outlook_is_named(spec: ForecastSpec, absent
     assert "\n" not in line
 
 
+def test_weights_that_know_it_whole_are_told_a_part_no_better(spec: ForecastSpec) -> None:
+    own = replace(spec, future=(*CALENDAR, *OUTLOOK_NAMES))
+    site = replace(spec, future=(*CALENDAR, *OUTLOOK_NAMES[:2]))
+    (line,) = unheeded(adapted(build("adaptive_cdf", own), own, site), own, site)
+    assert f"without {', '.join(OUTLOOK_NAMES[2:])}:" in line
+
+
 def test_nothing_is_said_of_an_outlook_that_is_whole_or_absent_or_of_no_use(spec: ForecastSpec) -> None:
     assert not missed("adaptive_cdf", spec, *OUTLOOK_NAMES)
     assert not missed("adaptive_cdf", spec, "scheduled_power_w")
