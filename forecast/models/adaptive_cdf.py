@@ -157,8 +157,7 @@ class AdaptiveCdf(CdfModel):
         self.register_buffer("hats", _between(self.steps), persistent=False)
         self.register_buffer("at", torch.tensor(self.steps), persistent=False)
         self.course = HourlyCourse(spec) if "course" not in self.without and tells_hourly_course(spec) else None
-        usual = "usual" not in self.without and learns_usual_day(spec)
-        self.usual = UsualDay(spec, skus) if usual else None
+        self.usual = UsualDay(spec, skus) if "usual" not in self.without and learns_usual_day(spec) else None
         days = 0 if "days" in self.without else spec.context_steps // spec.day_steps
         self.days = Days(spec, self.at, days)
         # What is told of the weather and of jobs is followed by the distribution alone.
@@ -166,24 +165,18 @@ class AdaptiveCdf(CdfModel):
         self.linear = None if alone else Straight(spec, self.summary.size)
         share = torch.ones(spec.horizon_steps)
         if self.linear is not None:
-            self.register_buffer("beside_hats", self.linear.hats[:, self.at], persistent=False)
+            told_at = self.at if spec.horizon_steps < spec.day_steps else slice(None)
+            self.register_buffer("beside_hats", self.linear.hats[:, told_at], persistent=False)
             share -= _LINEAR * (torch.arange(spec.horizon_steps) / _LINEAR_FROM).clamp(max=1.0)
         self.register_buffer("share", share, persistent=False)
 
     def forward(self, past: Tensor, future: Tensor, static: Tensor) -> Tensor:
         cdf, recurring, beside = self._told(past, future, static)
-        quantiles, median = quantiles_of(cdf, self.levels), None
-        if beside is not None:  # what it tells of widths is as smooth as the decoded steps, its median is not
-            share, median = self.share[self.at], (1 - self.share) * beside.median
-            centre = beside.median[:, :, self.at]
-            apart = self._linear(centre, torch.matmul(beside.steps, self.beside_hats)) - centre[:, :, None]
-            quantiles = share * quantiles + (1 - share) * apart
-        told = torch.matmul(quantiles, self.hats)
+        told = torch.matmul(quantiles_of(cdf, self.levels), self.hats * self.share)
         if recurring is not None:
-            added = self.share * recurring * cdf.unit
-            median = added if median is None else median + added
-        if median is not None:
-            told = told + median[:, :, None]
+            told = told + (self.share * recurring * cdf.unit)[:, :, None]
+        if beside is not None:
+            told = told + self._shared(beside)
         return told if self.usual is None else self.scaler.possible(told)
 
     def scored(self, past: Tensor, future: Tensor, static: Tensor) -> Scored:
@@ -233,6 +226,18 @@ class AdaptiveCdf(CdfModel):
             median = median + usual
         centre = median * scale + (scaled.loc * scaled.unit)[:, : self.targets]
         return Beside(centre, self.linear.at_knots(summary) * scale[:, :, None])
+
+    def _shared(self, beside: Beside) -> Tensor:
+        """What the linear member has a share in, `[B, T, Q, H]`.
+
+        Within a day its widths have no course of their own, and are told at the decoded steps: those are fewer.
+        """
+        share = 1 - self.share
+        if self.beside_hats.shape[1] == len(share):
+            return share * self._linear(beside.median, torch.matmul(beside.steps, self.beside_hats))
+        centre = beside.median[:, :, self.at]
+        apart = self._linear(centre, torch.matmul(beside.steps, self.beside_hats)) - centre[:, :, None]
+        return torch.matmul(apart, self.hats * share) + (share * beside.median)[:, :, None]
 
     def _linear(self, median: Tensor, steps: Tensor) -> Tensor:
         """Quantiles `[B, T, Q, S]` of the linear member from its median and the steps between them there."""
