@@ -30,6 +30,7 @@ from forecast.features.outlook import OUTLOOK_NAMES
 from forecast.models.graph import ForecastGraph
 from forecast.retrain.config import JobConfig
 from forecast.retrain.prepare import spec_of
+from forecast.retrain.pretrained import SHIPPED, Pretrained
 from forecast.simulator.config import RowConfig, SimulatorConfig, WorkConfig
 from forecast.traces.simulated import SimulatedSource
 from forecast.training.fit import fit, spread
@@ -195,14 +196,25 @@ def ours(name: str, settings: JobConfig, learn: Fleet, seed: int) -> Method:
     begin = time.process_time()
     fit(model, windows, train, validation, settings.training, settings.trainer, seed, lambda *_: None)
     offsets = fit_offsets(model, windows, spread(validation, _CALIBRATION_WINDOWS))
-    graph = ForecastGraph(model, offsets, spec).eval()
+    return _deployed(name, ForecastGraph(model, offsets, spec), spec, time.process_time() - begin)
+
+
+def shipped(name: str, settings: JobConfig, skus: tuple[str, ...]) -> Method:
+    """Fleetcast as it ships, which saw none of these sites and learns nothing from them."""
+    spec = spec_of(settings.window)
+    found = Pretrained.find(SHIPPED, spec)
+    return _deployed(name, ForecastGraph(found.build(spec, skus), found.offsets_for(spec), spec), spec)
+
+
+def _deployed(name: str, graph: ForecastGraph, spec: ForecastSpec, train_s: float = 0.0) -> Method:
+    graph.eval()
 
     def answer(asked: Windows, pairs: Tensor) -> Floats:
         with torch.no_grad():
             parts = [graph(*asked.batch(*part.T)[:3])[0].numpy() for part in pairs.split(_CHUNK)]
         return np.concatenate(parts)
 
-    return Method(name, spec, spec.quantile_levels, answer, time.process_time() - begin)
+    return Method(name, spec, spec.quantile_levels, answer, train_s)
 
 
 def lightgbm(name: str, spec: ForecastSpec, learn: Fleet) -> Method:
@@ -279,6 +291,8 @@ def main() -> None:
 
     with_schedule = scored([ours("Fleetcast", told, learn, seed) for seed in seeds])
     without = scored([ours("Fleetcast without the schedule", untold, learn, seed) for seed in seeds])
+    scored([shipped("the weights that ship", told, skus)])
+    scored([shipped("the weights that ship, without the schedule", untold, skus)])
     scored([same_time_of_the_days_before(spec_of(untold.window))])
     changes = _worlds(usual, skus, with_schedule, without)
     scored([lightgbm("LightGBM", spec_of(told.window), learn)])
