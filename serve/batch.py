@@ -12,10 +12,8 @@ from forecast.adaptation import Adaptation
 from forecast.bundle.manifest import Manifest
 from forecast.contracts.errors import ConfigError, DataError
 from forecast.contracts.rules import CLOCK_TOLERANCE
-from forecast.contracts.schedule import CAP, LIVE, PLAN
 from forecast.contracts.signals import SIGNALS
 from forecast.contracts.tables import JOB_SCHEDULE, WEATHER, Table
-from forecast.contracts.topology import Topology
 from forecast.disk import write_whole
 from forecast.traces.files import FileSource
 from forecast.traces.jobs import read_jobs
@@ -101,18 +99,6 @@ def read_ahead(
         DataError: no such file, or one that is not what its settings say.
     """
     return None if schedule is None else read_jobs(schedule), None if weather is None else read_weather(weather)
-
-
-def imposes_nothing(jobs: pl.LazyFrame) -> bool:
-    """Whether a schedule has plans or caps, and none of them has a status that is in force."""
-    imposed = jobs.filter(pl.col("kind").is_in([PLAN, CAP])).select("status").collect()["status"]
-    return not imposed.is_empty() and not imposed.is_in(LIVE).any()
-
-
-def imposed_on_strangers(jobs: pl.LazyFrame, topology: Topology) -> list[str]:
-    """Whom a schedule imposes something on and the fleet lacks."""
-    strangers = pl.col("kind").is_in([PLAN, CAP]) & ~pl.col("entity_id").is_in(topology.entities)
-    return jobs.filter(strangers).select(pl.col("entity_id").unique().sort()).collect()["entity_id"].to_list()
 
 
 def _is(path: str, table: Table) -> bool:

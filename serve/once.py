@@ -16,8 +16,6 @@ from forecast.traces.trace import parse_utc
 from serve.batch import (
     ahead_of,
     check_out,
-    imposed_on_strangers,
-    imposes_nothing,
     read_adaptation,
     read_ahead,
     read_recent,
@@ -25,6 +23,7 @@ from serve.batch import (
     write_adaptation,
     write_forecast,
 )
+from serve.imposed import doubts, imposed, imposes_nothing, set_aside
 from serve.summary import print_summary
 
 
@@ -48,12 +47,12 @@ def run(options: argparse.Namespace) -> ExitCode:
     _note_unknown(bundle.manifest.spec, jobs, weather)
     if jobs is not None and imposes_nothing(jobs):
         _note(f"{options.jobs or where} imposes nothing: no plan or cap is {', '.join(LIVE)}")
-    if jobs is not None and (strangers := imposed_on_strangers(jobs, bundle.manifest.topology)):
-        _note(f"{options.jobs or where} has plans or caps of entities that the fleet lacks, the first {strangers[0]!r}")
+    for doubt in () if jobs is None else doubts(imposed(jobs), bundle.manifest.topology):
+        _note(f"{options.jobs or where} {doubt}")
     state = read_adaptation(options.adaptation, bundle.manifest)
     predictor = Predictor(bundle, adaptation=state).told(jobs, weather)
-    for reason, count, examples in predictor.ahead.set_aside.iter_rows():
-        _note(f"{count:,} {reason} set aside, the first {examples[0]}")
+    for line in set_aside(predictor.ahead.set_aside):
+        _note(line)
     forecast = predictor.forecast(telemetry, at, where)
     if set(forecast.status) == {"no_data"}:
         raise DataError(f"{where}: nothing was observed in the context before {forecast.time:%Y-%m-%d %H:%M} UTC.")

@@ -14,6 +14,9 @@ from forecast.features.gridded import Floats, Gridded
 #: Signals whose values tell their unit.
 CHECKED = ("power_w", "temperature_c", "inlet_c")
 
+#: Power in kW reads as a thousandth; machines draw at most their nameplate, and 20 % over for meters and bad labels.
+LIKE_KW = 1.2e-3
+
 #: Supply air and coolant reach 45 °C: ASHRAE A4 and W45 (constants.md §1).
 _WARMEST_SUPPLY_C = 45.0
 

@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 from forecast.features.gridded import Floats
 from forecast.features.limits import Limits
 from forecast.features.marks import Mark, Marks
+from forecast.features.units import LIKE_KW
 
-#: Power in kW reads as a thousandth; machines draw at most their nameplate, and 20 % over for meters and bad labels.
-_KILOWATT_RATIO = 1.2e-3
 #: A thousandth of what the machine drew in the last day: for entities without a nameplate.
 _KILOWATT_OF_SEEN = 2e-3
 #: A machine that is on uses something, or is warmer than its air.
@@ -46,7 +45,7 @@ def mark_kilowatt(
     A machine that is off draws little too. It is not in use and no warmer than its air, and then is not marked; where
     no temperature says whether it is on, the majority of its hall decides.
     """
-    ceilings, day = _KILOWATT_RATIO * limits.power_limit_w, 86_400 // step_s
+    ceilings, day = LIKE_KW * limits.power_limit_w, 86_400 // step_s
     if not _has_kilowatt(power_w, limits.rows, ceilings):
         return
     candidate = _kilowatt_candidates(power_w, limits.rows, ceilings, day)

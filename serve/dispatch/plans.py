@@ -8,6 +8,7 @@ import numpy as np
 
 from forecast.contracts.specs import ForecastSpec
 from forecast.features.gridded import Floats
+from forecast.features.units import LIKE_KW
 from serve.dispatch.room import limits
 from serve.dispatch.times import moment
 from serve.dispatch.tree import Tree
@@ -15,9 +16,6 @@ from serve.engine.issued import Issued
 from serve.refusals import BadRequestError
 
 POWER = "power_w"
-
-#: Who runs draws more of its limit; a plan in kW seems to be of 0.001 of it at most, and a little above.
-_LIKE_KW = 1.2e-3
 
 Trajectory = Sequence[float | None] | Mapping[str, float | None]
 
@@ -75,7 +73,7 @@ def check_unit(plan: Plan, issued: Issued, field: str) -> None:
         BadRequestError: it seems so; where no limit is known nothing does.
     """
     limit, most = limits(issued, POWER)[plan.place], np.nanmax(plan.power_w)
-    if not plan.added and 0 < most <= _LIKE_KW * limit:
+    if not plan.added and 0 < most <= LIKE_KW * limit:
         raise BadRequestError(
             f"{field}: {most:g} W at most is next to nothing beside the limit of {limit:g} W; if it is kW, give W."
         )

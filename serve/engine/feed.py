@@ -10,6 +10,7 @@ from functools import partial
 import polars as pl
 
 from forecast.contracts.errors import FleetcastError, one_line
+from forecast.contracts.tables import JOB_SCHEDULE
 from forecast.contracts.topology import Topology
 from forecast.traces.jobs import jobs_key
 from forecast.traces.readers import find_files
@@ -18,6 +19,7 @@ from serve.batch import ahead_of, files_like, read_ahead
 from serve.engine.engine import Engine
 from serve.engine.live import Live
 from serve.engine.ring import Ring
+from serve.imposed import doubts, imposed, not_over, set_aside
 from serve.refusals import RefusedError
 
 log = logging.getLogger(__name__)
@@ -47,6 +49,7 @@ class Feed:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="feed", daemon=True)
         self._ahead: object = None
+        self._imposed: pl.DataFrame | None = None
         self._pull: Pull
         self._fed: tuple[Sequence[Ring], Topology] | None = None
 
@@ -137,9 +140,19 @@ class Feed:
             weather and [file.key for file in find_files(weather.path)],
             names,
         )
-        if content == self._ahead:
-            return
-        told = read_ahead(schedule, weather)
-        for name in names:
-            self._engine.do(partial(self._engine.live(name).tell, *told))
-        self._ahead = content
+        if content != self._ahead:
+            jobs, air = read_ahead(schedule, weather)
+            for name in names:
+                self._engine.do(partial(self._engine.live(name).tell, jobs, air))
+            self._imposed = None if jobs is None else imposed(jobs)
+            self._ahead = content
+        if schedule is not None and self._imposed is not None:
+            self._doubt(self._imposed, settings.jobs or schedule.path)
+
+    def _doubt(self, imposed: pl.DataFrame, where: str) -> None:
+        """Report what of a schedule is not followed, until it is mended or over."""
+        rows = not_over(imposed, self._engine.clock())
+        broken = JOB_SCHEDULE.sift(rows.lazy(), where).report
+        for name in self._engine.names:
+            found = [*doubts(rows, self._engine.live(name).topology), *set_aside(broken)]
+            self._engine.report(f"schedule of {name}", f"{where}: {'; '.join(found)}." if found else None)

@@ -92,6 +92,8 @@ def test_a_plan_whose_status_means_nothing_is_named(
         ),
         ({"end_time": pl.col("start_time")}, "end_time that is not after start_time set aside, the first"),
         ({"planned_power_w": pl.lit(-5.0)}, "planned_power_w"),
+        ({"planned_power_w": pl.lit(None, pl.Float64)}, "plans or caps with neither power nor fan speed, the first of"),
+        ({"kind": pl.lit("Plan")}, "has rows of kind 'Plan', which count as jobs; the word is 'plan'"),
     ],
 )
 def test_a_plan_that_cannot_be_followed_is_told(
@@ -104,3 +106,27 @@ def test_a_plan_that_cannot_be_followed_is_told(
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("note: ")
     assert said in line
+
+
+def test_a_plan_in_kw_is_followed_and_told(
+    bundle: Path, record: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    untold = serve(bundle, record, tmp_path)
+    capsys.readouterr()
+    serve(bundle, record, tmp_path, planned(untold, "server-1", 0.5))
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "next to nothing, the first of 'server-1': 0.5 W beside the limit of 1000 W; if it is kW, give W" in line
+
+
+def test_what_was_taken_back_or_only_lacks_power_is_not_told(
+    bundle: Path, record: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    untold = serve(bundle, record, tmp_path)
+    capsys.readouterr()
+    wrong = planned(untold, "server-99", 200.0).with_columns(planned_fan_speed_rpm=pl.lit(None, pl.Float64))
+    newer = wrong.with_columns(status=pl.lit("cancelled"), available_at=pl.col("available_at").dt.offset_by("30s"))
+    fan = wrong.with_columns(
+        entity_id=pl.lit("server-1"), planned_power_w=pl.lit(None, pl.Float64), planned_fan_speed_rpm=pl.lit(4000.0)
+    )
+    serve(bundle, record, tmp_path, pl.concat([newer, wrong, fan]))
+    assert capsys.readouterr().err == ""

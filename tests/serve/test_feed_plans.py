@@ -1,0 +1,86 @@
+"""Plans that the running server cannot follow: a problem of its status until they are mended or over."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from fleets import NOW, fleet, publish
+from loopback import wait_until
+from planned import write_planned
+from running import Hands, Running, running
+
+from serve.engine.feed import Feed
+
+GOOD = pl.DataFrame(
+    {
+        "job_id": "what-if",
+        "entity_id": "server-1",
+        "kind": "plan",
+        "status": "reserved",
+        "start_time": NOW + timedelta(hours=1),
+        "end_time": NOW + timedelta(hours=2),
+        "planned_power_w": 500.0,
+        "available_at": NOW - timedelta(minutes=1),
+    }
+)
+
+
+@pytest.fixture(scope="module")
+def hands() -> Hands:
+    return Hands()
+
+
+@pytest.fixture(scope="module")
+def jobs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("jobs") / "jobs.parquet"
+    GOOD.write_parquet(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, jobs: Path, hands: Hands) -> Iterator[Running]:
+    folder = tmp_path_factory.mktemp("planned")
+    publish(folder / "registry", write_planned(folder / "made", "made", fleet()), "k1")
+    with running(folder / "registry", clock=hands, jobs=str(jobs), every_s=0.02) as server:
+        feed = Feed(server.engine)
+        feed.start()
+        yield server
+        feed.stop()
+
+
+def problems(server: Running) -> dict[str, Any]:
+    found: dict[str, Any] = server.ask("GET", "/v1/forecasts/day-ahead/status").json["problems"]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"end_time": pl.lit(NOW)}, "1 end_time that is not after start_time set aside"),
+        ({"planned_power_w": pl.lit(-5.0)}, "1 impossible planned_power_w set aside"),
+        ({"planned_power_w": pl.lit(float("nan"))}, "1 unreadable planned_power_w set aside"),
+        (
+            {"entity_id": pl.lit("server-99")},
+            "has plans or caps of entities that the fleet lacks, the first 'server-99'",
+        ),
+        ({"planned_power_w": pl.lit(0.5)}, "next to nothing, the first of 'server-1'"),
+    ],
+)
+def test_a_plan_that_cannot_be_followed_is_a_problem_until_it_is_mended(
+    server: Running, jobs: Path, wrong: dict[str, pl.Expr], said: str
+) -> None:
+    GOOD.with_columns(**wrong).write_parquet(jobs)
+    wait_until(lambda: said in problems(server).get("schedule of day-ahead", ""), "it is told")
+    assert problems(server)["schedule of day-ahead"].startswith(f"{jobs}: ")
+    GOOD.write_parquet(jobs)
+    wait_until(lambda: problems(server) == {}, "it is as it should be")
+
+
+def test_a_plan_that_is_over_is_no_problem_any_more(server: Running, jobs: Path, hands: Hands) -> None:
+    GOOD.with_columns(entity_id=pl.lit("server-99")).write_parquet(jobs)
+    wait_until(lambda: set(problems(server)) == {"schedule of day-ahead"}, "it is told")
+    hands.now = NOW + timedelta(hours=2)
+    wait_until(lambda: problems(server) == {}, "it is over")
