@@ -98,6 +98,11 @@ def span(seconds: int) -> str:
     return f"{seconds} s"
 
 
+def counted(count: int, one: str, many: str | None = None) -> str:
+    """Print how many there are: 1 origin, 2,000 origins; `many` where an s does not make it so."""
+    return f"{count:,} {one if count == 1 else many or f'{one}s'}"
+
+
 def some_of(known: Collection[str]) -> Callable[[str], list[str]]:
     """For argparse: a comma-separated list of names that must be `known`."""
 

@@ -1,6 +1,7 @@
 """What a forecast says, for people: how good its model was, where the fleet is tight, where to read more."""
 
 from collections import Counter
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -17,13 +18,16 @@ from forecast.wording import percent, quantity, span, unit_of
 #: Lines per target.
 _TIGHTEST = 3
 
+#: So far ahead the name of a day says which one is meant.
+_WEEKDAYS = timedelta(days=6)
+
 
 def print_summary(forecast: Forecast, bundle: Bundle, out: Path, console: Console) -> None:
     """Print scores, the tightest entities, and where the files are."""
     print_scores(bundle.manifest.scores, console)
     ranked = tightest(forecast)
     for target in forecast.spec.targets:
-        _print_tightest(ranked.filter(pl.col("target") == target).head(_TIGHTEST), console)
+        _print_tightest(ranked.filter(pl.col("target") == target).head(_TIGHTEST), forecast.time, console)
     console.print(_provenance(forecast), soft_wrap=True)
     report = bundle.folder / "report.html"
     if report.exists():
@@ -31,21 +35,22 @@ def print_summary(forecast: Forecast, bundle: Bundle, out: Path, console: Consol
     console.print(f"Forecasts: {out}", soft_wrap=True)
 
 
-def _print_tightest(rows: pl.DataFrame, console: Console) -> None:
+def _print_tightest(rows: pl.DataFrame, now: datetime, console: Console) -> None:
     if rows.is_empty():
         return
     first = rows.row(0, named=True)
     kind = "power" if first["target"] == "power_w" else "thermal"
     console.print(f"Tightest {kind} headroom")
     for row in rows.iter_rows(named=True):
-        console.print(f"  {row['entity_id']}: {sentence(row)}", soft_wrap=True)
+        console.print(f"  {row['entity_id']}: {sentence(row, now)}", soft_wrap=True)
 
 
-def sentence(row: dict[str, Any]) -> str:
-    """A row of `tightest` as a person would say it."""
+def sentence(row: dict[str, Any], now: datetime) -> str:
+    """A row of `tightest` as a person would say it at `now`, when the forecast begins."""
     headroom, unit = row["headroom"], unit_of(row["target"])
     side = "below" if headroom >= 0 else "above"
-    until = row["until"].astimezone(ZoneInfo(row["time_zone"])).strftime("%a %H:%M")
+    named = "%a %H:%M" if row["until"] - now <= _WEEKDAYS else "%Y-%m-%d %H:%M"
+    until = row["until"].astimezone(ZoneInfo(row["time_zone"])).strftime(named)
     verb = "to be" if headroom >= 0 else "of no more than"
     amount = quantity(abs(headroom), unit)
     return f"{percent(row['confidence'], 0)} chance {verb} {amount} {side} its limit at each step through {until}"

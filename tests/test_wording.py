@@ -1,8 +1,8 @@
-"""Lengths of time as people read them."""
+"""Lengths of time and numbers of things as people read them."""
 
 import pytest
 
-from forecast.wording import span
+from forecast.wording import counted, span
 
 
 @pytest.mark.parametrize(
@@ -19,3 +19,8 @@ from forecast.wording import span
 )
 def test_a_length_of_time_is_told_in_its_largest_whole_unit(seconds: int, said: str) -> None:
     assert span(seconds) == said
+
+
+def test_one_thing_is_one_and_not_many() -> None:
+    assert [counted(count, "origin") for count in (0, 1, 2000)] == ["0 origins", "1 origin", "2,000 origins"]
+    assert [counted(count, "entity", "entities") for count in (1, 2)] == ["1 entity", "2 entities"]

@@ -17,6 +17,9 @@ CHECKED = ("power_w", "temperature_c", "inlet_c")
 #: Power in kW reads as a thousandth; machines draw at most their nameplate, and 20 % over for meters and bad labels.
 LIKE_KW = 1.2e-3
 
+#: Where power is far above its limits, which may be what is wrong.
+LIMITS_IN_KW = "the power limits are in kW: give them in W"
+
 #: Supply air and coolant reach 45 °C: ASHRAE A4 and W45 (constants.md §1).
 _WARMEST_SUPPLY_C = 45.0
 
@@ -52,16 +55,18 @@ def check_units(medians: Medians, where: str) -> None:
     """Refuse telemetry whose typical values fit another unit better than the declared one.
 
     A fleet's median power is never under 0.3 % of nameplate (idle boards draw over 4 %, constants.md §2) unless it is
-    in kW, nor over 30 times nameplate unless in mW; a median temperature above every limit fits °F.
+    in kW, nor over 30 times nameplate unless in mW, or nameplates are in kW; a median temperature above every limit
+    fits °F.
 
     Raises:
         DataError: naming `where`, the signal, the typical value, and the setting that would convert it.
     """
     power = medians.get("power_w")
     if power is not None and not 3e-3 <= power <= 30:
+        unit, limits = ("kW", "") if power < 1 else ("mW", f"; or {LIMITS_IN_KW}")
         raise DataError(
-            f"{where}: power_w is typically {power:.2g} × nameplate, which fits kW or mW rather than W; "
-            f"declare it in the source's YAML, e.g. units: {{power_w: kW}}."
+            f"{where}: power_w is typically {power:.2g} × nameplate, which fits {unit} rather than W; "
+            f"declare it in the source's YAML, e.g. units: {{power_w: {unit}}}{limits}."
         )
     for name in ("temperature_c", "inlet_c"):
         share = medians.get(name)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from forecast.features.absence import LEFT_S, STORM_RATIO
+from forecast.features.units import LIMITS_IN_KW
 from forecast.quality.quality import Judged, Unit
 from forecast.wording import fixed, moment, percent, target_title
 
@@ -93,6 +94,8 @@ def _unit(unit: Unit) -> Judged:
     if unit.fits == unit.declared:
         return Judged(rule, typically, bound, source, passed=True)
     found = f"{typically}, which fits {unit.fits}: {declaring(unit.signal, unit.fits)} in the source's YAML"
+    if unit.fits == "mW":
+        found += f"; or {LIMITS_IN_KW}"
     return Judged(rule, found, bound, source, passed=False)
 
 

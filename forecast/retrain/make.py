@@ -29,6 +29,7 @@ from forecast.retrain.start import WEIGHTS
 from forecast.traces.files import FileSource
 from forecast.traces.settings import beside
 from forecast.training.checkpoints import Checkpoints
+from forecast.wording import counted
 
 
 def make_bundle(
@@ -73,7 +74,9 @@ def make_bundle(
         ranges = (prepared.panel, prepared.split, config.evaluation)
         tested = backtest(predictor, *ranges, stage.progress, rival.predictor)
         verdict = judge(tested, predictor.bundle, rival, config.gate)
-        stage.result = f"{len(prepared.split.origins)} origins{', beside the champion' if rival.predictor else ''}"
+        stage.result = counted(len(prepared.split.origins), "origin") + (
+            ", beside the champion" if rival.predictor else ""
+        )
     with stages("report") as stage:
         charts = _report(predictor, prepared, tested, verdict, rival.predictor, drift)
         _picture(charts, manifest, out / "forecast.png")
@@ -111,7 +114,7 @@ def _learn(
         learnt = learner.learnt(config.model, graph, prepared.trace.topology.skus, bundle_id=key)
         learnt.write(folder / WEIGHTS)
         learner.learn_last(config, fitted, stage.progress, checkpoints)
-        stage.result = f"{len(learner.validation):,} validation windows"
+        stage.result = counted(len(learner.validation), "validation window")
     with stages("export") as stage:
         apart = export(graph, learner.example(), folder)
         write_usual(folder, usual(prepared.panel, prepared.trace.topology, prepared.spec, prepared.split.validation))

@@ -21,6 +21,7 @@ from forecast.traces.trace import Trace
 from forecast.windows.ahead import Ahead
 from forecast.windows.panel import Panel
 from forecast.windows.store import Store, Updated
+from forecast.wording import counted
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +58,7 @@ def prepare(config: JobConfig, stages: Stages) -> Prepared:
     spec = spec_of(config.window)
     with stages("read") as stage:
         trace = read_trace(config.source, stage.progress)
-        stage.result = f"{len(trace.topology.entities)} entities"
+        stage.result = counted(len(trace.topology.entities), "entity", "entities")
     with stages("features") as stage:
         updated, stage.result = _updated(trace, spec, config, stage)
         panel = updated.panel
@@ -147,4 +148,5 @@ def _silent(panel: Panel) -> str:
 
 def _describe(panel: Panel) -> str:
     days = panel.steps * panel.step_s / 86_400
-    return f"{len(panel.entities)} entities × {panel.steps:,} steps of {panel.step_s} s ({days:.0f} days)"
+    entities, steps = counted(len(panel.entities), "entity", "entities"), counted(panel.steps, "step")
+    return f"{entities} × {steps} of {panel.step_s} s ({counted(round(days), 'day')})"

@@ -29,9 +29,10 @@ def check(signal: str, *values: float | None, topology: Topology = TREE, entity:
 @pytest.mark.parametrize("watts", [300.0, 40.0, 990.0, 1500.0])
 def test_watts_pass_and_the_same_as_kilowatts_or_milliwatts_do_not(watts: float) -> None:
     check("power_w", watts)
-    with pytest.raises(DataError, match=r"day.csv: power_w is typically .* kW or mW.*units: {power_w: kW}"):
+    with pytest.raises(DataError, match=r"day.csv: power_w is typically .* fits kW .*units: {power_w: kW}\.$"):
         check("power_w", watts / 1000)
-    with pytest.raises(DataError, match=r"day.csv: power_w is typically .* × nameplate"):
+    limits = r"units: {power_w: mW}; or the power limits are in kW: give them in W\.$"
+    with pytest.raises(DataError, match=rf"day.csv: power_w is typically .* × nameplate, which fits mW .*{limits}"):
         check("power_w", watts * 1000)
 
 

@@ -63,6 +63,18 @@ def test_a_fleet_in_kilowatt_is_not_fit(clean: Record, tmp_path: Path, capsys: p
     assert any("fits kW: declare units: {power_w: kW}" in line for line in last)
 
 
+def test_limits_in_kilowatt_are_told_beside_power_in_milliwatt(
+    clean: Record, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = clean.copy(tmp_path / "limits", clean.telemetry)
+    tree = pl.read_parquet(path.parent / "topology.parquet").with_columns(pl.col("power_limit_w") / 1000)
+    tree.write_parquet(path.parent / "topology.parquet")
+    assert check(path) == 20
+    assert "units: {power_w: mW} in the source's YAML; or the power limits are in kW: give them in W" in (
+        " ".join(capsys.readouterr().out.split())
+    )
+
+
 def test_kilowatt_without_nameplates_shows_what_is_typical(
     clean: Record, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

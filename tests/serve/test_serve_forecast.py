@@ -199,8 +199,10 @@ def test_the_sentence_says_what_the_number_means() -> None:
         "until": datetime(2026, 6, 1, 22, tzinfo=UTC),
         "time_zone": "America/New_York",
     }
-    assert sentence(row) == "90 % chance to be 4.20 °C below its limit at each step through Mon 18:00"
-    assert "1.50 kW above its limit" in sentence({**row, "headroom": -1500.0, "target": "power_w"})
+    day, week = row["until"] - timedelta(days=1), row["until"] - timedelta(days=7)
+    assert sentence(row, day) == "90 % chance to be 4.20 °C below its limit at each step through Mon 18:00"
+    assert sentence(row, week).endswith("at each step through 2026-06-01 18:00")
+    assert "1.50 kW above its limit" in sentence({**row, "headroom": -1500.0, "target": "power_w"}, day)
 
 
 def test_runs_remember_each_other(smoke: Smoke, tmp_path: Path) -> None:
