@@ -11,7 +11,7 @@ import onnxruntime
 
 from forecast.bundle.manifest import Manifest
 from forecast.contracts.errors import ConfigError, ExitCode
-from forecast.registry.contents import forecasts, opened
+from forecast.registry.contents import opened, published
 from forecast.traces.files import read_topology
 from serve.batch import files_like
 from serve.engine.clock import Clock, replay, wall
@@ -99,7 +99,7 @@ def newest_of(settings: EngineSettings) -> datetime:
     Raises:
         ConfigError: there is no telemetry to look at, or no bundle that says how to read it.
     """
-    names = settings.names or forecasts(settings.registry)
+    names = settings.names or published(settings.registry)
     current = opened(settings.registry, names[0]).current() if names else None
     if current is None or not settings.pulls:
         raise ConfigError("--as-of newest needs --telemetry or --source, and a bundle in the registry.")

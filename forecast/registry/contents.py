@@ -69,6 +69,18 @@ def forecasts(root: Path) -> list[str]:
     return sorted(folder.parent.name for folder in root.glob("*/versions") if folder.is_dir())
 
 
+def published(root: Path) -> list[str]:
+    """Of `forecasts` those that have a version: a first one that was rejected leaves its journal alone.
+
+    Raises:
+        ConfigError: as `forecasts`.
+    """
+    names = forecasts(root)
+    return [
+        name for name in names if any((root / name / "versions").iterdir()) or (root / name / "current").is_symlink()
+    ]
+
+
 def opened(root: Path, name: str, keep: int = 1) -> Registry:
     """Return the registry of a forecast that is there.
 

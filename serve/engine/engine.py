@@ -24,7 +24,7 @@ from polars.exceptions import PolarsError
 from forecast.bundle.load import Bundle
 from forecast.contracts.errors import DataError, FleetcastError, one_line
 from forecast.contracts.topology import Topology
-from forecast.registry.contents import forecasts
+from forecast.registry.contents import published
 from forecast.registry.store import Registry
 from forecast.traces.files import read_topology
 from forecast.traces.readers import find_files
@@ -327,7 +327,7 @@ class Engine:
 
     def _wanted(self) -> list[str]:
         try:
-            wanted = list(self.settings.names or forecasts(self.settings.registry))
+            wanted = list(self.settings.names or published(self.settings.registry))
         except FleetcastError as error:
             self.report("registry", str(error))
             return []

@@ -27,6 +27,7 @@ from serve.engine.feed import Feed
 from serve.engine.issued import Issued
 from serve.metrics import Metrics
 from serve.refusals import NotFoundError
+from serve.run import newest_of
 from serve.settings import EngineSettings
 
 TOPOLOGY = fleet()
@@ -290,6 +291,18 @@ def test_without_a_bundle_it_is_live_and_waits(tmp_path: Path, made: Path) -> No
         assert server.ask("GET", "/v2/models/day-ahead").status == 404
         publish(tmp_path / "registry", made, "k1")
         wait_until(lambda: server.ask("GET", "/v2/health/ready").status == 200, "it is ready")
+
+
+def test_a_forecast_of_which_nothing_was_good_enough_yet_holds_back_no_other(registry: Path, tmp_path: Path) -> None:
+    """Its name comes first, and a record is played from the end of its telemetry."""
+    first = Registry(registry, "another")
+    with first.lock():
+        first.reject("k0", None, "worse than anyone")
+    ROWS.write_parquet(tmp_path / "rows.parquet")
+    assert newest_of(EngineSettings(registry, telemetry=str(tmp_path / "rows.parquet"))) == NOW
+    with running(registry) as server:
+        assert server.ask("GET", "/v2/health/ready").status == 200
+        assert server.engine.names == ("day-ahead",)
 
 
 def test_files_are_read_as_they_grow(registry: Path, made: Path, tmp_path: Path, hands: Hands) -> None:
