@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from datetime import timedelta
 
 import polars as pl
 
@@ -9,10 +10,11 @@ from forecast.bundle.load import load
 from forecast.contracts.errors import DataError, ExitCode
 from forecast.contracts.schedule import LIVE
 from forecast.contracts.specs import FUTURE, ForecastSpec
-from forecast.predictor import Predictor
+from forecast.predictor import Forecast, Predictor
 from forecast.tables import console
 from forecast.traces.kinds import read_source
 from forecast.traces.trace import parse_utc
+from forecast.wording import counted
 from serve.batch import (
     ahead_of,
     check_out,
@@ -54,6 +56,7 @@ def run(options: argparse.Namespace) -> ExitCode:
     for line in set_aside(predictor.ahead.set_aside):
         _note(line)
     forecast = predictor.forecast(telemetry, at, where)
+    _note_strangers(telemetry if at is None else telemetry.filter(pl.col("time") < at), forecast, where)
     if set(forecast.status) == {"no_data"}:
         raise DataError(f"{where}: nothing was observed in the context before {forecast.time:%Y-%m-%d %H:%M} UTC.")
     write_forecast(forecast.table(), options.out)
@@ -69,6 +72,16 @@ def _note_unknown(spec: ForecastSpec, jobs: pl.LazyFrame | None, weather: pl.Laz
         missing = [name for name in spec.future if FUTURE[name].source == kind and table is None]
         if missing:
             _note(f"without {option} the forecast knows no {', '.join(missing)}")
+
+
+def _note_strangers(telemetry: pl.LazyFrame, forecast: Forecast, where: str) -> None:
+    """Say whom telemetry tells of, from the day before the forecast on, and its fleet lacks: renamed, or new."""
+    recent = pl.col("time") > forecast.time - timedelta(days=1)
+    known = pl.col("entity_id").is_in(forecast.topology.entities)
+    names = telemetry.filter(recent, ~known).select(pl.col("entity_id").unique().sort()).collect()["entity_id"]
+    if not names.is_empty():
+        lacks = counted(len(names), "entity", "entities")
+        _note(f"{where} tells of {lacks} that the bundle's fleet lacks, the first {names[0]!r}")
 
 
 def _note(text: str) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from fleets import fleet, telemetry
+from fleets import NOW, fleet, telemetry
 from planned import write_planned
 
 from serve.__main__ import main
@@ -130,3 +130,18 @@ def test_what_was_taken_back_or_only_lacks_power_is_not_told(
     )
     serve(bundle, record, tmp_path, pl.concat([newer, wrong, fan]))
     assert capsys.readouterr().err == ""
+
+
+def test_whom_the_fleet_lacks_is_told(
+    bundle: Path, record: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A server got another name three hours ago: the bundle knows the old one alone."""
+    renamed = pl.col("entity_id").replace("server-1", "node-1")
+    late = pl.col("time") > NOW - timedelta(hours=3)
+    told = pl.read_parquet(record).with_columns(entity_id=pl.when(late).then(renamed).otherwise("entity_id"))
+    told.write_parquet(tmp_path / "told.parquet")
+    serve(bundle, tmp_path / "told.parquet", tmp_path, planned(serve(bundle, record, tmp_path), "server-2", 200.0))
+    (line,) = (line for line in capsys.readouterr().err.splitlines() if "--jobs" not in line)
+    assert (
+        line == f"note: {tmp_path / 'told.parquet'} tells of 1 entity that the bundle's fleet lacks, the first 'node-1'"
+    )
