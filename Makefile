@@ -6,8 +6,9 @@ SERVE_BIN := .venv-serve/bin
 BENCH_BIN := .venv-bench/bin
 DEMO := var/demo
 
-# On every core; the tests of a file on one, for they share what took long to make.
-PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
+# On every core; the tests of a file on one, for they share what took long to make. A core that crashes ends the run and
+# names its test: replaced, it can be waited for without end (pytest-dev/pytest-xdist#1378).
+PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 
 .PHONY: help setup demo test test-all conformance proto lint bench-simulator bench-features bench-physics bench-accuracy bench-known-ahead bench-robustness bench-exceedance bench-zero-shot bench-drift bench-gate bench-retrain bench-warm-start bench-serve bench-engine bench-engine-memory bench-poll soak survival pretrain examples clean
 
