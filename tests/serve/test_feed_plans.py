@@ -51,6 +51,12 @@ def server(tmp_path_factory: pytest.TempPathFactory, jobs: Path, hands: Hands) -
         feed.stop()
 
 
+def replace(jobs: Path, rows: pl.DataFrame) -> None:
+    """Put `rows` in the place of `jobs` at once: written over, a file that is read may crash its reader."""
+    rows.write_parquet(jobs.with_suffix(".new"))
+    jobs.with_suffix(".new").replace(jobs)
+
+
 def problems(server: Running) -> dict[str, Any]:
     found: dict[str, Any] = server.ask("GET", "/v1/forecasts/day-ahead/status").json["problems"]
     return found
@@ -72,15 +78,15 @@ def problems(server: Running) -> dict[str, Any]:
 def test_a_plan_that_cannot_be_followed_is_a_problem_until_it_is_mended(
     server: Running, jobs: Path, wrong: dict[str, pl.Expr], said: str
 ) -> None:
-    GOOD.with_columns(**wrong).write_parquet(jobs)
+    replace(jobs, GOOD.with_columns(**wrong))
     wait_until(lambda: said in problems(server).get("schedule of day-ahead", ""), "it is told")
     assert problems(server)["schedule of day-ahead"].startswith(f"{jobs}: ")
-    GOOD.write_parquet(jobs)
-    wait_until(lambda: problems(server) == {}, "it is as it should be")
+    replace(jobs, GOOD)
+    wait_until(lambda: problems(server) == {}, "it is as it should be", told=lambda: problems(server))
 
 
 def test_a_plan_that_is_over_is_no_problem_any_more(server: Running, jobs: Path, hands: Hands) -> None:
-    GOOD.with_columns(entity_id=pl.lit("server-99")).write_parquet(jobs)
+    replace(jobs, GOOD.with_columns(entity_id=pl.lit("server-99")))
     wait_until(lambda: set(problems(server)) == {"schedule of day-ahead"}, "it is told")
     hands.now = NOW + timedelta(hours=2)
     wait_until(lambda: problems(server) == {}, "it is over")
