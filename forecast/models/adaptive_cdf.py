@@ -20,7 +20,7 @@ from forecast.models.base import CdfModel, ModelConfig, Scored
 from forecast.models.cdf import Cdf, quantiles_of
 from forecast.models.course import HourlyCourse, UsualDay, learns_usual_day, tells_hourly_course
 from forecast.models.days import Days
-from forecast.models.grid import Grid
+from forecast.models.grid import LEAST, Grid
 from forecast.models.known import JobOutlook, has_outlook
 from forecast.models.linear import Straight
 from forecast.models.quantiles import spread_out
@@ -42,9 +42,6 @@ _UNHEARD_OF = 0.5
 
 #: A normalised value further out than this is as far as can be.
 _FARTHEST = 6.0
-
-#: Less than exp of minus this is nothing.
-_LEAST = 30.0
 
 #: Precision of the normal distribution at first, 1 / (2 · σ²), in spreads of the context.
 _PRECISION = 0.25
@@ -281,7 +278,7 @@ class AdaptiveCdf(CdfModel):
             median = median + self.jobs.shift(told, scaled, step, median)
             sharpness = sharpness + self.jobs.sharper(told, step)
         away = centre[:, :, None] - median[..., None]
-        density = (_PRECISION * sharpness.clamp(-_FARTHEST, _FARTHEST).exp() * away * away).clamp(max=_LEAST)
+        density = (_PRECISION * sharpness.clamp(-_FARTHEST, _FARTHEST).exp() * away * away).clamp(max=LEAST)
         logits: Tensor = (self.even * (values.diff(dim=2) + 1e-3).log())[:, :, None] - density
         return logits
 

@@ -36,7 +36,7 @@ _BLUR, _DAILY_BLUR = 0.05, 0.25
 _FAR = 1e6
 
 #: Less than exp of minus this is nothing.
-_LEAST = 30.0
+LEAST = 30.0
 
 
 class Grid(nn.Module):
@@ -115,7 +115,7 @@ class Grid(nn.Module):
         ranks = self._ranks(values, scaled)
         shares = (ranks.diff(dim=3) + _UNSEEN).log() / 2
         middle = (ranks[..., :-1] + ranks[..., 1:] - 1)[:, :, 1:]
-        bump = (-(((3 * away) ** 2).clamp(max=_LEAST))).exp()
+        bump = (-(((3 * away) ** 2).clamp(max=LEAST))).exp()
         holds = (_edges(values, _BLUR) - newest / _BLUR).clamp(0.0, 1.0).diff(dim=2)
         places = [
             centre * spread + loc,
