@@ -103,7 +103,7 @@ def read_ahead(
 
 def _is(path: str, table: Table) -> bool:
     """Whether the files have the contract's columns already."""
-    return set(table.required) <= set(scan(find_files(path)).collect_schema().names())
+    return set(table.required) <= set(scan(find_files(path), hold=True).collect_schema().names())
 
 
 def read_adaptation(path: Path | None, manifest: Manifest) -> Adaptation | None:

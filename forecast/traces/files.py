@@ -20,7 +20,7 @@ from forecast.traces.files_pull import FilesPull, Reader
 from forecast.traces.numbers import check_numbers, number
 from forecast.traces.parts import Range, TimeColumn, parts_of, ranges_by_footer, spans_of
 from forecast.traces.places import File, local_file, shown
-from forecast.traces.readers import check_expansion, find_files, scan
+from forecast.traces.readers import check_expansion, collected, find_files, scan
 from forecast.traces.times import representable, utc
 from forecast.traces.trace import Progress, Pull, Source, Trace, checked, parse_utc, silent
 from forecast.traces.tree import TreeSpec, tree_of
@@ -265,8 +265,9 @@ def read_topology(path: str, storage_options: Mapping[str, str]) -> Topology:
         DataError: no such file, or it breaks the topology's contract.
     """
     files = find_files(path, storage_options)
-    check_expansion(files, scan(files).collect_schema())
-    table = scan(files).collect()
+    raw = scan(files, hold=True)
+    check_expansion(files, raw.collect_schema())
+    table = collected(raw, path).collect()
     limits = [name for name in ("power_limit_w", "temperature_limit_c") if name in table.columns]
     try:
         return Topology.of(table.with_columns(pl.col(limits).cast(pl.Float64)), path)

@@ -5,17 +5,17 @@ import polars as pl
 from forecast.contracts.errors import DataError
 from forecast.contracts.tables import JOB_SCHEDULE
 from forecast.contracts.version import key_of
-from forecast.traces.readers import find_files, scan
+from forecast.traces.readers import collected, find_files, scan
 from forecast.traces.settings import JobsSpec
 from forecast.traces.slurm import accounting, reservations
 from forecast.traces.tables import mapped
 
 
 def read_jobs(spec: JobsSpec) -> pl.LazyFrame:
-    """Contract JOB_SCHEDULE from files.
+    """Contract JOB_SCHEDULE from files, in memory.
 
     Raises:
-        DataError: no such file, or a column that is missing.
+        DataError: no such file, a damaged one, or a column that is missing.
         ConfigError: a setting that names what does not exist.
     """
     if spec.slurm is not None:
@@ -24,11 +24,11 @@ def read_jobs(spec: JobsSpec) -> pl.LazyFrame:
             for file in find_files(spec.slurm.reservations):
                 printed = file.local.read_text(errors="replace")
                 parts.append(reservations(printed, spec.slurm, spec.time_zone, file.name))
-        return JOB_SCHEDULE.check_schema(pl.concat(parts), spec.path)
-    raw = scan(find_files(spec.path))
+        return collected(JOB_SCHEDULE.check_schema(pl.concat(parts), spec.path), spec.path)
+    raw = scan(find_files(spec.path), hold=True)
     known = {**JOB_SCHEDULE.required, **JOB_SCHEDULE.optional}
     table = mapped(raw, known, spec.columns, spec.units, spec.time_zone, spec.path)
-    return JOB_SCHEDULE.check_schema(table, spec.path)
+    return collected(JOB_SCHEDULE.check_schema(table, spec.path), spec.path)
 
 
 def jobs_key(spec: JobsSpec) -> str:
@@ -43,7 +43,7 @@ def _printed(path: str) -> pl.LazyFrame:
     try:
         return pl.concat(
             pl.scan_csv(
-                file.local,
+                file.content(),
                 separator="|",
                 quote_char=None,
                 infer_schema=False,

@@ -103,6 +103,12 @@ class File:
             stream.seek(start)
             return stream.read(end - start)
 
+    def content(self) -> bytes:
+        """All of it, as it is now."""
+        if self.remote is not None and self.remote.polars:
+            return self.read(0, self.size)
+        return self.local.read_bytes()
+
     @cached_property
     def key(self) -> str:
         """Changes whenever the content does.

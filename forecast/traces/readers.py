@@ -4,6 +4,7 @@ import codecs
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from threading import get_ident
 from typing import TypeVar
 
@@ -57,16 +58,21 @@ def find_files(path: str, options: Mapping[str, str] | None = None) -> list[File
     return files
 
 
-def scan(files: Sequence[File]) -> pl.LazyFrame:
+def scan(files: Sequence[File], *, hold: bool = False) -> pl.LazyFrame:
     """The files as one lazy table with the columns of the first, and the partition keys of their folders as text.
 
     Text stays text: types are the mapping's business, and a trailer line is no number. Of a key that is a column too,
     the column counts.
 
+    Args:
+        files: of one kind.
+        hold: take their bytes into memory now. Otherwise they are mapped, and to shorten one while it is read ends
+            the process: what people write over is held, where it is small.
+
     Raises:
         DataError: a file that is empty, not what its name says, or without a column of the first one.
     """
-    first, *others = _each(_opened, files)
+    first, *others = _each(partial(_opened, hold=hold), files)
     expected = first.collect_schema()
     for file, other in zip(files[1:], others, strict=True):
         found = other.collect_schema()
@@ -74,7 +80,7 @@ def scan(files: Sequence[File]) -> pl.LazyFrame:
             if found.get(name) != dtype:
                 what = found.get(name, "absent")
                 raise DataError(f"{file.name}: column {name} is {what}, but {dtype} in {files[0].name}.")
-    if files[0].suffix == ".parquet":  # one scan of many files is faster than many scans
+    if files[0].suffix == ".parquet" and not hold:  # one scan of many files is faster than many scans
         return _scan_parquet(files, expected)
     keys = _partitions(files, expected)
     frames = zip(files, [first, *others], strict=True)
@@ -82,6 +88,18 @@ def scan(files: Sequence[File]) -> pl.LazyFrame:
         frame.select(expected.names()).with_columns(pl.lit(file.hive[key]).alias(key) for key in keys)
         for file, frame in frames
     )
+
+
+def collected(table: pl.LazyFrame, where: str) -> pl.LazyFrame:
+    """The table in memory: every look at it finds the same, whatever becomes of its files, and none parses it again.
+
+    Raises:
+        DataError: it cannot be read to its end.
+    """
+    try:
+        return table.collect().lazy()
+    except pl.exceptions.PolarsError as error:
+        raise DataError(f"{where}: cannot be read: {str(error).splitlines()[0]}") from error
 
 
 def check_expansion(files: Sequence[File], columns: Mapping[str, pl.DataType]) -> None:
@@ -176,12 +194,16 @@ def _width(dtype: pl.DataType) -> int:
     return 8 if dtype.is_numeric() or dtype.is_temporal() else 16
 
 
-def _opened(file: File) -> pl.LazyFrame:
+def _opened(file: File, *, hold: bool) -> pl.LazyFrame:
     """One file without its partition keys."""
-    if file.size == 0 and file.remote is None:
+    content = file.content() if hold else None
+    if content == b"" or (file.size == 0 and file.remote is None):
         raise DataError(f"{file.name}: cannot be read as {file.suffix[1:]}: it is empty.")
     try:
-        frame = _scan_parquet([file], None) if file.suffix == ".parquet" else _scan_text(file)
+        if file.suffix != ".parquet":
+            frame = _scan_text(file, content)
+        else:
+            frame = _scan_parquet([file], None) if content is None else pl.scan_parquet(content)
         frame.collect_schema()
     except (pl.exceptions.PolarsError, OSError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
@@ -209,12 +231,13 @@ def _partitions(files: Sequence[File], expected: pl.Schema) -> list[str]:
     return [key for key in files[0].hive if key not in expected] if alike else []
 
 
-def _scan_text(file: File) -> pl.LazyFrame:
+def _scan_text(file: File, content: bytes | None) -> pl.LazyFrame:
+    """Text, of `content` where it is held."""
     separator = READERS[file.suffix]
-    head = file.read(0, _HEAD_BYTES)
+    head = file.read(0, _HEAD_BYTES) if content is None else content[:_HEAD_BYTES]
     _check_head(file, head, separator)
     return pl.scan_csv(
-        _decoded_text(file) if head.startswith(_UTF16) else file.local,
+        _utf8(file, content) if head.startswith(_UTF16) else content or file.local,
         separator=separator,
         infer_schema=False,
         truncate_ragged_lines=True,
@@ -241,20 +264,24 @@ def _check_head(file: File, head: bytes, separator: str) -> None:
             raise DataError(f"{file.name}: its columns are separated by {name}; {file.suffix} takes {wanted}.")
 
 
-def _decoded_text(file: File) -> str:
-    """A copy in UTF-8 of text whose byte-order mark says UTF-16."""
+def _utf8(file: File, content: bytes | None) -> str | bytes:
+    """Text whose byte-order mark says UTF-16, in UTF-8: the path of a copy, or `content` itself where it is held."""
+    try:
+        return _decoded_copy(file) if content is None else content.decode("utf-16").encode()
+    except UnicodeError as error:
+        raise DataError(f"{file.name}: is UTF-16 by its byte-order mark but not in its content.") from error
+
+
+def _decoded_copy(file: File) -> str:
     copy = file.decoded
     if copy.exists():
         return str(copy)
     part = copy.with_name(f"{copy.name}.{get_ident()}")  # others may want the same copy now
-    try:
-        with (
-            file.local.open(encoding="utf-16", newline="") as text,
-            part.open("w", encoding="utf-8", newline="") as out,
-        ):
-            while block := text.read(1 << 20):
-                out.write(block)
-        part.replace(copy)
-    except UnicodeError as error:
-        raise DataError(f"{file.name}: is UTF-16 by its byte-order mark but not in its content.") from error
+    with (
+        file.local.open(encoding="utf-16", newline="") as text,
+        part.open("w", encoding="utf-8", newline="") as out,
+    ):
+        while block := text.read(1 << 20):
+            out.write(block)
+    part.replace(copy)
     return str(copy)

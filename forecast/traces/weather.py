@@ -8,7 +8,7 @@ import polars as pl
 from forecast.contracts.errors import ConfigError, DataError
 from forecast.contracts.tables import UTC, WEATHER
 from forecast.simulator.weather import stull_wet_bulb_c
-from forecast.traces.readers import find_files, scan
+from forecast.traces.readers import collected, find_files, scan
 from forecast.traces.settings import WeatherSpec
 from forecast.traces.tables import mapped
 
@@ -17,16 +17,16 @@ _OBSERVED_AFTER_S = 3600.0
 
 
 def read_weather(spec: WeatherSpec) -> pl.LazyFrame:
-    """Contract WEATHER from files.
+    """Contract WEATHER from files, in memory.
 
     Without `issue_time` rows are observations: of what lies ahead nothing is known.
 
     Raises:
-        DataError: no such file, or a column that is missing.
+        DataError: no such file, a damaged one, or a column that is missing.
         ConfigError: a setting that names what does not exist, or forecasts of which nobody says when they came.
     """
     known = {**WEATHER.required, "humidity_percent": pl.Float64}
-    raw = scan(find_files(spec.path))
+    raw = scan(find_files(spec.path), hold=True)
     table = mapped(raw, known, spec.columns, spec.units, spec.time_zone, spec.path)
     there = table.collect_schema().names()
     for name in ("valid_time", "outdoor_c"):
@@ -38,7 +38,7 @@ def read_weather(spec: WeatherSpec) -> pl.LazyFrame:
     timed = _timed(placed, spec, there)
     if "wet_bulb_c" not in there:
         timed = timed.with_columns(wet_bulb_c=_wet_bulb(there))
-    return WEATHER.check_schema(timed.select(list(WEATHER.required)), spec.path)
+    return collected(WEATHER.check_schema(timed.select(list(WEATHER.required)), spec.path), spec.path)
 
 
 def _site(spec: WeatherSpec, there: list[str]) -> pl.Expr:

@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from fleets import NOW, fleet, publish
+from fleets import NOW, SPEC, fleet, publish, telemetry
 from loopback import wait_until
 from planned import write_planned
 from running import Hands, Running, running
@@ -51,12 +51,6 @@ def server(tmp_path_factory: pytest.TempPathFactory, jobs: Path, hands: Hands) -
         feed.stop()
 
 
-def replace(jobs: Path, rows: pl.DataFrame) -> None:
-    """Put `rows` in the place of `jobs` at once: written over, a file that is read may crash its reader."""
-    rows.write_parquet(jobs.with_suffix(".new"))
-    jobs.with_suffix(".new").replace(jobs)
-
-
 def problems(server: Running) -> dict[str, Any]:
     found: dict[str, Any] = server.ask("GET", "/v1/forecasts/day-ahead/status").json["problems"]
     return found
@@ -78,15 +72,40 @@ def problems(server: Running) -> dict[str, Any]:
 def test_a_plan_that_cannot_be_followed_is_a_problem_until_it_is_mended(
     server: Running, jobs: Path, wrong: dict[str, pl.Expr], said: str
 ) -> None:
-    replace(jobs, GOOD.with_columns(**wrong))
+    GOOD.with_columns(**wrong).write_parquet(jobs)
     wait_until(lambda: said in problems(server).get("schedule of day-ahead", ""), "it is told")
     assert problems(server)["schedule of day-ahead"].startswith(f"{jobs}: ")
-    replace(jobs, GOOD)
+    GOOD.write_parquet(jobs)
+    wait_until(lambda: problems(server) == {}, "it is as it should be", told=lambda: problems(server))
+
+
+def is_followed(server: Running) -> bool:
+    """Whether the newest forecast has the plan of `GOOD`."""
+    server.engine.refresh("day-ahead").result(30)
+    issued = server.engine.newest("day-ahead").forecast
+    medians = issued.outputs.quantiles[issued.topology.entities.index("server-1"), 0, SPEC.quantile_levels.index(0.5)]
+    return bool((abs(medians[4:] - 500.0) < 1e-3).all() and (abs(medians[:4] - 500.0) > 1.0).all())
+
+
+def test_half_a_schedule_is_a_problem_and_the_last_whole_one_is_followed(
+    server: Running, jobs: Path, tmp_path: Path
+) -> None:
+    """Written over in place: also by a version that is published meanwhile, which looks at the schedule anew."""
+    server.push(telemetry(fleet()))
+    assert is_followed(server)
+    whole = jobs.read_bytes()
+    jobs.write_bytes(whole[: len(whole) // 2])
+    wait_until(lambda: "known ahead" in problems(server), "it is told", told=lambda: problems(server))
+    assert problems(server)["known ahead"].startswith(f"{jobs}: cannot be read as parquet: ")
+    publish(server.engine.settings.registry, write_planned(tmp_path / "made", "made", fleet()), "k2")
+    wait_until(lambda: server.engine.live("day-ahead").bundle.manifest.bundle_id == "k2", "it is in service")
+    assert is_followed(server)
+    jobs.write_bytes(whole)
     wait_until(lambda: problems(server) == {}, "it is as it should be", told=lambda: problems(server))
 
 
 def test_a_plan_that_is_over_is_no_problem_any_more(server: Running, jobs: Path, hands: Hands) -> None:
-    replace(jobs, GOOD.with_columns(entity_id=pl.lit("server-99")))
+    GOOD.with_columns(entity_id=pl.lit("server-99")).write_parquet(jobs)
     wait_until(lambda: set(problems(server)) == {"schedule of day-ahead"}, "it is told")
     hands.now = NOW + timedelta(hours=2)
     wait_until(lambda: problems(server) == {}, "it is over")

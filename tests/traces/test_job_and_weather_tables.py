@@ -1,5 +1,7 @@
 """Schedules and weather in tables: names mapped, and nothing known before it was."""
 
+import io
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -13,7 +15,7 @@ from forecast.simulator.config import RowConfig, SimulatorConfig
 from forecast.traces.files import FileSource
 from forecast.traces.jobs import read_jobs
 from forecast.traces.read import read_trace
-from forecast.traces.settings import JobsSpec, WeatherSpec
+from forecast.traces.settings import JobsSpec, SlurmSpec, WeatherSpec
 from forecast.traces.simulated import SimulatedSource
 from forecast.traces.weather import read_weather, wet_bulb_c
 
@@ -81,6 +83,60 @@ def test_a_source_brings_its_schedule_and_weather_until_a_time(tmp_path: Path) -
     assert early.jobs.collect()["status"].to_list() == ["queued"]
     file_of(tmp_path, JOBS + JOBS.splitlines()[-1] + "\n")
     assert read_trace(FileSource(jobs=jobs, weather=weather, **places)).key != full.key
+
+
+WEATHER_LINES = "valid_time,outdoor_c\n2026-03-02T08:00Z,5\n"
+SACCT = """\
+JobID|State|Start|End|Timelimit|NodeList|AllocTRES
+7|RUNNING|2026-03-02T10:00:00|Unknown|02:00:00|a|gres/gpu:h100=8
+"""
+
+
+def as_parquet(text: str) -> bytes:
+    content = io.BytesIO()
+    pl.read_csv(text.encode()).write_parquet(content)
+    return content.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "read"),
+    [
+        ("jobs.csv", JOBS.encode(), lambda path: read_jobs(JobsSpec(path, COLUMNS, {}, "UTC"))),
+        ("jobs.csv", JOBS.encode("utf-16"), lambda path: read_jobs(JobsSpec(path, COLUMNS, {}, "UTC"))),
+        ("jobs.parquet", as_parquet(JOBS), lambda path: read_jobs(JobsSpec(path, COLUMNS, {}, "UTC"))),
+        ("sacct.txt", SACCT.encode(), lambda path: read_jobs(JobsSpec(path, time_zone="UTC", slurm=SlurmSpec()))),
+        ("weather.csv", WEATHER_LINES.encode(), lambda path: read_weather(WeatherSpec(path, site="here"))),
+        ("weather.parquet", as_parquet(WEATHER_LINES), lambda path: read_weather(WeatherSpec(path, site="here"))),
+    ],
+)
+def test_what_was_read_stays_when_its_file_is_written_over(
+    tmp_path: Path, name: str, content: bytes, read: Callable[[str], pl.LazyFrame]
+) -> None:
+    path = tmp_path / "day=2" / name
+    path.parent.mkdir()
+    path.write_bytes(content)
+    usual = read(str(path)).collect()
+    table = read(str(path))
+    for torn in (b"", content[: len(content) // 2], bytes(len(content))):
+        path.write_bytes(torn)  # the same file, shortened or filled anew
+        assert table.collect().equals(usual)
+    assert usual.height >= 1
+
+
+def test_a_page_that_is_torn_is_told_by_the_name_of_its_file(tmp_path: Path) -> None:
+    content = bytearray(as_parquet(JOBS))
+    content[4:200] = bytes(196)  # the footer is whole
+    (tmp_path / "jobs.parquet").write_bytes(content)
+    with pytest.raises(DataError, match=r"^\S*/jobs\.parquet: cannot be read: "):
+        read_jobs(JobsSpec(str(tmp_path / "jobs.parquet"), COLUMNS, {"planned_power_w": "kW"}, "America/New_York"))
+
+
+def test_partition_keys_are_columns_of_a_schedule_too(tmp_path: Path) -> None:
+    for host in ("a", "b"):
+        (tmp_path / f"host={host}").mkdir()
+        pl.read_csv(JOBS.encode()).drop("host").write_parquet(tmp_path / f"host={host}" / "jobs.parquet")
+    table = read_jobs(JobsSpec(str(tmp_path), COLUMNS, {}, "UTC")).collect()
+    assert table["entity_id"].to_list() == ["a"] * 3 + ["b"] * 3
 
 
 @pytest.mark.parametrize(
