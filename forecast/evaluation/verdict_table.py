@@ -10,7 +10,11 @@ from forecast.wording import MISSING, fixed, known, percent, target_title
 #: Ratios at the ends of the strip that shows one.
 _WIDEST = 1.25
 
-_Figure = Callable[[float | None], str]
+#: A number as text, with so many decimals more than usual.
+_Figure = Callable[[float | None, int], str]
+
+#: Beyond the usual ones; what more would tell apart is as good as equal.
+_MOST_DECIMALS = 6
 
 
 @dataclass(frozen=True)
@@ -65,20 +69,35 @@ def verdict_row(row: Mapping[str, Any]) -> VerdictRow:
     title, figure, change = _METRICS[row["metric"]]
     lower, value, upper = (row[name] for name in ("lower", "value", "upper"))
     bounded = known(lower) and known(upper)
+    more = _decimals(row, change or figure)
+    usual = 0 if change else more
     return VerdictRow(
         rule=f"{title}, {_who(row)}" if row["metric"] not in _BUDGETS else title,
-        champion=figure(row["champion"]),
-        challenger=figure(row["challenger"]),
-        change=change(value) if change else "",
-        bounds=f"{change(lower)} to {change(upper)}" if change and bounded else "",
-        limit=_limit(row, change or figure),
+        champion=figure(row["champion"], usual),
+        challenger=figure(row["challenger"], usual),
+        change=change(value, more) if change else "",
+        bounds=f"{change(lower, more)} to {change(upper, more)}" if change and bounded else "",
+        limit=_limit(row, change or figure, more),
         passed=row["passed"],
         strip=tuple(_along(each) for each in (lower, value, upper)) if row["metric"] == "wql" and bounded else None,
     )
 
 
-def _limit(row: Mapping[str, Any], told: _Figure) -> str:
-    limit = told(row["limit"])
+def _decimals(row: Mapping[str, Any], told: _Figure) -> int:
+    """How many decimals beyond the usual tell a figure that failed from its limit."""
+    off = row["metric"] == "coverage_90"
+    decided, limit = row["value"], row["limit"]
+    if row["rule"] == "overall" and known(row["upper"]):
+        decided = row["upper"]
+    elif off and known(row["lower"]) and known(row["upper"]):
+        decided = max(row["lower"], -row["upper"])  # the bound that is nearer to nominal
+    if row["passed"] or not known(decided) or decided == limit:
+        return 0
+    return next((more for more in range(_MOST_DECIMALS) if told(decided, more) != told(limit, more)), 0)
+
+
+def _limit(row: Mapping[str, Any], told: _Figure, more: int) -> str:
+    limit = told(row["limit"], more)
     return f"±{limit.removeprefix('+')}" if row["metric"] == "coverage_90" else limit
 
 
@@ -104,23 +123,23 @@ def _with_unit(value: float | None, decimals: int, unit: str) -> str:
     return f"{fixed(value, decimals)} {unit}" if known(value) else MISSING
 
 
-def _relative(ratio: float | None) -> str:
+def _relative(ratio: float | None, more: int) -> str:
     if not known(ratio):
         return MISSING
-    return _signed(100 * (ratio - 1), 1 if ratio < 2 else 0, " %")
+    return _signed(100 * (ratio - 1), (1 if ratio < 2 else 0) + more, " %")
 
 
-def _points(share: float | None) -> str:
-    return _signed(100 * share if known(share) else None, 1, " points")
+def _points(share: float | None, more: int) -> str:
+    return _signed(100 * share if known(share) else None, 1 + more, " points")
 
 
 #: Title, the figure of each of the two, and what changed.
 _METRICS: dict[str, tuple[str, _Figure, _Figure | None]] = {
-    "wql": ("WQL", lambda value: fixed(value, 4), _relative),
-    "coverage_90": ("90 % coverage", percent, _points),
-    "brier": ("Brier score", lambda value: fixed(value, 5), lambda value: _signed(value, 5)),
-    "size_mb": ("Size", lambda value: _with_unit(value, 1, "MB"), None),
-    "ms_per_1000": ("1,000 forecasts on one core", lambda value: _with_unit(value, 0, "ms"), None),
+    "wql": ("WQL", lambda value, more: fixed(value, 4 + more), _relative),
+    "coverage_90": ("90 % coverage", lambda value, more: percent(value, 1 + more), _points),
+    "brier": ("Brier score", lambda value, more: fixed(value, 5 + more), lambda value, more: _signed(value, 5 + more)),
+    "size_mb": ("Size", lambda value, more: _with_unit(value, 1 + more, "MB"), None),
+    "ms_per_1000": ("1,000 forecasts on one core", lambda value, more: _with_unit(value, more, "ms"), None),
 }
 
 _BUDGETS = ("size_mb", "ms_per_1000")
