@@ -2,12 +2,13 @@
 
 import math
 import os
+from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from forecast.bundle.load import load
 from forecast.bundle.manifest import Manifest
-from forecast.contracts.errors import ConfigError, TransientError
+from forecast.contracts.errors import ConfigError, FleetcastError, TransientError
 from forecast.registry.contents import verdict, wql_ratio
 from forecast.traces.places import shown
 from forecast.wording import OURS
@@ -30,6 +31,15 @@ _MANNERS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
+}
+
+#: What a refusal means whose code says so.
+_REFUSALS = {
+    **dict.fromkeys(
+        ("UNAUTHENTICATED", "PERMISSION_DENIED"),
+        "wants other credentials; set MLFLOW_TRACKING_TOKEN, or MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD.",
+    ),
+    "ENDPOINT_NOT_FOUND": "what answers there is no MLflow server; check the URI.",
 }
 
 _SCORES = ("wql", "mae", "mase", "coverage_80", "coverage_98")
@@ -58,16 +68,42 @@ def export(version: Path, uri: str) -> str:
     try:
         from mlflow import MlflowClient  # noqa: PLC0415
         from mlflow.exceptions import MlflowException  # noqa: PLC0415
+        from requests import RequestException  # noqa: PLC0415 - what the upload of files lets through
     except ImportError as error:
         raise ConfigError("--to mlflow needs its client: pip install 'fleetcast[mlflow]'.") from error
     bundle = load(version)
     try:
         client = MlflowClient(tracking_uri=uri, registry_uri=uri)
         return _logged(client, bundle.folder, bundle.manifest)
-    except MlflowException as error:
-        reason = " ".join(str(error).split()).rpartition("Caused by ")[2].replace(uri, shown(uri))
-        away = error.error_code in {"INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE"}
-        raise (TransientError if away else ConfigError)(f"{shown(uri)}: {reason}") from error
+    except (MlflowException, RequestException) as error:
+        raise _failure(error, uri) from error
+
+
+def _failure(error: Exception, uri: str) -> FleetcastError:
+    """What stands in the way, without the layers that it came through."""
+    server, code, root = shown(uri), getattr(error, "error_code", ""), _root(error)
+    answer = getattr(root, "response", None)
+    status = 0 if answer is None else int(answer.status_code)
+    reason = " ".join(str(root).split()).replace(uri, server)
+    if "valid JSON" in reason or status == HTTPStatus.NOT_FOUND:
+        code = "ENDPOINT_NOT_FOUND"
+    if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
+        code = "UNAUTHENTICATED"
+    if code in _REFUSALS:
+        return ConfigError(f"{server}: {_REFUSALS[code]}")
+    if status:
+        reason = f"it answers {status}"
+    if root is not error or isinstance(error, OSError) or code in {"INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE"}:
+        reason = getattr(root, "strerror", None) or reason
+        return TransientError(f"{server}: MLflow is away ({reason}); try again later, or check the URI.")
+    return ConfigError(f"{server}: MLflow refuses: {reason}")
+
+
+def _root(error: BaseException) -> BaseException:
+    """What an exception was raised for, and that one, to the first."""
+    while (earlier := error.__cause__ or error.__context__) is not None:
+        error = earlier
+    return error
 
 
 def _logged(client: "MlflowClient", folder: Path, manifest: Manifest) -> str:

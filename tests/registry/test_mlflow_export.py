@@ -1,10 +1,13 @@
 """The export to a real MLflow tracking server, started here on a free port of the loopback."""
 
 import contextlib
+import http.server
 import importlib.util
 import os
+import re
 import subprocess
 import sys
+import threading
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -144,8 +147,80 @@ def test_a_server_that_is_away_is_one_line_without_the_password(
 ) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     assert export(root, f"http://me:secret@127.0.0.1:{free_port()}") == 40
+    error = re.sub(r"\d{4,}", "PORT", capsys.readouterr().err)
+    away = "MLflow is away (Connection refused); try again later, or check the URI."
+    assert error == f"error: http://127.0.0.1:PORT: {away}\n"
+
+
+@contextlib.contextmanager
+def answering(status: int, body: bytes) -> Iterator[str]:
+    """The URL of a server that says the same to everybody."""
+
+    class Same(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status)
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            """Quiet."""
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Same) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "code", "told"),
+    [
+        (503, b"<html>soon</html>", 40, "MLflow is away (too many 503 error responses); try again later, or check"),
+        (200, b"<html>who?</html>", 2, "what answers there is no MLflow server; check the URI."),
+        (404, b"nothing here", 2, "what answers there is no MLflow server; check the URI."),
+        (401, b"who?", 2, "wants other credentials; set MLFLOW_TRACKING_TOKEN, or"),
+        (
+            400,
+            b'{"error_code": "INVALID_PARAMETER_VALUE", "message": "too\\nlong"}',
+            2,
+            "MLflow refuses: INVALID_PARAMETER_VALUE: too long",
+        ),
+    ],
+)
+def test_what_a_server_says_instead_is_one_line_that_says_what_to_do(
+    root: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    status: int,
+    body: bytes,
+    code: int,
+    told: str,
+) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with answering(status, body) as url:
+        assert export(root, url) == code
     error = capsys.readouterr().err
-    assert error.startswith("error: http://127.0.0.1:")
+    assert error.startswith(f"error: {url}: {told}")
     assert error.count("\n") == 1
-    assert "Connection refused" in error
-    assert "secret" not in error
+
+
+def test_a_server_that_goes_away_while_files_are_sent_is_away(
+    root: Path, server: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The upload raises what its own client does, which is no exception of MLflow's."""
+    import requests  # noqa: PLC0415 - MLflow's, absent where it is
+    from mlflow import MlflowClient  # noqa: PLC0415
+
+    def refused(*_: object) -> None:
+        answer = requests.Response()
+        answer.status_code = 502
+        raise requests.HTTPError("502 Server Error for url: http://me:secret@mlflow", response=answer)
+
+    monkeypatch.setattr(MlflowClient, "log_artifacts", refused)
+    assert export(root, server) == 40
+    assert (
+        capsys.readouterr().err
+        == f"error: {server}: MLflow is away (it answers 502); try again later, or check the URI.\n"
+    )
