@@ -26,8 +26,9 @@ _PIECE = timedelta(days=1)
 #: A file that was written anew is read as a whole so often: rows may have come into it that are older than what it had.
 _AGAIN = timedelta(hours=1)
 
-#: What a file that is not what its name says, was not written whole, or is gone raises.
-_UNREADABLE = (DataError, OSError, pl.exceptions.PolarsError)
+#: What a file that is not what its name says, was not written whole, is gone, or was shortened under its reader (which
+#: is no `Exception`, and would end the thread that reads) raises.
+_UNREADABLE = (DataError, OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException)
 
 #: Bytes before the end of text by which it is known again once it has grown.
 _SEAM = 4096
@@ -185,8 +186,10 @@ class _Look:
         self._whole(whole)
         self._anew(anew)
 
-    def is_broken(self, file: File, error: Exception) -> None:
+    def is_broken(self, file: File, error: Exception | pl.exceptions.PanicException) -> None:
         """Note that a file cannot be read; the first is told of."""
+        if not isinstance(error, Exception):
+            error = DataError(f"{file.name}: was written over while it was read; write it beside, then rename it.")
         named = error if file.name in str(error) else DataError(f"{file.name}: {error}")
         self.broken = self.broken or named
 

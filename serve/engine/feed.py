@@ -33,8 +33,8 @@ _LONGEST_PAUSE_S = 60.0
 #: Whoever ends the feed waits so long for what is being read; a source that says nothing more holds nobody back.
 _ENDING_S = 10.0
 
-#: What a source that is away, or wrong, raises.
-_FAILURES = (FleetcastError, OSError, pl.exceptions.PolarsError)
+#: What a source that is away, or wrong, raises; a panic of Polars is no `Exception`, and would end the thread.
+_FAILURES = (FleetcastError, OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException)
 
 
 class Feed:

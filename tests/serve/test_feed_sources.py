@@ -25,6 +25,7 @@ from forecast.bundle.load import load
 from forecast.contracts.specs import ForecastSpec
 from forecast.predictor import Forecast, Predictor
 from forecast.traces.files import FileSource
+from forecast.traces.files_pull import FilesPull
 from forecast.traces.read import read_trace
 from forecast.traces.settings import JobsSpec, SlurmSpec
 from forecast.traces.trace import Trace
@@ -197,6 +198,21 @@ def test_what_is_known_ahead_and_cannot_be_read_keeps_no_telemetry_away(tmp_path
         wait_until(lambda: "time_zone" in status(server)["problems"].get("known ahead", ""), "its clock is not told")
         (tmp_path / "sacct.txt").write_text(f"{fields}\n{row.replace('11:00:00', '11:00:00+0000')}\n")
         wait_until(lambda: status(server)["problems"] == {}, "it is as it should be")
+
+
+def test_a_panic_of_the_reader_is_a_problem_and_ends_no_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is no `Exception`: the feed ended without a word."""
+    trace = FileSource(path=rows_in(tmp_path), entities=FLEET).read()
+
+    def panics(*_: object) -> Iterator[pl.DataFrame]:
+        raise pl.exceptions.PanicException("assertion failed\nand where")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(FilesPull, "rows", panics)
+        with fed(tmp_path, trace, Hands(at(12 * 60)), telemetry=rows_in(tmp_path)) as server:
+            wait_until(lambda: status(server)["problems"] == {"source": "assertion failed"}, "it is told")
+            patched.undo()
+            wait_until(lambda: status(server)["problems"] == {}, "it is read after all")
 
 
 def test_a_forecast_that_comes_into_service_later_is_told_at_once_and_what_it_lacks_is_its_own(tmp_path: Path) -> None:

@@ -13,10 +13,11 @@ from polars.testing import assert_frame_equal
 from trees import at, node, tree_of
 
 from forecast.contracts.errors import DataError
-from forecast.traces import files_pull
+from forecast.traces import files, files_pull
 from forecast.traces.files import FileSource
 from forecast.traces.long import LongSource
 from forecast.traces.metrics import MetricSpec
+from forecast.traces.readers import scan
 from forecast.traces.trace import Pull, Source
 
 LATE = timedelta(hours=1)
@@ -299,6 +300,26 @@ def test_a_column_that_is_not_there_is_told_although_no_row_is_of_interest(tmp_p
     pull = FileSource(path=str(tmp_path / "lake"), entities=FLEET, columns=columns).pull(TREE, LATE)
     with pytest.raises(DataError, match="no column kilowatts; found time, entity_id"):
         list(pull.rows(END, END + LATE))
+
+
+def test_a_file_that_is_shortened_while_it_is_read_is_named_and_keeps_none_of_the_others_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between its footer and its pages, where Polars panics."""
+    for part in range(2):
+        write(tmp_path / "lake", f"{part}.parquet", 6 * part, 6 * part + 6)
+    torn = tmp_path / "lake" / "1.parquet"
+    whole = torn.read_bytes()
+    pull = FileSource(path=str(tmp_path / "lake"), entities=FLEET).pull(TREE, LATE)
+    monkeypatch.setattr(files, "scan", lambda found: torn.write_bytes(whole) and scan(found))
+    monkeypatch.setattr(files, "check_expansion", lambda *_: torn.write_bytes(b""))  # called once they are open
+    rows = pull.rows(BEGIN, END)
+    assert_rows(next(rows), ROWS.filter(pl.col("time") < at(6 * 60)))
+    with pytest.raises(DataError, match=r"/1\.parquet: was written over while it was read; write it beside"):
+        next(rows)
+    monkeypatch.undo()
+    torn.write_bytes(whole)
+    assert_rows(told(pull, END), ROWS.filter(pl.col("time").is_between(at(6 * 60), at(12 * 60), closed="left")))
 
 
 def test_a_file_that_is_not_whole_keeps_none_of_the_others_away(tmp_path: Path) -> None:
