@@ -5,36 +5,32 @@ from datetime import datetime
 
 import polars as pl
 
-from forecast.contracts.schedule import CAP, LIVE, MAINTENANCE, PLAN
+from forecast.contracts.schedule import CAP, IMPOSED, KIND, LIVE, PLAN, STRANGE_STATUS, strange_words
+from forecast.contracts.specs import PLANS, ForecastSpec
 from forecast.contracts.topology import Topology
 from forecast.features.units import LIKE_KW
 
-_WORDS = (PLAN, CAP, MAINTENANCE)
-
-_KIND = pl.col("kind").str.strip_chars().str.to_lowercase()
-
-
-def imposes_nothing(jobs: pl.LazyFrame) -> bool:
-    """Whether a schedule has plans or caps, and none of them has a status that is in force."""
-    imposed = jobs.filter(pl.col("kind").is_in([PLAN, CAP])).select("status").collect()["status"]
-    return not imposed.is_empty() and not imposed.is_in(LIVE).any()
+#: Covariates of which one must be known, or what a schedule imposes changes nothing.
+_HEEDED = {PLAN: tuple(PLANS), CAP: ("power_cap_w",)}
 
 
 def imposed(jobs: pl.LazyFrame) -> pl.DataFrame:
-    """What a schedule (contract JOB_SCHEDULE) last said of each plan, cap and window that is in force, and no job."""
-    newest = (
-        jobs.filter(_KIND.is_in(_WORDS)).sort("available_at").unique(["job_id", "entity_id"], keep="last").collect()
-    )
-    return newest.filter(pl.col("status").is_in(LIVE)).sort("entity_id", "job_id")
+    """What a schedule (contract JOB_SCHEDULE) last said of each plan, cap and window, and of jobs of strange status."""
+    asked = jobs.filter(KIND.is_in(IMPOSED) | STRANGE_STATUS)
+    newest = asked.sort("available_at").unique(["job_id", "entity_id"], keep="last")
+    return newest.sort("entity_id", "job_id").collect()
+
+
+def in_force(rows: pl.DataFrame) -> pl.DataFrame:
+    """Rows of `imposed` that were not taken back."""
+    return rows.filter(pl.col("status").is_in(LIVE))
 
 
 def doubts(rows: pl.DataFrame, topology: Topology) -> Iterator[str]:
     """What is wrong with rows of `imposed` that keep their contract; each line goes on from the schedule's name."""
-    misspelt = rows.filter(~pl.col("kind").is_in(_WORDS)).with_columns(word=_KIND)
-    for kind, word in misspelt.select("kind", "word").unique(maintain_order=True).iter_rows():
-        yield f"has rows of kind {kind!r}, which count as jobs; the word is {word!r}"
+    yield from strange_words(rows.lazy())
     power = pl.col("planned_power_w").cast(pl.Float64)
-    held = rows.filter(pl.col("kind").is_in([PLAN, CAP])).with_columns(planned_power_w=power)
+    held = in_force(rows).filter(pl.col("kind").is_in([PLAN, CAP])).with_columns(planned_power_w=power)
     for entity in held.filter(~pl.col("entity_id").is_in(topology.entities))["entity_id"].head(1):
         yield f"has plans or caps of entities that the fleet lacks, the first {entity!r}"
     fans = [pl.col(name).is_null() for name in held.columns if name == "planned_fan_speed_rpm"]
@@ -47,6 +43,14 @@ def doubts(rows: pl.DataFrame, topology: Topology) -> Iterator[str]:
             f"has plans or caps that are next to nothing, the first of {entity!r}: {power_w:g} W beside the "
             f"limit of {limit_w:g} W; if it is kW, give W"
         )
+
+
+def passed_over(rows: pl.DataFrame, spec: ForecastSpec) -> Iterator[str]:
+    """What of `imposed` a forecast is not made to look at; each line goes on from the schedule's name."""
+    there = in_force(rows)["kind"]
+    for kind, names in _HEEDED.items():
+        if kind in there and set(names).isdisjoint(spec.future):
+            yield f"has {kind}s, which change nothing: the bundle looks at no {' or '.join(names)}"
 
 
 def not_over(rows: pl.DataFrame, now: datetime) -> pl.DataFrame:

@@ -8,7 +8,6 @@ import polars as pl
 
 from forecast.bundle.load import load
 from forecast.contracts.errors import DataError, ExitCode
-from forecast.contracts.schedule import LIVE
 from forecast.contracts.specs import FUTURE, ForecastSpec
 from forecast.predictor import Forecast, Predictor
 from forecast.tables import console
@@ -25,7 +24,7 @@ from serve.batch import (
     write_adaptation,
     write_forecast,
 )
-from serve.imposed import doubts, imposed, imposes_nothing, set_aside
+from serve.imposed import doubts, imposed, passed_over, set_aside
 from serve.summary import print_summary
 
 
@@ -47,10 +46,10 @@ def run(options: argparse.Namespace) -> ExitCode:
         telemetry = read_recent(source, bundle.manifest, at)
     jobs, weather = read_ahead(*ahead_of(options.jobs, options.weather, source, bundle.manifest))
     _note_unknown(bundle.manifest.spec, jobs, weather)
-    if jobs is not None and imposes_nothing(jobs):
-        _note(f"{options.jobs or where} imposes nothing: no plan or cap is {', '.join(LIVE)}")
-    for doubt in () if jobs is None else doubts(imposed(jobs), bundle.manifest.topology):
-        _note(f"{options.jobs or where} {doubt}")
+    if jobs is not None:
+        rows = imposed(jobs)
+        for doubt in (*doubts(rows, bundle.manifest.topology), *passed_over(rows, bundle.manifest.spec)):
+            _note(f"{options.jobs or where} {doubt}")
     state = read_adaptation(options.adaptation, bundle.manifest)
     predictor = Predictor(bundle, adaptation=state).told(jobs, weather)
     for line in set_aside(predictor.ahead.set_aside):

@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 
 from forecast.contracts.errors import ConfigError
+from forecast.contracts.schedule import strange_words
 from forecast.contracts.specs import SHIFTS, STATIC, ForecastSpec
 from forecast.contracts.version import code_version, key_of
 from forecast.evaluation.splits import Split, split
@@ -72,6 +73,8 @@ def prepare(config: JobConfig, stages: Stages) -> Prepared:
         ranges = split(panel, spec.horizon_steps, config.evaluation)
         ahead = Ahead.of(trace.topology, spec, trace.jobs, trace.weather)
         stage.result += "".join(f"; {count:,} {reason}" for reason, count, _ in ahead.set_aside.iter_rows())
+        strange = () if trace.jobs is None else strange_words(trace.jobs)
+        stage.result += "".join(f"; the schedule {line}" for line in strange)
     return Prepared(trace, spec, panel, ranges, content, code_version(), ahead)
 
 

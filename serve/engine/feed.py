@@ -19,7 +19,7 @@ from serve.batch import ahead_of, files_like, read_ahead
 from serve.engine.engine import Engine
 from serve.engine.live import Live
 from serve.engine.ring import Ring
-from serve.imposed import doubts, imposed, not_over, set_aside
+from serve.imposed import doubts, imposed, in_force, not_over, passed_over, set_aside
 from serve.refusals import RefusedError
 
 log = logging.getLogger(__name__)
@@ -50,6 +50,7 @@ class Feed:
         self._thread = threading.Thread(target=self._run, name="feed", daemon=True)
         self._ahead: object = None
         self._imposed: pl.DataFrame | None = None
+        self._noted: set[tuple[str, str]] = set()
         self._pull: Pull
         self._fed: tuple[Sequence[Ring], Topology] | None = None
 
@@ -86,7 +87,7 @@ class Feed:
             if not self._engine.names:
                 self._stop.wait(_IMPATIENT_S)
                 continue
-            self._attempt("known ahead", self._tell)
+            self._attempt("known ahead", self.tell)
             if self._engine.settings.pulls:
                 failures = 0 if self._attempt("source", self.look) else failures + 1
             every_s = self._engine.settings.every_s
@@ -128,7 +129,7 @@ class Feed:
         doing_without = f"{where}: no {', '.join(missing)}; forecasts do without, and are worse."
         self._engine.report(f"columns of {live.name}", doing_without if missing else None)
 
-    def _tell(self) -> None:
+    def tell(self) -> None:
         """Hand over schedule and weather where their files changed."""
         settings, names = self._engine.settings, self._engine.names
         manifest = self._engine.live(names[0]).bundle.manifest
@@ -152,7 +153,16 @@ class Feed:
     def _doubt(self, imposed: pl.DataFrame, where: str) -> None:
         """Report what of a schedule is not followed, until it is mended or over."""
         rows = not_over(imposed, self._engine.clock())
-        broken = JOB_SCHEDULE.sift(rows.lazy(), where).report
+        broken = JOB_SCHEDULE.sift(in_force(rows).lazy(), where).report
         for name in self._engine.names:
-            found = [*doubts(rows, self._engine.live(name).topology), *set_aside(broken)]
+            live = self._engine.live(name)
+            found = [*doubts(rows, live.topology), *set_aside(broken)]
             self._engine.report(f"schedule of {name}", f"{where}: {'; '.join(found)}." if found else None)
+            for line in passed_over(rows, live.bundle.manifest.spec):
+                self._note(name, f"{where} {line}")
+
+    def _note(self, name: str, line: str) -> None:
+        """Say once what is no fault of anybody: another forecast may look at it."""
+        if (name, line) not in self._noted:
+            self._noted.add((name, line))
+            log.warning("note", extra={"forecast": name, "note": line})

@@ -2,8 +2,10 @@
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -18,6 +20,7 @@ from forecast.retrain.leaderboard import leaderboard, markdown
 from forecast.retrain.novelty import run_key
 from forecast.retrain.prepare import prepare
 from forecast.retrain.stages import Stages
+from forecast.traces.settings import JobsSpec
 
 
 def test_scores_hold_a_row_per_target_level_and_method(smoke: Smoke) -> None:
@@ -80,6 +83,18 @@ def test_the_key_follows_settings_and_data_and_not_places(smoke: Smoke, tmp_path
     assert run_key(config, replace(prepared, code="edited")) != key
     shorter = replace(config, source=replace(config.source, until="2026-01-25T23:00"))
     assert run_key(config, prepare(shorter, Stages(2))) != key
+
+
+def test_words_of_a_schedule_that_mean_nothing_are_said(smoke: Smoke, tmp_path: Path) -> None:
+    jobs = pl.read_parquet(smoke.fleet / "jobs.parquet")
+    jobs.with_columns(pl.col("status").str.to_uppercase()).write_parquet(tmp_path / "jobs.parquet")
+    told: list[Mapping[str, Any]] = []
+    for path in (smoke.fleet / "jobs.parquet", tmp_path / "jobs.parquet"):
+        config = replace(smoke.config, source=replace(smoke.config.source, jobs=JobsSpec(str(path))))
+        prepare(config, Stages(2, told=lambda each, _: told.append(each)))
+    usual, strange = (each["said"] for each in told if each["step"] == "features")
+    assert "the schedule" not in usual
+    assert "; the schedule has rows of status 'QUEUED', which count for nothing; what is to come is running" in strange
 
 
 def test_data_too_short_for_the_ranges_is_refused(smoke: Smoke, tmp_path: Path) -> None:

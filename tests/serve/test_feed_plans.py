@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from fleets import NOW, SPEC, fleet, publish, telemetry
+from fleets import NOW, SPEC, fleet, publish, telemetry, write_bundle
 from loopback import wait_until
 from planned import write_planned
 from running import Hands, Running, running
@@ -67,6 +67,8 @@ def problems(server: Running) -> dict[str, Any]:
             "has plans or caps of entities that the fleet lacks, the first 'server-99'",
         ),
         ({"planned_power_w": pl.lit(0.5)}, "next to nothing, the first of 'server-1'"),
+        ({"status": pl.lit("approved")}, "has rows of status 'approved', which count for nothing; what is to come is"),
+        ({"kind": pl.lit("training"), "status": pl.lit("RUNNING")}, "has rows of status 'RUNNING', which count for"),
     ],
 )
 def test_a_plan_that_cannot_be_followed_is_a_problem_until_it_is_mended(
@@ -109,3 +111,19 @@ def test_a_plan_that_is_over_is_no_problem_any_more(server: Running, jobs: Path,
     wait_until(lambda: set(problems(server)) == {"schedule of day-ahead"}, "it is told")
     hands.now = NOW + timedelta(hours=2)
     wait_until(lambda: problems(server) == {}, "it is over")
+
+
+def test_a_plan_for_a_forecast_that_takes_none_is_noted_once_and_is_no_problem(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    GOOD.write_parquet(tmp_path / "jobs.parquet")
+    publish(tmp_path / "registry", write_bundle(tmp_path / "made", "made", fleet()), "k1")
+    with running(tmp_path / "registry", clock=Hands(), jobs=str(tmp_path / "jobs.parquet")) as server:
+        feed = Feed(server.engine)
+        for power_w in (500.0, 600.0):
+            GOOD.with_columns(planned_power_w=power_w).write_parquet(tmp_path / "jobs.parquet")
+            feed.tell()
+        assert problems(server) == {}
+    (note,) = (record.__dict__ for record in caplog.records if record.message == "note")
+    assert note["forecast"] == "day-ahead"
+    assert "jobs.parquet has plans, which change nothing: the bundle looks at no planned_power_w" in note["note"]

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from fleets import NOW, fleet, telemetry
+from fleets import NOW, fleet, telemetry, write_bundle
 from planned import write_planned
 
 from serve.__main__ import main
@@ -74,13 +74,20 @@ def test_without_a_plan_it_says_what_it_does_not_know(
     assert "planned_power_w" in capsys.readouterr().err
 
 
-def test_a_plan_whose_status_means_nothing_is_named(
-    bundle: Path, record: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_a_plan_for_a_bundle_that_takes_none_is_told(
+    record: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    untold = serve(bundle, record, tmp_path)
-    plan = planned(untold, untold["entity_id"][0], 2000.0).with_columns(status=pl.lit("planned"))
-    assert serve(bundle, record, tmp_path, plan).equals(untold)
-    assert "plan.parquet imposes nothing: no plan or cap is running, queued, reserved" in capsys.readouterr().err
+    plain = write_bundle(tmp_path / "plain", "plain", fleet())
+    untold = serve(plain, record, tmp_path)
+    plan = planned(untold, "server-1", 200.0)
+    assert serve(
+        plain, record, tmp_path, pl.concat([plan, plan.with_columns(kind=pl.lit("cap"), job_id=pl.lit("2"))])
+    ).equals(untold)
+    where = f"note: {tmp_path / 'plan.parquet'} has"
+    assert capsys.readouterr().err.splitlines() == [
+        f"{where} plans, which change nothing: the bundle looks at no planned_power_w or planned_fan_speed_rpm",
+        f"{where} caps, which change nothing: the bundle looks at no power_cap_w",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -94,6 +101,12 @@ def test_a_plan_whose_status_means_nothing_is_named(
         ({"planned_power_w": pl.lit(-5.0)}, "planned_power_w"),
         ({"planned_power_w": pl.lit(None, pl.Float64)}, "plans or caps with neither power nor fan speed, the first of"),
         ({"kind": pl.lit("Plan")}, "has rows of kind 'Plan', which count as jobs; the word is 'plan'"),
+        (
+            {"status": pl.lit("planned")},
+            "rows of status 'planned', which count for nothing; what is to come is running, q",
+        ),
+        ({"status": pl.lit("Reserved ")}, "rows of status 'Reserved ', which count for nothing"),
+        ({"status": pl.lit(None, pl.String)}, "rows of status None, which count for nothing"),
     ],
 )
 def test_a_plan_that_cannot_be_followed_is_told(
