@@ -75,6 +75,7 @@ class Engine:
         self._listeners: list[Callable[[Issued], None]] = []
         self._stop = threading.Event()
         self._watched = threading.Event()
+        self._awaited: frozenset[str] = frozenset()
         self._fleet: Topology | None = None
         self._fleet_keys: list[str] = []
         self._threads = [
@@ -131,8 +132,12 @@ class Engine:
 
     @property
     def is_ready(self) -> bool:
-        """Whether a verified bundle of every forecast is warm, and there is one at all."""
-        return bool(self._lives) and self._lives.keys() >= self._watches.keys() and self._watched.is_set()
+        """Whether a verified bundle of every forecast is warm, and there is one at all.
+
+        What was not there at the first look at the registry is not waited for: those that are served would be held up
+        by a first version that is being tried, or was refused.
+        """
+        return bool(self._lives) and self._lives.keys() >= self._awaited and self._watched.is_set()
 
     def push(self, rows: pl.DataFrame, *, wait: bool = False) -> None:
         """Hand over telemetry (contract TELEMETRY).
@@ -319,7 +324,9 @@ class Engine:
             if watch.bundle is not None and watch.bundle is not self._in_service(name):
                 self.do(partial(self._put_into_service, name, watch.bundle))
                 self.metrics.reloads.labels(name, "in service").inc()
-        self._watched.set()
+        if not self._watched.is_set():
+            self._awaited = frozenset(self._watches)
+            self._watched.set()
 
     def _in_service(self, name: str) -> Bundle | None:
         live = self._lives.get(name)

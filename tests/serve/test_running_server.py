@@ -305,6 +305,18 @@ def test_a_forecast_of_which_nothing_was_good_enough_yet_holds_back_no_other(reg
         assert server.engine.names == ("day-ahead",)
 
 
+def test_a_further_forecast_whose_first_version_is_refused_holds_back_no_other(
+    server: Running, registry: Path, made: Path, tmp_path: Path
+) -> None:
+    shorten(Path(shutil.copytree(made, tmp_path / "bad")))
+    publish(registry, tmp_path / "bad", "w1", name="week-ahead")
+    wait_until(lambda: "bundle of week-ahead" in server.engine.problems, "it is refused")
+    assert server.ask("GET", "/v2/health/ready").status == 200
+    assert server.ask("GET", "/v2/models/week-ahead").status == 503
+    publish(registry, made, "w2", name="week-ahead")
+    wait_until(lambda: "week-ahead" in server.engine.names, "a sound one is in service")
+
+
 def test_files_are_read_as_they_grow(registry: Path, made: Path, tmp_path: Path, hands: Hands) -> None:
     source = tmp_path / "telemetry"
     source.mkdir()
