@@ -21,7 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 from forecast.contracts.errors import FAILURES, ConfigError, ExitCode, StoppedError, tell
 from forecast.retrain.config import register
 from forecast.retrain.job import run
-from forecast.retrain.mistakes import explain, settings_of
+from forecast.retrain.mistakes import explain, settings_of, unset
 from forecast.retrain.options import options
 from forecast.retrain.trusted import trust_only
 
@@ -62,6 +62,10 @@ def main() -> int:
         _codes.append(tell(error, ""))
     except (HydraException, OmegaConfBaseException) as error:
         _codes.append(tell(ConfigError(explain(error, _CONFIGS)), ""))
+    except (AssertionError, AttributeError):  # what OmegaConf raises of a table that is null
+        if (said := unset(sys.argv[1:])) is None:
+            raise
+        _codes.append(tell(ConfigError(said), ""))
     except OSError as error:  # Hydra makes the folder of the run
         _codes.append(tell(error, ""))
     except yaml.YAMLError as error:

@@ -373,7 +373,7 @@ def test_no_rows_before_the_forecast_time_are_refused(predictor: Predictor, tele
 
 
 def test_a_missing_channel_is_refused_by_name(predictor: Predictor, telemetry: pl.DataFrame, at: datetime) -> None:
-    with pytest.raises(DataError, match="here: no column inlet_c, which this forecast needs"):
+    with pytest.raises(DataError, match=r"here: no column inlet_c, which this forecast needs; .*(window\.past)"):
         predictor.forecast(telemetry.drop("inlet_c").lazy(), at, where="here")
 
 

@@ -1,8 +1,11 @@
 """A configuration mistake in one line, with what was probably meant."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
+from types import UnionType
+from typing import get_args
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
@@ -12,6 +15,9 @@ from forecast.contracts.errors import ConfigError
 from forecast.retrain.config import JobConfig
 from forecast.traces.trace import Source
 from forecast.traces.typed import nearest
+
+#: Settings of a source that are tables, and null where it has none.
+_TABLES = ("jobs", "weather", "slurm", "tree")
 
 
 def settings_of(composed: DictConfig) -> JobConfig:
@@ -54,6 +60,18 @@ def explain(error: Exception, configs: Path) -> str:
         return f"{first}."
     groups = [path.name for path in configs.iterdir() if path.is_dir()]
     return _meant(wrong, [*_keys(JobConfig), *_group_keys(), *groups], _found(r"object_type=(\w+)", text))
+
+
+def unset(arguments: Sequence[str]) -> str | None:
+    """What to say where an argument sets a part of a table that is null, at which OmegaConf fails; None: none does."""
+    names = [argument.partition("=")[0].lstrip("+") for argument in arguments if "=" in argument]
+    for table in (key for key in [*_keys(JobConfig), *_group_keys()] if key.rpartition(".")[2] in _TABLES):
+        if name := next((name for name in names if f"{name}.".startswith(f"{table}.")), None):
+            return (
+                f"{name} cannot be set here, for {table} is null: write it into a YAML of configs/source/ or "
+                f"configs/experiment/ and choose that."
+            )
+    return None
 
 
 def _meant(wrong: str, known: list[str], kind: str | None = None) -> str:
@@ -104,8 +122,8 @@ def _keys(kind: type | None, prefix: str = "") -> list[str]:
     """Every dotted key of a settings class."""
     keys = []
     for item in fields(kind) if is_dataclass(kind) else ():
-        keys += [
-            prefix + item.name,
-            *_keys(item.type if isinstance(item.type, type) else None, f"{prefix}{item.name}."),
-        ]
+        keys.append(prefix + item.name)
+        optional = get_args(item.type) if isinstance(item.type, UnionType) else ()
+        for inner in (item.type, *optional):
+            keys += _keys(inner if isinstance(inner, type) else None, f"{prefix}{item.name}.")
     return keys

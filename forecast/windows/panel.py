@@ -170,7 +170,8 @@ def check_channels(telemetry: pl.LazyFrame, spec: ForecastSpec, where: str) -> N
     missing = [name for name in spec.past if name not in columns]
     if missing:
         raise DataError(
-            f"{where}: no column {', '.join(missing)}, which this forecast needs; found {', '.join(columns)}."
+            f"{where}: no column {', '.join(missing)}, which this forecast needs; found {', '.join(columns)}. "
+            f"Map it in the source's `columns`, or train without it (window.past)."
         )
 
 

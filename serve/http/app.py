@@ -53,7 +53,8 @@ async def _refused(_: Request, error: Exception) -> Response:
 
 async def _not_there(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 - as it was registered
-    return refusal(error.status_code, f"{request.method} {request.url.path}: {error.detail}.", error.headers)
+    told = f"{request.method} {request.url.path}: {error.detail}; /openapi.json has what there is."
+    return refusal(error.status_code, told, error.headers)
 
 
 async def _invalid(_: Request, error: Exception) -> Response:

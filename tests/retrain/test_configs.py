@@ -82,6 +82,32 @@ def test_a_misspelt_key_names_the_nearest_right_one(mistake: str, meant: str) ->
     assert f"did you mean {meant!r}" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("given", "table"),
+    [
+        ("source.jobs.path=x", "source.jobs"),
+        ("+source.weather.site=x", "source.weather"),
+        ("source.jobs={path: x}", ""),
+    ],
+)
+def test_a_table_that_is_null_is_not_set_here(given: str, table: str) -> None:
+    """OmegaConf 2.3 fails at it, in a traceback."""
+    done = train(given)
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1
+    assert (
+        f"{given.partition('=')[0].lstrip('+')} cannot be set here, for {table or 'source.jobs'} is null" in done.stderr
+    )
+
+
+def test_a_misspelt_key_of_a_schedule_names_the_nearest_right_one(tmp_path: Path) -> None:
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "mine.yaml").write_text("# @package _global_\nsource: {jobs: {pth: x}}\n")
+    done = train(f"hydra.searchpath=[file://{tmp_path}]", "experiment=mine")
+    assert done.returncode == 2
+    assert "did you mean 'source.jobs.path'" in done.stderr
+
+
 def test_settings_may_stand_on_both_sides_of_an_option(tmp_path: Path) -> None:
     done = train("seed=7", "--config-dir", str(tmp_path), "model=linear", "--cfg", "job", "name=mine")
     assert done.returncode == 0
