@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from attacked import FORECAST, INFER, Attacked, attacked, posted, refusal
+from loopback import wait_until
 from protocol_client import binary
 
 MIB = 1024**2
@@ -202,8 +203,9 @@ def test_too_many_requests_sent_ahead_are_told_to_wait(server: Attacked) -> None
 def test_what_came_from_outside_does_not_break_the_log(server: Attacked) -> None:
     server.raw(b"GET /v2/models/%0a%7b%22level%22%3a%22error%22%7d%1b[31m HTTP/1.1\r\nconnection: close\r\n\r\n")
     server.ask("GET", "/v2", headers={"authorization": "Bearer fc_secret", "cookie": "secret"})
-    paths = [line["path"] for line in server.process.events if line["event"] == "request"]
-    assert '/v2/models/\n{"level":"error"}\x1b[31m' in paths  # one field of one line
+    path = '/v2/models/\n{"level":"error"}\x1b[31m'  # one field of one line
+    logged = server.process.of
+    wait_until(lambda: {path, "/v2"} <= {str(line["path"]) for line in logged("request")}, "both are logged")
     assert "secret" not in json.dumps(server.process.events)
 
 
