@@ -63,6 +63,22 @@ def test_a_mapping_that_cannot_be_is_named(
         read_jobs(JobsSpec(**{**usual, **change})).collect()
 
 
+@pytest.mark.parametrize(("power", "told"), [("five", "unreadable planned_power_w"), ("n/a", None), ("", None)])
+def test_a_power_that_is_no_number_is_told_and_one_that_is_unknown_is_not(
+    tmp_path: Path, power: str, told: str | None
+) -> None:
+    path = file_of(tmp_path, JOBS.replace(",1.5,2026-03-02T09", f",{power},2026-03-02T09"))
+    sifted = JOB_SCHEDULE.sift(read_jobs(JobsSpec(path, COLUMNS, {"planned_power_w": "kW"}, "UTC")), "jobs")
+    assert sifted.report["reason"].to_list() == ([told] if told else [])
+    assert sifted.good.collect()["planned_power_w"].to_list() == [None, 1500.0, None]
+
+
+def test_powers_with_a_decimal_comma_are_refused(tmp_path: Path) -> None:
+    path = file_of(tmp_path, JOBS.replace(",", "\t").replace("1.5", "1,5"), "jobs.tsv")
+    with pytest.raises(DataError, match=r"column kw holds '1,5', with a comma in the number; write it"):
+        read_jobs(JobsSpec(path, COLUMNS, {"planned_power_w": "kW"}, "UTC"))
+
+
 def test_a_source_brings_its_schedule_and_weather_until_a_time(tmp_path: Path) -> None:
     pl.DataFrame({"time": [datetime(2026, 3, 2, tzinfo=UTC)], "entity_id": ["a"], "power_w": [1.0]}).write_parquet(
         tmp_path / "telemetry.parquet"
