@@ -76,8 +76,17 @@ class Running:
     def address(self) -> str:
         return f"127.0.0.1:{self.port}"
 
+    @property
+    def version(self) -> str:
+        """Of day-ahead, as the server tells it."""
+        return str(self.ask("GET", "/v2/models/day-ahead").json["versions"][0])
+
     def ask(self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None) -> Reply:
         return ask(self.address, method, path, body, headers)
+
+    def metric(self, name: str, **labels: str) -> float:
+        """The sample of a metric; 0 where there is none."""
+        return self.state.metrics.registry.get_sample_value(name, labels) or 0.0
 
     def push(self, rows: pl.DataFrame) -> None:
         """Put rows in, and wait until a forecast was made with them."""
