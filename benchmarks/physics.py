@@ -171,7 +171,7 @@ def _stages(response: ThermalResponse) -> tuple[list[float], list[list[float]]]:
 def _drive(response: ThermalResponse, power: Doubles) -> Doubles:
     """Where each stage would end, °C `[S, K]`, at `power [S]` in nameplates, of the one kind there is."""
     told = torch.from_numpy(power).float()[None]
-    drive = response.drive(told, torch.ones_like(told), torch.ones(1, dtype=torch.long))
+    drive = response.drive(told, torch.zeros_like(told), torch.ones(1, dtype=torch.long))
     ends: Doubles = drive[0].T.detach().double().numpy()
     return ends
 

@@ -31,10 +31,17 @@ class ForecastGraph(nn.Module):
         super().__init__()
         self.model = model
         self.what_if = what_if
-        self.told = [spec.future.index(name) for name in spec.unplanned.future]
+        self.told: Tensor
+        told = torch.tensor([spec.future.index(name) for name in spec.unplanned.future])
+        self.register_buffer("told", told, persistent=False)
         self.calibration = Recalibration(offsets, spec)
         self.levels = spec.quantile_levels
-        self.limits = [spec.static.index(TARGETS[target].limit) for target in spec.targets]
+        self.limits: Tensor
+        self.register_buffer(
+            "limits",
+            torch.tensor([spec.static.index(TARGETS[target].limit) for target in spec.targets]),
+            persistent=False,
+        )
         self.floor: Tensor
         self.overshoot: Tensor
         self.between: Tensor
@@ -55,17 +62,17 @@ class ForecastGraph(nn.Module):
         return self.answer(self.marginal(past, future, static), past, future, static)
 
     def marginal(self, past: Tensor, future: Tensor, static: Tensor) -> Tensor:
-        """Calibrated quantiles that know of no plan and no governor, `[B, T, Q, H]`."""
-        raw = self.model(past, future if self.what_if is None else future[:, self.told], static)
-        calibrated = self.calibration(raw, past, static)
-        return never_crossing(calibrated, self.floor)
+        """Calibrated quantiles that know of no plan and no governor, `[B, T, Q, H]`; `answer` sees that none cross."""
+        told = future if self.what_if is None else future.index_select(1, self.told)
+        calibrated: Tensor = self.calibration(self.model(past, told, static), past, static)
+        return calibrated
 
     def answer(self, marginal: Tensor, past: Tensor, future: Tensor, static: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """What `forward` returns, from the quantiles without plans: all that hangs on planned power."""
-        limit, ascending = static[:, self.limits, None], marginal
+        limit, answer = static.index_select(1, self.limits)[..., None], marginal
         if self.what_if is not None:  # behind the calibration, whose widths would otherwise hang on the plan
             answer = self.what_if(marginal, past, future, static)
-            ascending = never_crossing(answer, self.floor)
+        ascending = never_crossing(answer, self.floor)
         quantiles = torch.minimum(ascending, self.ceiling(past, limit)[..., None])
         return quantiles, limit[:, :, None] - quantiles.flip(2), self.exceedance(ascending, limit)
 
@@ -84,8 +91,9 @@ class ForecastGraph(nn.Module):
         Between quantiles the distribution is linear; outside the outermost it decays exponentially at the rate that the
         outer two quantiles imply (for an exponential tail, probability falls e-fold every (x₂ - x₁) / ln(p₁ / p₂)).
         """
-        widths = torch.maximum(quantiles.diff(dim=2), limit[:, :, None] * RESOLUTION)
-        shares = ((limit[:, :, None] - quantiles[:, :, :-1]) / widths).clamp(0.0, 1.0)
+        low, high = quantiles[:, :, :-1], quantiles[:, :, 1:]
+        widths = torch.maximum(high - low, limit[:, :, None] * RESOLUTION)
+        shares = ((limit[:, :, None] - low) / widths).clamp(0.0, 1.0)
         over = torch.matmul(self.between, 1.0 - shares)[:, :, 0]
         above = self._tail(limit - quantiles[:, :, -1], widths[:, :, -1])
         below = self._tail(quantiles[:, :, 0] - limit, widths[:, :, 0])

@@ -44,7 +44,6 @@ class Recalibration(nn.Module):
         names = [f"{target}_{side}_shift" for target in spec.targets for side in SIDES]
         self.shifts = [spec.static.index(name) for name in names] if set(SHIFTS) <= set(spec.static) else []
         self.targets = len(spec.targets)
-        self.median = spec.quantile_levels.index(0.5)
         self.offsets: Tensor
         self.scores: Tensor
         self.moves: Tensor
@@ -52,11 +51,19 @@ class Recalibration(nn.Module):
         self.register_buffer("scores", normal_scores(spec.quantile_levels), persistent=False)
         moves = torch.from_numpy(between_sides(spec.quantile_levels)).float()
         self.register_buffer("moves", moves, persistent=False)
-        # Of the step between two levels the share a · score + b is told: 0 to 1 above the median, -1 to 0 below it.
-        below = (torch.arange(len(spec.quantile_levels) - 1) < self.median).float()
+        # Of the step between two levels the share a · score + b is told; of one before them all, of one behind none.
         slopes = 1 / self.scores.diff()
-        self.lines: Tensor
-        self.register_buffer("lines", torch.stack([slopes, -self.scores[:-1] * slopes - below], 1), persistent=False)
+        self.slopes: Tensor
+        self.begins: Tensor
+        self.register_buffer("slopes", nn.functional.pad(slopes, (1, 1))[:, None], persistent=False)
+        begins = torch.cat([torch.ones(1), -self.scores[:-1] * slopes, torch.zeros(1)])
+        self.register_buffer("begins", begins, persistent=False)
+        part_of = torch.arange(spec.horizon_steps) // self.width
+        self.steps_of: Tensor
+        steps_of = (torch.arange(self.offsets.shape[-1])[:, None] == part_of).float()
+        self.register_buffer("steps_of", steps_of, persistent=False)
+        self.shifted: Tensor
+        self.register_buffer("shifted", torch.tensor(self.shifts, dtype=torch.long), persistent=False)
         self.ends = float(self.scores[0]), float(self.scores[-1])
 
     def by_step(self) -> Tensor:
@@ -65,24 +72,19 @@ class Recalibration(nn.Module):
 
     def forward(self, raw: Tensor, past: Tensor, static: Tensor) -> Tensor:
         """Calibrated quantiles; `past [B, C, L]` and `static [B, S]` are the graph's inputs."""
-        scores = self.scores + self.offsets.transpose(2, 3)[static[:, self.level_code].long()]  # [B, T, P, Q]
+        level = static[:, self.level_code].long()
+        scores = (self.scores + self.offsets.transpose(2, 3)).index_select(0, level)  # [B, T, P, Q]
         if self.shifts:
-            shifts = static[:, self.shifts]
+            shifts = static.index_select(1, self.shifted)
             shift = shifts.masked_fill(torch.isnan(shifts), 0.0).unflatten(1, (self.targets, len(SIDES)))
             scores = scores + torch.matmul(shift, self.moves)[:, :, None]
-        flat = scores.flatten(2)[:, :, None]
-        ones = torch.ones_like(flat)
-        both = torch.cat([flat, ones], dim=2)
-        # Counted from the median, which is near what is told: from the lowest quantile up, digits would be lost.
-        below = torch.matmul(self.lines[: self.median], both).clamp(-1.0, 0.0)
-        above = torch.matmul(self.lines[self.median :], both).clamp(0.0, 1.0)
-        outside = (flat - flat.clamp(*self.ends)) * beyond_unit(past)[:, : self.targets, None]
-        weights = torch.cat([below, above, outside, ones], dim=2).split(len(self.scores), dim=3)
-        middle = raw[:, :, self.median, None]
-        units = torch.cat([raw.diff(dim=2), torch.ones_like(middle), middle], dim=2).split(self.width, dim=3)
+        passed = nn.functional.linear(scores.reshape(-1, 1), self.slopes, self.begins).clamp(0.0, 1.0)
+        # What is told of a quantile itself: at most two of these are not zero, so that no digit is lost in their sum.
+        weights = (passed[:, :-1] - passed[:, 1:]).unflatten(0, scores.shape).unbind(2)
         # A product for each part: parts as one more axis would have to be moved out of the way and back.
-        told = [torch.matmul(weight.transpose(2, 3), within) for weight, within in zip(weights, units, strict=True)]
-        return torch.cat(told, dim=3)
+        told = [torch.matmul(each, part) for each, part in zip(weights, raw.split(self.width, dim=3), strict=True)]
+        outside = (scores - scores.clamp(*self.ends)) * beyond_unit(past)[:, : self.targets, None]
+        return torch.cat(told, dim=3) + torch.matmul(outside.transpose(2, 3), self.steps_of)
 
 
 def part_steps(spec: ForecastSpec) -> int:

@@ -87,16 +87,16 @@ class ThermalResponse(nn.Module):
         """Time constants `[K]`, seconds."""
         return self.step_s * (self.start + _FAST * self.log_tau).exp()
 
-    def drive(self, power: Tensor, flow: Tensor, sku: Tensor) -> Tensor:
+    def drive(self, power: Tensor, log_flow: Tensor, sku: Tensor) -> Tensor:
         """Where each stage would end if a step lasted, °C `[B, K, S]`.
 
         Args:
             power: `[B, S]`, in nameplates.
-            flow: `[B, S]`, of air; 1 is usual, and what is taken where it is unknown.
+            log_flow: `[B, S]`, of air; 0 is usual, and what is taken where it is unknown.
             sku: `[B]`, codes.
         """
         still, moved = _START_RISE_C / (2 * self.stages) * (_FAST * self.log_gain).clamp(-5.0, 5.0).exp()
-        eased = torch.exp(_FLOW_EXPONENT * flow.log())  # the runtime takes twice as long for a power
+        eased = torch.exp(_FLOW_EXPONENT * log_flow)
         resistance = still[:, None] + moved[:, None] * eased[:, None]
         drive: Tensor = resistance * (_FAST * self.kind(sku)).clamp(-_MOST, _MOST).exp()[..., None] * self._bent(power)
         return drive

@@ -15,7 +15,7 @@ from forecast.contracts.specs import FUTURE, PLANS, ForecastSpec
 from forecast.models.base import QuantileModel
 from forecast.models.knots import hats, knots
 from forecast.models.quantiles import beside, normal_steps, outwards
-from forecast.models.scaling import Scaler
+from forecast.models.scaling import Scaler, observed
 from forecast.models.thermal import ThermalResponse
 
 #: Steps of the context that the response looks at: longer than the memory of anything but a hall (constants.md §5).
@@ -29,6 +29,9 @@ _STILL = 0.1
 
 #: Residuals of this size are as large as features get, °C; and no feature is larger than so many of them.
 _TYPICAL_C, _FARTHEST = 3.0, 5.0
+
+#: And the log of a flow of air counts so many times.
+_TYPICAL_LOG = 2.0
 
 _HIDDEN, _DROPOUT = 48, 0.3
 
@@ -142,30 +145,32 @@ class TemperatureAnswer(nn.Module):
         The reach is how far each quantile could move, in units of which calibration shifts it: from neighbour to
         neighbour, and a little of the median. The share is how much of the answer the plan says.
         """
-        nameplate = self.scaler.nameplate(past.nan_to_num(), static)[:, 0]
+        nameplate = self.scaler.nameplate(observed(past).values, static)[:, 0]
         sku = static[:, self.sku].long()
-        behind, observed = held(past[:, :, -self.recent :])
+        behind, known = held(past[:, :, -self.recent :])
         power, temperature = (behind[:, self.channels[name]] for name in ("power_w", "temperature_c"))
-        seen = observed[:, self.channels["temperature_c"]]
+        seen = known[:, self.channels["temperature_c"]]
         own = power[:, -1:].expand(-1, future.shape[2]) if load is None else load
         planned = self._planned(future, "power_w", own)
-        flows = self._flows(behind, observed, future)
+        log_flow = self._log_flow(behind, known, future)
 
         loads = torch.cat([power, own, planned], dim=1) / nameplate
-        drives = self.response.drive(loads, torch.cat(flows, dim=1), sku)
+        drives = self.response.drive(loads, log_flow, sku)
         drive, kept, imposed = drives.split([self.recent, own.shape[1], own.shape[1]], dim=2)
         rise, state = self.response.behind_now(drive)
         gain = self.response.own_gain(rise, temperature, seen)
         usual = gain * (self.response.fading(state) + self.response.ahead(kept))
         change = gain * self.response.ahead(imposed - kept)
 
-        views = View(temperature, seen, gain * rise, gain * drive.sum(1), flows[0], flows[2], self._inlet(behind))
+        flow, flow_planned = log_flow[:, : self.recent], log_flow[:, -future.shape[2] :]
+        views = View(temperature, seen, gain * rise, gain * drive.sum(1), flow, flow_planned, self._inlet(behind))
         centre, wide = self.residual(views, marginal[:, self.residual.median] - usual)
         least = _NARROWEST * centre.abs()[:, None]
         apart, reach = self.residual.told(wide, self.offsets), self.residual.reach(wide) + least
-        calibrated = (centre + usual)[:, None] + (apart + self.offsets * least)
         share = self.response.share(self._known(future))
-        answer = marginal + share[:, None] * (calibrated - marginal) + change[:, None]
+        # What all quantiles have in common is added to them at once, and last: nothing else hangs on planned power.
+        lifted = share * (centre + usual) + change
+        answer = marginal + share[:, None] * (apart + self.offsets * least - marginal) + lifted[:, None]
         return answer, reach, share
 
     def _inlet(self, behind: Tensor) -> Tensor:
@@ -182,18 +187,18 @@ class TemperatureAnswer(nn.Module):
             return otherwise
         return torch.where(torch.isnan(future[:, plan]), otherwise, future[:, plan].clamp(min=0.0))
 
-    def _flows(self, behind: Tensor, observed: Tensor, future: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Flow of air over the context, over the horizon if fans stay as they are, and as planned; 1 where unknown."""
+    def _log_flow(self, behind: Tensor, known: Tensor, future: Tensor) -> Tensor:
+        """Log of the flow of air over the context, over the horizon if fans stay as they are, and as planned.
+
+        0 where it is unknown; `[B, L + 2 · H]`.
+        """
         if "fan_speed_rpm" not in self.channels:
-            still = torch.ones_like(behind[:, 0])
-            ahead = torch.ones_like(future[:, 0])
-            return still, ahead, ahead
-        rpm, seen = (part[:, self.channels["fan_speed_rpm"]] for part in (behind, observed))
-        rpm = torch.where(seen.amax(1, keepdim=True) > 0, rpm, torch.full_like(rpm, self.usual_rpm or 1.0))
+            return torch.cat([torch.zeros_like(part[:, 0]) for part in (behind, future, future)], dim=1)
+        rpm, seen = (part[:, self.channels["fan_speed_rpm"]] for part in (behind, known))
+        rpm = rpm.masked_fill(seen.amax(1, keepdim=True) == 0, self.usual_rpm or 1.0)
         last = rpm[:, -1:].expand(-1, future.shape[2])
         planned = self._planned(future, "fan_speed_rpm", last)
-        flows = tuple(speed / (self.usual_rpm or 1.0) + _STILL for speed in (rpm, last, planned))
-        return flows[0], flows[1], flows[2]
+        return (torch.cat([rpm, last, planned], dim=1) / (self.usual_rpm or 1.0) + _STILL).log()
 
 
 class View(NamedTuple):
@@ -204,8 +209,8 @@ class View(NamedTuple):
         seen: `[B, L]`, 1 where it was observed.
         rise: `[B, L]`, of the thermal response, °C.
         settling: `[B, L]`, where the rise would end if the power of a step lasted, °C.
-        flow: `[B, L]`, of air.
-        flow_planned: `[B, H]`.
+        flow: `[B, L]`, of air, its log.
+        flow_planned: `[B, H]`, likewise.
         inlet: `[B, L]`, °C.
     """
 
@@ -247,6 +252,9 @@ class Residual(nn.Module):
             "hats": hats(spec.horizon_steps),
             "at": torch.linspace(0, spec.horizon_steps - 1, points).round().long(),
             "age": torch.arange(recent).flip(0).float(),
+            "typical": torch.tensor([1 / _TYPICAL_C, _TYPICAL_LOG, 1 / _TYPICAL_C]).repeat_interleave(
+                torch.tensor([4 * recent, recent + points, points])
+            ),
             "start": normal_steps(self.levels, 1.0)[:, None] * horizon.sqrt(),
             "outwards": outwards(self.levels),
             "beside": beside(self.levels),
@@ -257,6 +265,7 @@ class Residual(nn.Module):
     hats: Tensor
     at: Tensor
     age: Tensor
+    typical: Tensor
     start: Tensor
     outwards: Tensor
     beside: Tensor
@@ -267,15 +276,15 @@ class Residual(nn.Module):
         weights = view.seen * torch.exp(-self.age * (_FAST * self.recency).clamp(-3.0, 3.0).exp())
         total = weights.sum(1, keepdim=True)
         bias = torch.where(total > 0, (error * weights).sum(1, keepdim=True) / total.clamp(min=1e-30), expected[:, :1])
-        flow, inlet = view.flow.log(), view.inlet
+        flow, inlet = view.flow, view.inlet
         parts = [
-            *((part - part[:, -1:]) / _TYPICAL_C for part in (view.temperature, view.settling, inlet)),
-            (error - bias) / _TYPICAL_C,
-            2 * (flow - flow[:, -1:]),
-            2 * (view.flow_planned[:, self.at].log() - flow[:, -1:]),
-            (expected[:, self.at] - bias) / _TYPICAL_C,
+            *(part - part[:, -1:] for part in (view.temperature, view.settling, inlet)),
+            error - bias,
+            flow - flow[:, -1:],
+            view.flow_planned.index_select(1, self.at) - flow[:, -1:],
+            expected.index_select(1, self.at) - bias,
         ]
-        hidden = self.body(torch.cat(parts, dim=1).clamp(-_FARTHEST, _FARTHEST))
+        hidden = self.body((torch.cat(parts, dim=1) * self.typical).clamp(-_FARTHEST, _FARTHEST))
         centre = bias + _TYPICAL_C * torch.matmul(self.centre(hidden), self.hats)
         return centre, self.spread(hidden).clamp(-_FARTHEST, _FARTHEST).exp()
 
@@ -297,12 +306,9 @@ class Residual(nn.Module):
 
 def held(values: Tensor) -> tuple[Tensor, Tensor]:
     """`[B, C, L]` with the last observation held (their mean before any, 0 without), and 1 where it was observed."""
-    known = ~torch.isnan(values)
-    seen = known.to(values.dtype)
-    filled = torch.where(known, values, torch.zeros_like(values))
-    newest, back = seen * torch.arange(1, values.shape[2] + 1, device=values.device), 1
+    found = observed(values)
+    newest, back = found.seen * torch.arange(1, values.shape[2] + 1, device=values.device), 1
     while back < values.shape[2]:  # ONNX has no running maximum: of two steps, of four, of eight …
-        earlier = nn.functional.pad(newest[:, :, :-back], (back, 0))
-        newest, back = torch.maximum(newest, earlier), 2 * back
-    mean = filled.sum(2, keepdim=True) / seen.sum(2, keepdim=True).clamp(min=1.0)
-    return torch.where(newest > 0, filled.gather(2, (newest - 1).clamp(min=0).long()), mean), seen
+        newest, back = torch.maximum(newest, nn.functional.pad(newest, (back, -back))), 2 * back
+    last = found.values.gather(2, (newest - 1).clamp(min=0).long())
+    return torch.where(newest > 0, last, found.mean), found.seen

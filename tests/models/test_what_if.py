@@ -234,12 +234,12 @@ def test_finite_in_corner_cases(exported: Session, case: str) -> None:
 @torch.no_grad()
 def test_power_is_bent_as_told_and_on_lines() -> None:
     response = ThermalResponse(60, 8, 8, skus=1, fans_told=False)
-    flow, sku = torch.ones(1, 41), torch.ones(1, dtype=torch.long)
+    log_flow, sku = torch.zeros(1, 41), torch.ones(1, dtype=torch.long)
     power = torch.linspace(0.0, 2.0, 41)[None]
-    straight = response.drive(power, flow, sku)
+    straight = response.drive(power, log_flow, sku)
     torch.testing.assert_close(straight, power[:, None] * straight[:, :, 20:21])
     response.bend.copy_(torch.tensor([-0.2, 0.0, 0.4]))
-    slopes = (response.drive(power, flow, sku).diff() / straight.diff())[0]
+    slopes = (response.drive(power, log_flow, sku).diff() / straight.diff())[0]
     middle = (power[0, :20:2] + 0.05).clamp(max=0.95)
     for stage, bend in enumerate((-2.0, 0.0, 4.0)):
         torch.testing.assert_close(slopes[stage, :20:2], (bend * (0.5 - middle)).exp(), rtol=1e-4, atol=0)

@@ -73,7 +73,7 @@ def test_learns_the_time_constant_and_covers_and_leaves_the_model_alone(windows:
     assert answer is not None
     sku = torch.ones(1, dtype=torch.long)
     power = torch.tensor([[0.1, 0.9]])
-    ends = answer.response.drive(power, torch.ones_like(power), sku).detach()[0].diff(dim=1)[:, 0]
+    ends = answer.response.drive(power, torch.zeros_like(power), sku).detach()[0].diff(dim=1)[:, 0]
     after = torch.arange(1.0, 3000.0)
     rise = (ends[:, None] * (1 - torch.exp(-after / answer.response.tau_s().detach()[:, None]))).sum(0)
     t63_s = float(after[(rise >= (1 - np.exp(-1)) * ends.sum()).float().argmax()])
