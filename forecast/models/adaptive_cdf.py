@@ -23,6 +23,7 @@ from forecast.models.days import Days
 from forecast.models.grid import LEAST, Grid
 from forecast.models.known import JobOutlook, has_outlook
 from forecast.models.linear import Straight
+from forecast.models.outcomes import Outcomes
 from forecast.models.quantiles import spread_out
 from forecast.models.scaling import Scaled, Scaler
 from forecast.models.summary import Summary
@@ -128,10 +129,11 @@ class AdaptiveCdf(CdfModel):
         self.shape = Shape(config, spec, state) if config.width else None
         self.told = [] if self.drivers is None else [*self.drivers.drivers, *self.drivers.masks]
         self.ahead = nn.Linear(len(self.told), config.hidden, bias=False) if self.told else None
-        self.jobs = None
+        self.jobs, self.outcomes = None, None
         if has_outlook(spec):
             self.jobs = JobOutlook(spec, torch.tensor(self.steps), self.summary.size, config.hidden)
             self.outlook = nn.Linear(JobOutlook.features, config.hidden, bias=False)
+            self.outcomes = Outcomes(self.jobs, self.summary.size, self.grid.size)
         self.place = nn.Parameter(0.3 * torch.randn(len(self.steps), config.hidden))
         self.step = nn.Sequential(
             nn.ReLU(), nn.Linear(config.hidden, config.hidden), nn.ReLU(), nn.Dropout(config.dropout)
@@ -147,10 +149,6 @@ class AdaptiveCdf(CdfModel):
         nn.init.zeros_(self.sharpness.weight)
         nn.init.zeros_(self.sharpness.bias)
         self.even = nn.Parameter(torch.tensor(0.5))
-        self.hats: Tensor
-        self.at: Tensor
-        self.share: Tensor
-        self.beside_hats: Tensor
         self.register_buffer("hats", _between(self.steps), persistent=False)
         self.register_buffer("at", torch.tensor(self.steps), persistent=False)
         self.course = HourlyCourse(spec) if "course" not in self.without and tells_hourly_course(spec) else None
@@ -166,6 +164,11 @@ class AdaptiveCdf(CdfModel):
             self.register_buffer("beside_hats", self.linear.hats[:, told_at], persistent=False)
             share -= _LINEAR * (torch.arange(spec.horizon_steps) / _LINEAR_FROM).clamp(max=1.0)
         self.register_buffer("share", share, persistent=False)
+
+    hats: Tensor
+    at: Tensor
+    share: Tensor
+    beside_hats: Tensor
 
     def forward(self, past: Tensor, future: Tensor, static: Tensor) -> Tensor:
         cdf, recurring, beside = self._told(past, future, static)
@@ -197,19 +200,24 @@ class AdaptiveCdf(CdfModel):
         summary = self.summary(scaled, ahead, static)
         values = self.grid(scaled)
         said = self.days(scaled, future)
-        centres, told = self.jobs.look(scaled, ahead, summary) if self.jobs is not None else (None, None)
+        looked = self.jobs.look(scaled, ahead, summary) if self.jobs is not None else None
+        told = None if looked is None else looked.features
         step, shape = self._steps(scaled, ahead, summary, told)
         bend = 0 * self.bend(step) if "state" in self.without else self.bend(step)
         weights = (self.start + bend).unflatten(2, (self.targets, -1)).transpose(1, 2)
         logits = self.cells(self.grid.cells(values, scaled), shape, weights)
         if "normal" not in self.without:
             logits = logits + self._normal(values, said.median, scaled, ahead, summary, told, step)
-        if self.jobs is not None and centres is not None and told is not None:
-            logits = logits + self.jobs(values, scaled, centres, told[..., 0], step)
+        if self.jobs is not None and looked is not None:
+            logits = logits + self.jobs(values, scaled, looked.centres, looked.features[..., 0], step)
         if self.days.days:
             daily = self.grid.daily(values, said.paths, said.weights)
             logits = logits + daily * self.daily(step).transpose(1, 2)[..., None]
-        cdf = self._cdf(values, torch.softmax(logits, dim=3), scaled)
+        masses = torch.softmax(logits, dim=3)
+        if self.outcomes is not None and looked is not None:
+            outcomes, share = self.outcomes(values, scaled, looked, summary, said.median)
+            masses = masses + share * (outcomes - masses)
+        cdf = self._cdf(values, masses, scaled)
         if recurring is not None:
             recurring = recurring * scaled.spread[:, : self.targets]
         return cdf, recurring, self._beside(context, summary, usual)

@@ -69,6 +69,7 @@ class Grid(nn.Module):
         }
         for name, values in constants.items():
             self.register_buffer(name, values, persistent=False)
+        self.size = len(constants["ranks"]) + _EVEN + len(_NEAR)
 
     recent: Tensor
     ranks: Tensor

@@ -6,6 +6,8 @@ is a centre; a cell near one gains or loses by weights that the state of the win
 same rule would have told the present. Jobs that nobody has submitted yet count as those that are known do.
 """
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 
@@ -40,6 +42,31 @@ def has_outlook(spec: ForecastSpec) -> bool:
     return set(OUTLOOK_NAMES) <= set(spec.future) and "power_w" in spec.targets
 
 
+class Looked(NamedTuple):
+    """What the outlook says; power in nameplates, 0 where nobody told.
+
+    Attributes:
+        centres: `[B, centres, P]`.
+        features: `[B, P, features]`.
+        newest, hour: `[B, 1]`, the last value observed and the mean of the last hour.
+        idle: `[B, 1]`, draw of an idle machine.
+        drawn: `[B, P]`, on other days at that time.
+        off: `[B, 1]`, by how much the present differs from them and from what the jobs explain of that.
+        lasting: `[B, P]`, share of the power of the jobs that run now which still runs then.
+        declared: `[B, P]`, what those that still run were said to draw, each leaf.
+    """
+
+    centres: Tensor
+    features: Tensor
+    newest: Tensor
+    hour: Tensor
+    idle: Tensor
+    drawn: Tensor
+    off: Tensor
+    lasting: Tensor
+    declared: Tensor
+
+
 class JobOutlook(nn.Module):
     """Logits of cells by the jobs expected, and what a step's features should know of them.
 
@@ -52,6 +79,7 @@ class JobOutlook(nn.Module):
     centres = 5
     features = 19
     KNOWN, CHANGE, UNUSUAL, REST = 0, 1, 2, 16
+    JOINING = 3
 
     def __init__(self, spec: ForecastSpec, steps: Tensor, state: int, hidden: int) -> None:
         super().__init__()
@@ -74,6 +102,7 @@ class JobOutlook(nn.Module):
             nn.init.zeros_(zero.bias)
         self.fades = nn.Parameter(torch.tensor(_FADES_H).log())
         beside, self.newest_steps = _ABOUT_S // spec.step_s, max(2 * _ABOUT_S // spec.step_s, 1)
+        self.hour_steps = max(3600 // spec.step_s, 1)
         day = spec.day_steps * torch.arange(1, spec.context_steps // spec.day_steps + 1)
         then = torch.cat([torch.zeros(1, dtype=torch.long), steps % spec.day_steps])
         about = spec.context_steps - day[:, None, None] + then[:, None] + torch.arange(-beside, beside + 1)
@@ -86,8 +115,8 @@ class JobOutlook(nn.Module):
         self.register_buffer("steps", steps, persistent=False)
         self.register_buffer("width", torch.tensor(_WIDTHS), persistent=False)
 
-    def look(self, scaled: Scaled, ahead: Tensor, summary: Tensor) -> tuple[Tensor, Tensor]:
-        """Centres `[B, centres, P]` in nameplates and features of each step `[B, P, features]`; 0 where unknown."""
+    def look(self, scaled: Scaled, ahead: Tensor, summary: Tensor) -> Looked:
+        """Centres, features of each step, and what else the outcomes are told."""
         known = ahead[:, self.mask, self.steps]
         usual_known = ahead[:, self.mask_usual, self.steps]
         z, seen = scaled.z[:, self.power], scaled.seen[:, self.power]
@@ -141,7 +170,10 @@ class JobOutlook(nn.Module):
             ],
             dim=2,
         )
-        return centres, features
+        lasting = (told[:, 2] / told[:, 2, :1].clamp(min=_UNLIKELY)).clamp(max=1.0)[:, self.steps]
+        declared = (stays / told[:, 3, self.steps].clamp(min=_UNLIKELY)).clamp(max=1.0)
+        hour = z[:, -self.hour_steps :].mean(1, keepdim=True) * spread + loc
+        return Looked(centres, features, newest, hour, idle, drawn, off, lasting, declared)
 
     def _other_days(self, power: Tensor, seen: Tensor, newest: Tensor) -> tuple[Tensor, Tensor]:
         """Mean power at the time of each step on the days of the context `[B, P]`, and by how much it is off `[B, 1]`.

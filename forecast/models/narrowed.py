@@ -24,7 +24,7 @@ _COLUMNS = ("start", "usual.sku")
 
 #: Layers whose input begins with the summary, the first with the newest value of each target behind it.
 _STATE = "state.0"
-_TOLD_SUMMARY = (_STATE, "sharpness", "linear.steps", "jobs.idle")
+_TOLD_SUMMARY = (_STATE, "sharpness", "linear.steps", "jobs.idle", "outcomes.window")
 
 #: Buffers: not of weights, and per channel.
 _CONSTANTS = ("linear.hats", "linear.skip.hats", "linear.skip.same_time", "drivers.hats")

@@ -1,7 +1,8 @@
 """What the outlook of jobs adds to the cells of a distribution, and that nothing is added where nothing is known."""
 
 import torch
-from every_model import SKUS, build, random_inputs
+from every_model import SKUS, build
+from told_jobs import AT, SPEC, STEPS, inputs
 from torch import Tensor
 from torch.testing import assert_close
 
@@ -12,37 +13,12 @@ from forecast.models.ahead import AheadScaler
 from forecast.models.known import JobOutlook, has_outlook
 from forecast.models.scaling import Scaler
 
-SPEC = ForecastSpec(
-    step_s=3600,
-    context_steps=48,
-    horizon_steps=12,
-    targets=("power_w", "temperature_c"),
-    past=("power_w", "temperature_c"),
-    quantile_levels=(0.1, 0.5, 0.9),
-    future=(*CALENDAR, *OUTLOOK_NAMES),
-)
-AT = {name: SPEC.future.index(name) for name in OUTLOOK_NAMES}
-STEPS = torch.arange(12)
-
-
-def inputs(power: float, busy: float, rows: int = 3) -> tuple[Tensor, Tensor, Tensor]:
-    """Machines of 1000 W that draw 600 W, in nameplates: what their jobs are expected to draw from step 6 on."""
-    past, future, static = random_inputs(SPEC, rows, missing=0.0)
-    static[:, 0] = 1000.0
-    past[:, 0] = 600.0 + 10 * torch.randn(past[:, 0].shape, generator=torch.Generator().manual_seed(0))
-    past[:, 0, -1] = 600.0
-    for name in OUTLOOK_NAMES:
-        now, then = (600.0, 1000 * power) if name.endswith("_w") else (1.0, busy)
-        future[:, AT[name]] = torch.where(STEPS < 6, now, then)
-    future[:, [AT["unsubmitted_power_w"], AT["unsubmitted_busy_ratio"]]] = 0.0
-    return past, future, static
-
 
 def looked(past: Tensor, future: Tensor, static: Tensor) -> tuple[JobOutlook, Tensor, Tensor, Tensor]:
     """The part, its logits of cells 50 W wide, the shift of the linear forecast, and its features."""
     scaled = Scaler(SPEC)(past, static)
     part = JobOutlook(SPEC, STEPS, state=4, hidden=8)
-    centres, told = part.look(scaled, AheadScaler(SPEC)(future, scaled), torch.zeros(len(past), 4))
+    centres, told = part.look(scaled, AheadScaler(SPEC)(future, scaled), torch.zeros(len(past), 4))[:2]
     edges = (torch.linspace(0.0, 1.05, 22) - scaled.loc[:, :1]) / scaled.spread[:, :1]
     values = edges.expand(-1, 2, -1)
     step = torch.zeros(len(past), len(STEPS), 8)
@@ -120,7 +96,7 @@ def test_what_is_drawn_beside_the_jobs_comes_again_at_its_time_of_day() -> None:
         future[:, AT[name]] = 1.0
     scaled = Scaler(SPEC)(past, static)
     part = JobOutlook(SPEC, STEPS, state=4, hidden=8)
-    centres, _ = part.look(scaled, AheadScaler(SPEC)(future, scaled), torch.zeros(len(past), 4))
+    centres = part.look(scaled, AheadScaler(SPEC)(future, scaled), torch.zeros(len(past), 4)).centres
     off = past[0, 0, -1] - daily[48] - 200
     expected = daily[48:] + 200 + off * torch.exp(-STEPS / 3)
     assert_close(1000 * centres[0, 4].detach(), expected, atol=1.0, rtol=0.0)
