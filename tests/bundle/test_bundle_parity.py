@@ -12,6 +12,7 @@ from every_model import MODELS, build, random_inputs
 from rich.console import Console
 from rich.table import Table
 from smoke_run import settings
+from told_jobs import SPEC as TOLD_JOBS
 
 from forecast.bundle.export import OPSET, export, operators, torch_outputs
 from forecast.bundle.golden import GOLDEN, TOLERANCE, check_golden, disagreement, disagreements
@@ -104,6 +105,12 @@ def test_a_row_alone_is_the_row_in_a_batch(exported: Exported) -> None:
 
 def test_the_export_reports_its_own_parity(exported: Exported) -> None:
     assert 0 <= exported.apart <= TOLERANCE
+
+
+def test_a_graph_that_is_told_jobs_agrees(tmp_path: Path) -> None:
+    graph = graph_of("adaptive_cdf", TOLD_JOBS)
+    assert export(graph, example(TOLD_JOBS), tmp_path) < TOLERANCE
+    check_golden(tmp_path, Session((tmp_path / MODEL).read_bytes()))
 
 
 def test_the_golden_vectors_hold(exported: Exported) -> None:
