@@ -54,7 +54,7 @@ class TrainingConfig:
         batch: windows per step.
         learning_rate: peak of AdamW's.
         weight_decay: of AdamW.
-        validate_every: steps between validations; the best one's weights are kept.
+        validate_every: steps between validations; the best weights, or a mean of some, are kept.
         validation_windows: at most so many windows, evenly spread, judge a validation.
         last_share: so many steps more, of those to the best weights, where machines validated that training never saw:
             of those too, once they have judged and calibrated. 0 keeps them apart.

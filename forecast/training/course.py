@@ -1,6 +1,7 @@
 """The course of a fit: its best weights so far, how far it is, and going on where it was stopped."""
 
 import copy
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +15,10 @@ from forecast.training.module import Fitting
 
 #: Told the share done, 0 to 1, and what there is to say; may raise `StoppedError`.
 Progress = Callable[[float, str], None]
+
+#: Later weights whose loss lies within this share of the best are as good: a few days of a few machines cannot tell
+#: more, and what those have learnt since is as likely to hold. Their mean errs least (Wortsman et al., 2022).
+_AS_GOOD = 0.02
 
 
 class Course(lightning.Callback):
@@ -30,12 +35,13 @@ class Course(lightning.Callback):
 
     Attributes:
         begun: the step it goes on from.
-        loss, step, weights: of the best validation.
+        loss, step: of the best validation.
+        best: weights of that validation, and of those after it that were as good.
     """
 
     def __init__(self, module: Fitting, progress: Progress, checkpoints: Checkpoints | None, key: str) -> None:
         self.loss, self.step = float("inf"), 0
-        self.weights: dict[str, Tensor] = {}
+        self.best: list[dict[str, Tensor]] = []
         self._module, self._progress = module, progress
         self._checkpoints, self._key = checkpoints, key
         self._kept = checkpoints.read(key) if checkpoints else None
@@ -43,7 +49,12 @@ class Course(lightning.Callback):
         self.begun = 0
         if self._kept:
             self.begun = self._kept["done"]
-            self.loss, self.step, self.weights = (self._kept[name] for name in ("loss", "step", "weights"))
+            self.loss, self.step, self.best = (self._kept[name] for name in ("loss", "step", "best"))
+
+    @property
+    def mean(self) -> dict[str, Tensor]:
+        """The mean of the best weights and those after them that were as good; of one alone, bit for bit itself."""
+        return {name: _mean([state[name] for state in self.best]) for name in (self.best[0] if self.best else {})}
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         if self._kept is None:
@@ -74,10 +85,16 @@ class Course(lightning.Callback):
         loss = float(trainer.callback_metrics["validation_loss"])
         if loss < self.loss:
             self.loss, self.step = loss, trainer.global_step
-            self.weights = copy.deepcopy(self._module.model.state_dict())
+            self.best = []
+        if self.as_good(loss):
+            self.best.append(copy.deepcopy(self._module.model.state_dict()))
 
     def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         self._keep(trainer)
+
+    def as_good(self, loss: float) -> bool:
+        """Whether weights of this loss are as good as the best."""
+        return math.isfinite(loss) and loss <= (1 + _AS_GOOD) * self.loss
 
     def _keep(self, trainer: lightning.Trainer) -> None:
         self._validated = False
@@ -87,7 +104,7 @@ class Course(lightning.Callback):
             "done": trainer.global_step,
             "loss": self.loss,
             "step": self.step,
-            "weights": self.weights,
+            "best": self.best,
             "model": self._module.model.state_dict(),
             "optimiser": trainer.optimizers[0].state_dict(),
             "schedule": trainer.lr_scheduler_configs[0].scheduler.state_dict(),
@@ -106,3 +123,8 @@ class Course(lightning.Callback):
         self._module.gaps.random.set_state(state["gaps"])
         if "cuda" in state:
             torch.cuda.set_rng_state(state["cuda"], self._module.device)
+
+
+def _mean(values: list[Tensor]) -> Tensor:
+    """Of one weight in several states; what counts something is as it was last."""
+    return torch.stack(values).mean(0) if values[0].is_floating_point() else values[-1]

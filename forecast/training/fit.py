@@ -1,9 +1,9 @@
-"""The training loop: fixed steps, the best weights on validation kept."""
+"""The training loop: fixed steps, and the mean of the weights that were best on validation."""
 
 import hashlib
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 
@@ -29,7 +29,8 @@ class Fit:
     """How a fit went.
 
     Attributes:
-        step, validation_loss: of the weights that were kept.
+        step: of the best weights.
+        validation_loss: of what was kept: those, or their mean with later ones that were as good.
         begun: the step it went on from; 0 where no checkpoint was.
     """
 
@@ -49,7 +50,7 @@ def fit(
     progress: Progress,
     checkpoints: Checkpoints | None = None,
 ) -> Fit:
-    """Fit `model` in place and leave it with the weights that were best on validation.
+    """Fit `model` in place and leave it with the mean of the weights that validated best.
 
     Args:
         windows: gathers batches on the training device.
@@ -84,12 +85,25 @@ def fit(
             loop.validate(module, DataLoader(judged, batch_size=None), verbose=False)
         if course.begun < config.steps:
             loop.fit(module, DataLoader(sampler, batch_size=None), DataLoader(judged, batch_size=None))
-    if not course.weights:
+    if not course.best:
         raise FleetcastError("training diverged: no validation loss was a number; lower training.learning_rate.")
-    model.load_state_dict(course.weights)
-    model.to(train.device).eval()  # Lightning leaves it on the CPU
+    loss = _settle(module.to(train.device), course, judged)  # Lightning leaves it on the CPU
     progress(1.0, f"step {config.steps} of {config.steps}")
-    return Fit(course.step, course.loss, course.begun)
+    return Fit(course.step, loss, course.begun)
+
+
+def _settle(module: Fitting, course: Course, judged: Sequence[Tensor]) -> float:
+    """Leave the model with the mean of the best weights and those after them that were as good, and say its loss.
+
+    Where that mean is not as good, for between far weights it need not be, with the best alone.
+    """
+    module.model.load_state_dict(course.mean)
+    module.model.eval()
+    loss = course.loss if len(course.best) == 1 else module.loss(judged)
+    if course.as_good(loss):
+        return loss
+    module.model.load_state_dict(course.best[0])
+    return course.loss
 
 
 def spread(pairs: Tensor, most: int) -> Tensor:

@@ -3,6 +3,7 @@
 Every model is validated by the loss of its quantiles, whatever it is trained on.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import lightning
@@ -76,6 +77,12 @@ class Fitting(lightning.LightningModule):
             batch_size=len(pairs),
             on_epoch=True,
         )
+
+    @torch.no_grad()
+    def loss(self, judged: Sequence[Tensor]) -> float:
+        """The loss that validates, over batches of pairs `[M, 2]`."""
+        losses = [len(pairs) * self._quantile_loss(self.windows.batch(pairs[:, 0], pairs[:, 1])) for pairs in judged]
+        return float(sum(losses)) / sum(len(pairs) for pairs in judged)
 
     def configure_optimizers(self) -> Any:
         optimiser = torch.optim.AdamW(self.model.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay)

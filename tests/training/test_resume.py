@@ -14,6 +14,7 @@ from torch import Tensor
 from forecast.contracts.errors import StoppedError
 from forecast.contracts.specs import CALENDAR, ForecastSpec
 from forecast.models.what_if import Answering, WhatIf
+from forecast.training import course
 from forecast.training.checkpoints import Checkpoints
 from forecast.training.config import TrainerConfig, TrainingConfig
 from forecast.training.course import Progress
@@ -144,6 +145,16 @@ def test_weights_it_began_with_stay_the_best_where_training_does_harm(
     stopping = Stopping(3, 11)
     ended = until_it_ends(lambda: run(windows, checkpoints, stopping, harm))
     assert ended[0].step == 0
+    assert same(ended, run(windows, config=harm))
+
+
+def test_weights_that_were_as_good_as_the_best_are_remembered(
+    windows: Windows, checkpoints: Checkpoints, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(course, "_AS_GOOD", 100.0)
+    stopping, harm = Stopping(12, 21), replace(SHORT, learning_rate=0.5)
+    ended = until_it_ends(lambda: run(windows, checkpoints, stopping, harm))
+    assert ended[0].step < 12
     assert same(ended, run(windows, config=harm))
 
 
