@@ -20,6 +20,9 @@ _NEAR = (-0.8, -0.4, -0.2, -0.1, -0.04, 0.0, 0.04, 0.1, 0.2, 0.4, 0.8)
 #: How far beyond what was seen a target without a nameplate could go, in typical scales: 15 °C colder, 20 °C hotter.
 _COLDER, _HOTTER = 1.5, 2.0
 
+#: A day ahead one may be as much hotter than its coldest, 50 °C: who idled for all of a short context may be busy then.
+_BUSY = 5.0
+
 #: Days whose distributions describe a cell.
 _DAYS = (0.25, 1.0, 14.0)
 
@@ -53,6 +56,7 @@ class Grid(nn.Module):
     def __init__(self, spec: ForecastSpec) -> None:
         super().__init__()
         self.targets = len(spec.targets)
+        self.to_busy = _BUSY if spec.horizon_steps >= spec.day_steps else 0.0
         stride = max(spec.context_steps // _SAMPLED, 1)
         self.sampled = slice((spec.context_steps - 1) % stride, None, stride)
         back = torch.arange(spec.context_steps - 1, -1, -1)[self.sampled, None]
@@ -89,7 +93,8 @@ class Grid(nn.Module):
         ranked = self._ranked(scaled)
         lowest, highest = (ranked[:, :, :1] * spread + loc), (ranked[:, :, -1:] * spread + loc)
         low = torch.where(self.is_power, torch.zeros_like(lowest), lowest - _COLDER)
-        high = torch.where(self.is_power, (highest * 1.05).clamp(min=1.05), highest + _HOTTER)
+        hottest = torch.maximum(highest + _HOTTER, lowest + self.to_busy)
+        high = torch.where(self.is_power, (highest * 1.05).clamp(min=1.05), hottest)
         even = (low + (high - low) * self.even - loc) / spread
         values = torch.cat([ranked, even, self.newest(scaled) + self.near], dim=2)
         inside = torch.minimum(torch.maximum(values, even[:, :, :1]), even[:, :, -1:])

@@ -68,6 +68,20 @@ def test_the_grid_holds_the_newest_value_the_extremes_and_what_could_come(spec: 
     assert (physical[:, 1, -1] > past[:, 1].amax(1) + 10).all()
 
 
+@pytest.mark.parametrize(("horizon", "hottest"), [(288, 84.0), (287, 54.5)])
+def test_who_idled_at_34_degrees_may_be_busy_a_day_ahead(spec: ForecastSpec, horizon: int, hottest: float) -> None:
+    spec = replace(spec, step_s=300, horizon_steps=horizon)
+    past, _, static = random_inputs(spec, 1, missing=0.0)
+    past[:, 1] = 34 + 0.5 * (torch.arange(past.shape[2]) % 2)
+    _, scaled, values = grid_of(spec, past, static)
+    physical = (values * scaled.spread[:, :2] + scaled.loc[:, :2]) * scaled.unit[:, :2]
+    assert physical[0, 1, -1].item() == pytest.approx(hottest, abs=0.2)
+    past[:, 1, 0] = 75.0
+    _, scaled, values = grid_of(spec, past, static)
+    physical = (values * scaled.spread[:, :2] + scaled.loc[:, :2]) * scaled.unit[:, :2]
+    assert physical[0, 1, -1].item() == pytest.approx(95.0, abs=0.5)  # who was busy is known to be
+
+
 @pytest.mark.parametrize("digit", [1e-7, -1e-7, 1e-6])
 def test_readings_that_are_quantised_do_not_hang_on_the_last_digit(spec: ForecastSpec, digit: float) -> None:
     past, _, static = random_inputs(spec, 20, missing=0.1)
