@@ -1,8 +1,9 @@
 """Task F: what the job schedule is worth. Simulated fleets, forecast with and without it, beside LightGBM.
 
 Run as `make bench-known-ahead`, or `python -m benchmarks.accuracy.simulated`; writes
-`benchmarks/results/known_ahead.json`. Training and test share no seed of the simulator; one fleet of the test is of
-machines that training never saw. A schedule can turn out wrong: fleets whose jobs fail, end early or start late far
+`benchmarks/results/known_ahead.json`. With and without, Fleetcast begins with the weights that ship for what it is
+told, as the first version of a site does. Training and test share no seed of the simulator; one fleet of the test is
+of machines that training never saw. A schedule can turn out wrong: fleets whose jobs fail, end early or start late far
 more often than in training, schedules that come a day late, and none at all.
 """
 
@@ -187,12 +188,12 @@ class Method:
 
 
 def ours(name: str, settings: JobConfig, learn: Fleet, seed: int) -> Method:
-    """Fleetcast, trained and calibrated on `learn`, the last days of which validate."""
+    """Fleetcast, trained on from the weights that ship and calibrated on `learn`, the last days of which validate."""
     spec, skus = spec_of(settings.window), learn.topology.skus
     windows = learn.windows(spec, skus, learn.jobs)
     train, validation = _ranges(learn, windows)
     torch.manual_seed(seed)
-    model = settings.model.build(spec, len(skus))
+    model = Pretrained.find(SHIPPED, spec).build(spec, skus)
     begin = time.process_time()
     fit(model, windows, train, validation, settings.training, settings.trainer, seed, lambda *_: None)
     offsets = fit_offsets(model, windows, spread(validation, _CALIBRATION_WINDOWS))
