@@ -6,7 +6,7 @@ again.
 """
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -57,25 +57,28 @@ class Recipe:
 
     Attributes:
         overrides: of `configs/config.yaml`.
-        drawn: entities of each of the seeds of what is drawn; 0 draws nothing.
+        drawn: entities of each of the seeds of what is drawn, by kind (`prior.KINDS`).
         wider: levels lie so many times as far from the median as what is simulated or drawn asks for: measured sites
             are stranger.
     """
 
     overrides: tuple[str, ...]
-    drawn: int = 32
+    drawn: Mapping[str, int]
     wider: float = 1.0
 
 
 #: Windows that ship. Servers by the hour, which idle for days and then do not, are worse where calm contexts count as
 #: much, and where what is simulated is learnt for long; what all else is worth is told in docs/experiments.md.
 WINDOWS: dict[str, Recipe] = {
-    "day-ahead": Recipe((_CALM_TOO,), wider=1.2),
-    "day-ahead-schedule": Recipe(_JOBS_TOLD, drawn=0),
+    "day-ahead": Recipe((_CALM_TOO,), drawn={"any": 32}, wider=1.2),
+    "day-ahead-schedule": Recipe(_JOBS_TOLD, drawn={}),
     "hourly": Recipe(
-        ("window.step_s=3600", "window.context_steps=336", "window.horizon_steps=48", "training.steps=450")
+        ("window.step_s=3600", "window.context_steps=336", "window.horizon_steps=48", "training.steps=700"),
+        drawn={"any": 32, "shared": 64, "weekly": 16},
     ),
-    "minutes": Recipe(("window.step_s=15", "window.context_steps=40", "window.horizon_steps=40", _CALM_TOO), drawn=128),
+    "minutes": Recipe(
+        ("window.step_s=15", "window.context_steps=40", "window.horizon_steps=40", _CALM_TOO), drawn={"any": 128}
+    ),
 }
 
 #: Seeds of what is drawn: nearly as many as there are simulated sites. With few entities each they count for half.
@@ -135,9 +138,7 @@ def pretrain(name: str, public: Sequence[str], stages: Stages, overrides: Sequen
         offsets = fit_offsets(model, pool, spread(validation, _CALIBRATION_WINDOWS), wider=recipe.wider)
         stage.result = f"{len(validation):,} validation windows"
     weights = _known_kinds(model.state_dict(), pool.level_code)
-    return Pretrained(
-        spec, base.model, skus, weights, offsets, _facts(base, sites, _seeds(recipe.drawn), fitted, public)
-    )
+    return Pretrained(spec, base.model, skus, weights, offsets, _facts(base, sites, recipe, fitted, public))
 
 
 def composed(*overrides: str) -> JobConfig:
@@ -150,24 +151,19 @@ def composed(*overrides: str) -> JobConfig:
 
 
 def _sites(
-    base: JobConfig, spec: ForecastSpec, entities: int, public: Sequence[str], stages: Stages
+    base: JobConfig, spec: ForecastSpec, kinds: Mapping[str, int], public: Sequence[str], stages: Stages
 ) -> tuple[list[Site], tuple[str, ...]]:
-    """Every site's windows, with so many `entities` of each seed that is drawn, and the kinds of machine of all."""
+    """Every site's windows, so many drawn entities of each seed by kind, and the kinds of machine of all."""
     configs = [_simulated(base, fleet) for fleet in fleets(base.window.step_s)]
     configs += [_published(source, spec) for source in public]
     found = [prepare(config, stages) for config in configs]
     skus = tuple(sorted({sku for prepared in found for sku in prepared.trace.topology.skus} - {"unknown"}))
     members = [(each.panel, Constants.of(each.trace.topology, skus, each.ahead), each.spec) for each in found]
     with stages("draw") as stage:
-        pairs = [drawn(spec, seed, entities) for seed in _seeds(entities)]
+        pairs = [drawn(spec, seed, kinds[kind], kind=kind) for kind in kinds for seed in _DRAWN]
         stage.result = f"{sum(len(panel.entities) for panel, _ in pairs)} entities"
     members += [(panel, Constants.of(topology, skus), spec) for panel, topology in pairs]
     return [_site(Windows(*member, base.trainer.device())) for member in members], skus
-
-
-def _seeds(entities: int) -> Sequence[int]:
-    """Of what is drawn, with so many entities each."""
-    return _DRAWN if entities else ()
 
 
 def _simulated(base: JobConfig, fleet: SimulatorConfig) -> JobConfig:
@@ -210,11 +206,12 @@ def _known_kinds(weights: dict[str, Tensor], level_code: Tensor) -> dict[str, Te
 
 
 def _facts(
-    base: JobConfig, sites: Sequence[Site], seeds: Sequence[int], fitted: Fit, public: Sequence[str]
+    base: JobConfig, sites: Sequence[Site], recipe: Recipe, fitted: Fit, public: Sequence[str]
 ) -> dict[str, Any]:
     return {
         "simulated": [fleet.seed for fleet in fleets(base.window.step_s)],
-        "drawn": list(seeds),
+        "drawn": list(_DRAWN) if recipe.drawn else [],
+        "drawn_of_each": dict(recipe.drawn),
         "public": list(public),
         "entities": sum(len(site.windows.level_code) for site in sites),
         "windows": sum(len(site.train) for site in sites),

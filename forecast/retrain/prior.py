@@ -10,10 +10,14 @@ Ansari et al., 2024), so does this one from entities that share their physics an
     temperature  the inlet, and a rise with the load through three first-order stages, while fans turn up
     readings     noise, digits, a nameplate that is seldom reached, and sensors that do not exist
 
+Two more kinds are drawn beside: fleets whose weeks repeat, and GPU servers that few people share (`campaigns`).
+
 Each is drawn by itself. Ranges are orders of magnitude, common knowledge of the trade [K] as in the simulator: none was
 fitted to a public data set, though which of them to draw was judged by forecasts of some (docs/experiments.md).
 """
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 import numpy as np
@@ -23,11 +27,11 @@ from forecast.contracts.signals import LEVELS
 from forecast.contracts.specs import ForecastSpec
 from forecast.contracts.tables import TOPOLOGY
 from forecast.contracts.topology import Topology
+from forecast.retrain.campaigns import campaigns
+from forecast.retrain.draws import Ends, between, wandering
 from forecast.simulator.arrays import Floats
 from forecast.simulator.services import Traffic
 from forecast.windows.panel import Panel
-
-Ends = tuple[float, float]
 
 #: Days of a record, and of one at the pace of a thermal transient: as of the simulated sites.
 _DAYS, _DAYS_OF_SECONDS = 63, 2
@@ -98,35 +102,76 @@ _LIMIT_W, _LIMIT_C = 1000.0, 90.0
 _BEGIN = datetime(2025, 1, 6, tzinfo=UTC)  # a Monday
 
 
-def drawn(spec: ForecastSpec, seed: int, entities: int = 32, days: int | None = None) -> tuple[Panel, Topology]:
+@dataclass(frozen=True)
+class Ranges:
+    """What one kind of entities is drawn from; for the meaning of each see the constant.
+
+    Attributes:
+        campaigns: servers that few people share, instead of jobs that arrive at random.
+    """
+
+    jobs: Ends = _JOBS
+    swing: Ends = _SWING
+    weekday: Ends = _WEEKDAY
+    drift: Ends = _DRIFT
+    rise_k: Ends = _RISE_K
+    inlet_drift_k: Ends = _INLET_DRIFT_K
+    inlet_over_s: Ends = _INLET_OVER_S
+    rated: Ends = _RATED
+    have: Mapping[str, float] = field(default_factory=lambda: _HAVE)
+    campaigns: bool = False
+
+
+#: Fleets of many users, each of whose weeks is like the one before. Accelerators are rated for what they draw, get hot,
+#: stand in rooms that follow weather and seasons, and tell their temperature.
+KINDS = {
+    "any": Ranges(),
+    "weekly": Ranges(jobs=(1e4, 1e7), swing=(0.05, 0.8), weekday=(0.1, 0.8), drift=(0.02, 0.5)),
+    "shared": Ranges(
+        rise_k=(25.0, 80.0),
+        inlet_drift_k=(0.1, 2.0),
+        inlet_over_s=(3600.0, 864_000.0),
+        rated=(1.0, 1.15),
+        have={"power_w": 0.85, "temperature_c": 0.9, "inlet_c": 0.6, "utilization_ratio": 0.7},
+        campaigns=True,
+    ),
+}
+
+
+def drawn(
+    spec: ForecastSpec, seed: int, entities: int = 32, days: int | None = None, kind: str = "any"
+) -> tuple[Panel, Topology]:
     """So many entities that have nothing to do with each other, in the steps of `spec`: the same for the same seed.
 
     Args:
         days: of the record; None is as many as the simulated sites have.
+        kind: of `KINDS`.
     """
-    random = np.random.default_rng(seed)
+    ranges = KINDS[kind]
+    random = np.random.default_rng([seed, *kind.encode()] if kind != "any" else seed)
     fine = spec.step_s < _FINEST_S
     step_s = min(spec.step_s, _FINEST_S)
     steps = (days or (_DAYS_OF_SECONDS if fine else _DAYS)) * 86_400 // step_s
-    jobs = _between(random, _JOBS_OF_ONE if fine else _JOBS, entities)
-    load = _load(random, jobs, _LASTS_OF_ONE if fine else _LASTS, _rates(random, jobs, steps, step_s))
-    said = _readings(random, load, *_heat(random, load, step_s), "temperature_c" if fine else "power_w")
+    if ranges.campaigns:
+        jobs = np.ones(entities)
+        load, counted = campaigns(random, entities, steps, step_s)
+    else:
+        jobs = between(random, _JOBS_OF_ONE if fine else ranges.jobs, entities)
+        lasts = _LASTS_OF_ONE if fine else _LASTS
+        load = counted = _load(random, jobs, lasts, _rates(random, ranges, jobs, steps, step_s))
+    always = "temperature_c" if fine else "power_w"
+    said = _readings(random, ranges, load, counted, *_heat(random, ranges, load, step_s), always)
     topology = _topology(jobs, random.random(entities) < _KNOWN)
     order = [int(name.removeprefix("drawn-")) for name in topology.entities]
     channels = [said[name][order].reshape(entities, -1, spec.step_s // step_s).mean(2) for name in spec.past]
     return Panel(_BEGIN, spec.step_s, spec.past, topology.entities, (np.stack(channels).astype(np.float32),)), topology
 
 
-def _between(random: np.random.Generator, ends: Ends, *shape: int) -> Floats:
-    """As likely between 1 and 10 as between 10 and 100."""
-    return np.asarray(np.exp(random.uniform(np.log(ends[0]), np.log(ends[1]), shape)))
-
-
 def _load(random: np.random.Generator, jobs: Floats, lasts: Ends, rates: Floats) -> Floats:
     """Shares of the ceiling `[N, T]` under so many jobs at once `[N]`, whose rates vary by exp of `rates [N, T]`."""
     each = (len(jobs), _KINDS)
     follows = np.where(random.random(each) < _FOLLOWS, 1.0, random.random(each))
-    stay = np.exp(-1 / _between(random, lasts, *each))
+    stay = np.exp(-1 / between(random, lasts, *each))
     weight = random.dirichlet(np.ones(_KINDS), len(jobs)) / jobs[:, None]
     running = random.poisson(np.broadcast_to(jobs[:, None], each))
     load = np.empty_like(rates)
@@ -134,29 +179,29 @@ def _load(random: np.random.Generator, jobs: Floats, lasts: Ends, rates: Floats)
         come = jobs[:, None] * np.exp(np.minimum(follows * rate, _MOST)) * (1 - stay)
         running = random.binomial(running, stay) + random.poisson(come)
         load[:, step] = (running * weight).sum(1)
-    ceiling = _between(random, _CEILING, len(jobs), 1) * load.mean(1, keepdims=True).clip(1e-6)
+    ceiling = between(random, _CEILING, len(jobs), 1) * load.mean(1, keepdims=True).clip(1e-6)
     idle = random.uniform(*_IDLE, (len(jobs), 1))
     return np.asarray(idle + (1 - idle) * np.minimum(load / ceiling, 1.0))
 
 
-def _rates(random: np.random.Generator, jobs: Floats, steps: int, step_s: int) -> Floats:
+def _rates(random: np.random.Generator, ranges: Ranges, jobs: Floats, steps: int, step_s: int) -> Floats:
     """Log of the rate of arrivals over its mean, `[N, T]`, of loads of so many jobs `[N]`."""
     entities = len(jobs)
-    rhythm = _rhythm(random, entities, np.arange(steps) * step_s / 86_400)
+    rhythm = _rhythm(random, ranges, entities, np.arange(steps) * step_s / 86_400)
     alone = jobs[:, None] ** -_AVERAGES_OUT
     drift = np.zeros((entities, steps))
     for _ in range(2):
-        size, over = _between(random, _DRIFT, entities, 1), _between(random, _DRIFTS_OVER, entities)
-        drift += alone * size * _wandering(random, over, steps)
+        size, over = between(random, ranges.drift, entities, 1), between(random, _DRIFTS_OVER, entities)
+        drift += alone * size * wandering(random, over, steps)
     trend = _TREND * random.standard_normal((entities, 1)) * np.linspace(-1, 1, steps)
     changing = (random.random((entities, steps)) < 1 / _CHANGES_EVERY) & (random.random((entities, 1)) < 1 / 3)
     changes = (changing * random.normal(0, _CHANGE, (entities, steps))).cumsum(1)
     return np.asarray(rhythm + drift + trend + changes)
 
 
-def _rhythm(random: np.random.Generator, entities: int, day: Floats) -> Floats:
+def _rhythm(random: np.random.Generator, ranges: Ranges, entities: int, day: Floats) -> Floats:
     """What days and weeks make of the rate `[N, T]` at times `day [T]`."""
-    swing = _between(random, _SWING, entities, 1)
+    swing = between(random, ranges.swing, entities, 1)
     people = random.random((entities, 1)) < _PEOPLE
     course = np.where(people, _of_people(random, entities, day), _waves(random, entities, day, _HARMONICS, _DECAY))
     course *= swing / course.std(1, keepdims=True)
@@ -165,7 +210,7 @@ def _rhythm(random: np.random.Generator, entities: int, day: Floats) -> Floats:
     free = _smoothed(weekend, random.uniform(*_TURNS_DAYS, (entities, 1)) / (day[1] - day[0]))
     less = swing * np.abs(random.normal(0, _LESS, (entities, 1)))
     own = _waves(random, entities, day / 7, _HARMONICS_OF_WEEK, _DECAY_OF_WEEK)
-    own *= _between(random, _WEEKDAY, entities, 1) * swing / own.std(1, keepdims=True)
+    own *= between(random, ranges.weekday, entities, 1) * swing / own.std(1, keepdims=True)
     flatter = random.uniform(*_FLATTER, (entities, 1))
     return np.asarray((1 - free * (1 - flatter)) * course - free * less + own)
 
@@ -193,23 +238,13 @@ def _smoothed(values: np.ndarray, steps: Floats) -> Floats:
     return np.asarray((np.take_along_axis(sums, end, 1) - np.take_along_axis(sums, begin, 1)) / (end - begin))
 
 
-def _wandering(random: np.random.Generator, over: Floats, steps: int) -> Floats:
-    """Ornstein-Uhlenbeck processes of unit spread `[N, T]` that forget within `over [N]` steps."""
-    keep = np.exp(-1 / over)
-    fresh = random.standard_normal((steps, len(over)))
-    fresh[1:] *= np.sqrt(1 - keep**2)
-    for step in range(1, steps):
-        fresh[step] += keep * fresh[step - 1]
-    return fresh.T
-
-
-def _heat(random: np.random.Generator, load: Floats, step_s: int) -> tuple[Floats, Floats]:
+def _heat(random: np.random.Generator, ranges: Ranges, load: Floats, step_s: int) -> tuple[Floats, Floats]:
     """Temperature of the hottest part and of its inlet, °C, under `load`; all `[N, T]`."""
     entities, steps = load.shape
-    drift = _wandering(random, _between(random, _INLET_OVER_S, entities) / step_s, steps)
-    inlet = random.uniform(*_INLET_C, (entities, 1)) + _between(random, _INLET_DRIFT_K, entities, 1) * drift
-    keep = np.stack([np.exp(-step_s / _between(random, ends, entities)) for ends in _STAGES_S], axis=1)
-    rise = _between(random, _RISE_K, entities)
+    drift = wandering(random, between(random, ranges.inlet_over_s, entities) / step_s, steps)
+    inlet = random.uniform(*_INLET_C, (entities, 1)) + between(random, ranges.inlet_drift_k, entities, 1) * drift
+    keep = np.stack([np.exp(-step_s / between(random, ends, entities)) for ends in _STAGES_S], axis=1)
+    rise = between(random, ranges.rise_k, entities)
     part = random.dirichlet(np.ones(len(_STAGES_S)), entities) * rise[:, None]
     opens, full = (random.uniform(*ends, entities) * rise for ends in (_OPENS, _FULL))
     opening = (1 - _LEAST_FLOW) * (random.random(entities) < _FANS) / np.maximum(full - opens, 1.0)
@@ -225,17 +260,24 @@ def _heat(random: np.random.Generator, load: Floats, step_s: int) -> tuple[Float
 
 
 def _readings(
-    random: np.random.Generator, load: Floats, temperature: Floats, inlet: Floats, always: str
+    random: np.random.Generator,
+    ranges: Ranges,
+    load: Floats,
+    counted: Floats,
+    temperature: Floats,
+    inlet: Floats,
+    always: str,
 ) -> dict[str, Floats]:
     """What sensors say, by channel, `[N, T]`; NaN where there is none. Everybody has that of `always`."""
     one = (len(load), 1)
-    power = load * (1 + _between(random, _POWER_NOISE, *one) * random.standard_normal(load.shape)).clip(0)
-    digit = _between(random, _POWER_DIGIT, *one) * load.mean(1, keepdims=True)
-    said = {"power_w": _LIMIT_W / _between(random, _RATED, *one) * _rounded(power, digit), "utilization_ratio": load}
+    power = load * (1 + between(random, _POWER_NOISE, *one) * random.standard_normal(load.shape)).clip(0)
+    digit = between(random, _POWER_DIGIT, *one) * load.mean(1, keepdims=True)
+    power = _LIMIT_W / between(random, ranges.rated, *one) * _rounded(power, digit)
+    said = {"power_w": power, "utilization_ratio": counted}
     for name, values in (("temperature_c", temperature), ("inlet_c", inlet)):
-        noise = _between(random, _NOISE_K, *one) * random.standard_normal(load.shape)
+        noise = between(random, _NOISE_K, *one) * random.standard_normal(load.shape)
         said[name] = _rounded(values + noise, random.choice(_DIGITS_K, one))
-    have = {name: random.random(one) < share for name, share in _HAVE.items()}
+    have = {name: random.random(one) < share for name, share in ranges.have.items()}
     have[always][:] = True
     return {name: np.where(have[name], values, np.nan) for name, values in said.items()}
 

@@ -6,7 +6,7 @@ import pytest
 from forecast.contracts.signals import LEVELS, SIGNALS
 from forecast.contracts.specs import ForecastSpec
 from forecast.contracts.topology import Topology
-from forecast.retrain.prior import drawn
+from forecast.retrain.prior import KINDS, drawn
 from forecast.windows.panel import Panel
 
 PAST = ("power_w", "temperature_c", "inlet_c", "utilization_ratio")
@@ -100,3 +100,37 @@ def test_heat_comes_of_load_and_never_cools_below_the_inlet(minutes: tuple[Panel
     hours = [part[told].reshape(told.sum(), -1, 240).mean(2) for part in (power, temperature - inlet)]
     alike = [np.corrcoef(load, rise)[0, 1] for load, rise in zip(*hours, strict=True) if load.std() > 1.0]
     assert np.median(alike) > 0.9
+
+
+def test_servers_that_few_share_idle_for_days_and_tell_of_their_jobs() -> None:
+    panel, topology = drawn(spec(3600), seed=5, entities=48, days=42, kind="shared")
+    assert set(topology.table["level"]) == {"server"}
+    power, temperature, _, counted = (values(panel, name) for name in PAST)
+    told = ~np.isnan(power).any(1)
+    low = power[told].min(1, keepdims=True)
+    idle = power[told] < 1.1 * low
+    assert 0.2 < idle.mean() < 0.8
+    for long, share in ((48, 0.4), (7 * 24, 0.2)):
+        windows = np.lib.stride_tricks.sliding_window_view(idle, long, axis=1)
+        assert windows.min(axis=2).max(axis=1).mean() > share, f"so many idle for {long} hours"
+    assert np.median(power[told].max(1) / low[:, 0]) > 2.5
+    both = told & ~np.isnan(counted).any(1)
+    assert np.median([np.corrcoef(*each)[0, 1] for each in zip(power[both], counted[both], strict=True)]) > 0.8
+    known = ~np.isnan(temperature).any(1)
+    assert known.mean() > 0.75
+    assert np.median(np.ptp(temperature[known], axis=1)) > 12.0
+
+
+def test_weekly_fleets_have_weeks_alike_and_days_that_differ() -> None:
+    power = values(drawn(spec(3600), seed=5, entities=48, days=28, kind="weekly")[0], "power_w")
+    days = power[~np.isnan(power).any(1)].reshape(-1, 28, 24)
+    week = [np.corrcoef(each[7:].ravel(), each[:-7].ravel())[0, 1] for each in days]
+    day = [np.corrcoef(each[1:].ravel(), each[:-1].ravel())[0, 1] for each in days]
+    assert np.median(week) > 0.9
+    assert np.median(day) < np.median(week) - 0.1
+
+
+def test_kinds_of_one_seed_have_nothing_to_do_with_each_other() -> None:
+    any_kind, shared, weekly = (values(drawn(spec(3600), 1, 8, 2, kind)[0], "power_w") for kind in KINDS)
+    assert not np.array_equal(any_kind, shared, equal_nan=True)
+    assert not np.array_equal(shared, weekly, equal_nan=True)
