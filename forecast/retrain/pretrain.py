@@ -70,7 +70,7 @@ class Recipe:
 #: Windows that ship. Servers by the hour, which idle for days and then do not, are worse where calm contexts count as
 #: much, and where what is simulated is learnt for long; what all else is worth is told in docs/experiments.md.
 WINDOWS: dict[str, Recipe] = {
-    "day-ahead": Recipe((_CALM_TOO,), drawn={"any": 32}, wider=1.2),
+    "day-ahead": Recipe((_CALM_TOO,), drawn={"any": 32, "weekly": 16}, wider=1.3),
     "day-ahead-schedule": Recipe(_JOBS_TOLD, drawn={}),
     "hourly": Recipe(
         ("window.step_s=3600", "window.context_steps=336", "window.horizon_steps=48", "training.steps=700"),
