@@ -78,7 +78,8 @@ class JobOutlook(nn.Module):
 
     centres = 5
     features = 19
-    KNOWN, CHANGE, UNUSUAL, REST = 0, 1, 2, 16
+    #: Places among the features, and one among the centres.
+    KNOWN, CHANGE, UNUSUAL, AGREEMENT, EXPECTED, BUSY, STAYING, REST = 0, 1, 2, 3, 5, 6, 7, 16
     JOINING = 3
 
     def __init__(self, spec: ForecastSpec, steps: Tensor, state: int, hidden: int) -> None:

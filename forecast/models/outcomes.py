@@ -77,9 +77,9 @@ class Outcomes(nn.Module):
         """
         loc, spread = scaled.loc[:, self.power], scaled.spread[:, self.power]
         edges = values[:, self.power] * spread + loc
-        expected, agreement, busy, staying = looked.features[..., [5, 3, 6, 7]].unbind(-1)
-        unusual = looked.features[..., JobOutlook.UNUSUAL]
-        rest = looked.features[..., JobOutlook.REST]
+        places = JobOutlook.EXPECTED, JobOutlook.AGREEMENT, JobOutlook.BUSY, JobOutlook.STAYING
+        expected, agreement, busy, staying = (looked.features[..., at] for at in places)
+        unusual, rest = (looked.features[..., at] for at in (JobOutlook.UNUSUAL, JobOutlook.REST))
         lasting = expected + agreement * looked.lasting
         follows = looked.drawn + unusual + looked.off * looked.lasting
         window = torch.cat([summary, edges[:, ::_EVERY].clamp(-_FARTHEST, _FARTHEST)], dim=1)
