@@ -27,6 +27,9 @@ _UNLIKE = (1.0, 2.0)
 #: How strongly a working day prefers working days, and a weekend weekends.
 _SAME_KIND = 1.0
 
+#: Days of a week.
+_WEEK = 7
+
 #: How strongly yesterday is preferred at first, and the same day of the weeks before.
 _PREFERRED = 0.5
 
@@ -105,7 +108,7 @@ class Days(nn.Module):
         """Weights of what depends on days; `lead_h [P]`."""
         each = (self.targets, 1)
         prefer = torch.zeros(self.targets, self.days, len(lead_h))
-        prefer[:, [0, *range(6, self.days, 7)]] = _PREFERRED
+        prefer[:, [0, *range(_WEEK - 1, self.days, _WEEK)]] = _PREFERRED
         self.prefer = nn.Parameter(prefer)
         self.fade = nn.Parameter(
             torch.stack([(-lead_h / hours).exp() for hours in _FADES_H]).repeat(self.targets, 1, 1)
@@ -113,6 +116,12 @@ class Days(nn.Module):
         self.share = nn.Parameter(torch.tensor([_SHARE, _SHARE_ALIKE])[:, None].repeat(self.targets, 1, len(lead_h)))
         self.unlike = nn.Parameter(torch.tensor(_UNLIKE).repeat(*each))
         self.same_kind = nn.Parameter(torch.full(each, _SAME_KIND))
+
+    def prefer_week(self, target: int, by: float) -> None:
+        """Prefer the same day of the weeks before by so much more, in logits; nothing where no week is looked back."""
+        if self.days:
+            with torch.no_grad():
+                self.prefer[target, _WEEK - 1 :: _WEEK] += by
 
     def forward(self, scaled: Scaled, future: Tensor) -> Said:
         both = torch.cat([scaled.z[:, : self.targets], scaled.seen[:, : self.targets]], dim=1)

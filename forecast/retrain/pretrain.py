@@ -21,6 +21,7 @@ from forecast.contracts.specs import CALENDAR, ForecastSpec
 from forecast.contracts.version import code_version
 from forecast.evaluation.splits import EvaluationConfig
 from forecast.features.outlook import OUTLOOK_NAMES
+from forecast.models.adaptive_cdf import AdaptiveCdf
 from forecast.retrain.config import JobConfig, register
 from forecast.retrain.fleets import fleets
 from forecast.retrain.prepare import prepare, spec_of
@@ -60,17 +61,19 @@ class Recipe:
         drawn: entities of each of the seeds of what is drawn, by kind (`prior.KINDS`).
         wider: levels lie so many times as far from the median as what is simulated or drawn asks for: measured sites
             are stranger.
+        weekly: so much more is the power of a week ago preferred, in logits of the day: measured fleets repeat weeks.
     """
 
     overrides: tuple[str, ...]
     drawn: Mapping[str, int]
     wider: float = 1.0
+    weekly: float = 0.0
 
 
 #: Windows that ship. Servers by the hour, which idle for days and then do not, are worse where calm contexts count as
 #: much, and where what is simulated is learnt for long; what all else is worth is told in docs/experiments.md.
 WINDOWS: dict[str, Recipe] = {
-    "day-ahead": Recipe((_CALM_TOO,), drawn={"any": 32, "weekly": 16}, wider=1.3),
+    "day-ahead": Recipe((_CALM_TOO,), drawn={"any": 32}, wider=1.2, weekly=0.7),
     "day-ahead-schedule": Recipe(_JOBS_TOLD, drawn={}),
     "hourly": Recipe(
         ("window.step_s=3600", "window.context_steps=336", "window.horizon_steps=48", "training.steps=700"),
@@ -134,6 +137,8 @@ def pretrain(name: str, public: Sequence[str], stages: Stages, overrides: Sequen
     with stages("train") as stage:
         fitted = fit(model, pool, train, validation, base.training, base.trainer, base.seed, stage.progress)
         stage.result = f"validation loss {fitted.validation_loss:.4f}, best at step {fitted.step}"
+    if isinstance(model, AdaptiveCdf):
+        model.days.prefer_week(spec.targets.index("power_w"), recipe.weekly)
     with stages("calibrate") as stage:
         offsets = fit_offsets(model, pool, spread(validation, _CALIBRATION_WINDOWS), wider=recipe.wider)
         stage.result = f"{len(validation):,} validation windows"
