@@ -110,3 +110,18 @@ def test_steps_of_an_hour_have_no_course_within_it_and_a_day_tells_one(spec: For
     assert not tells_hourly_course(replace(spec, step_s=3600, context_steps=168, horizon_steps=24))
     assert tells_hourly_course(replace(spec, context_steps=DAY))
     assert not tells_hourly_course(replace(spec, context_steps=DAY - 1))
+
+
+def test_a_week_ago_is_preferred_where_it_was_seen_only(spec: ForecastSpec) -> None:
+    load = 500 + 100 * torch.randn(2, spec.context_steps, generator=torch.Generator().manual_seed(0))
+    load[1, : -2 * DAY] = torch.nan
+    future = torch.tensor(
+        calendar(datetime(2026, 3, 11, tzinfo=UTC), spec.horizon_steps, spec.step_s, "UTC").to_numpy()
+    )
+    scaled, days = scaled_of(spec, load), days_of(spec)
+    before = days(scaled, future.T[None].repeat(2, 1, 1)).weights
+    days.prefer_week(0, 1.0)
+    after = days(scaled, future.T[None].repeat(2, 1, 1)).weights
+    assert (after[0, 0, 6] > before[0, 0, 6]).all()
+    assert (after[0, 0, :6] < before[0, 0, :6]).all()
+    assert torch.allclose(after[1], before[1], atol=1e-6)
