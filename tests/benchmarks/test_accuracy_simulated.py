@@ -1,10 +1,12 @@
 """The simulated task: fleets that training never saw, and schedules that come late."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
+from smoke_run import ROOT
 
 pytest.importorskip("lightgbm")
 
@@ -56,3 +58,16 @@ def test_a_prophecy_tells_the_end_that_came_and_is_a_schedule(
     assert JOB_SCHEDULE.check(told.lazy(), "prophecy").collect().height == told.height
     first = jobs["available_at"].min()
     assert set(promised["available_at"] == first) == ({True} if everything else {True, False})
+
+
+def test_a_wrong_schedule_and_none_at_all_are_figures_of_their_own() -> None:
+    """As they are recorded, of the worlds beside them: neither hides the other."""
+    recorded = json.loads((ROOT / "benchmarks" / "results" / "known_ahead.json").read_text())
+    rows = {row["method"]: row for row in recorded["rows"]}
+    figures = simulated._figures(rows, recorded["worlds"])
+    assert set(figures) == set(recorded["figures"])
+    for name in ("worst_percent_above_no_schedule_when_wrong", "percent_above_trained_without_when_none_is_told"):
+        assert figures[name] == recorded["figures"][name]
+    worse = simulated._figures(rows, recorded["worlds"] | {"jobs fail": {"change_percent": 7.0}})
+    changed = {name for name in worse if worse[name] != figures[name]}
+    assert changed == {"worst_percent_above_no_schedule_when_wrong"}
