@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-_RESULTS = Path(__file__).parent / "results"
+from benchmarks import overview
 
 
 def cpu() -> str:
@@ -26,13 +26,17 @@ def processor_s(process: int) -> float:
 
 
 def record(name: str, cores: int, figures: Mapping[str, Mapping[str, Any]], **more: Any) -> None:
-    """Write `results/NAME.json`: figures as {"value", "goal", "better"}, and whatever else was measured."""
+    """Write `results/NAME.json`: figures as {"value", "goal", "better"}, and whatever else was measured.
+
+    The page of all figures follows.
+    """
     result = {
         "date": datetime.now(UTC).date().isoformat(),
-        "machine": f"{cpu()}, {cores} cores",
+        "machine": f"{cpu()}, {cores} core{'s' * (cores > 1)}",
         "device": "cpu",
         "figures": figures,
         **more,
     }
-    _RESULTS.mkdir(exist_ok=True)
-    (_RESULTS / f"{name}.json").write_text(json.dumps(result, indent=2) + "\n")
+    overview.RESULTS.mkdir(exist_ok=True)
+    (overview.RESULTS / f"{name}.json").write_text(json.dumps(result, indent=2) + "\n")
+    overview.write()
