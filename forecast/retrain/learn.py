@@ -93,6 +93,7 @@ class Learner:
             config.seed,
             progress,
             checkpoints,
+            learnt_before=self.start.weights is not None,
         )
         if self.answering is not None and self.answering[0].learns and config.training.steps:
             fit_response(

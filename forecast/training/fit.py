@@ -49,6 +49,7 @@ def fit(
     seed: int,
     progress: Progress,
     checkpoints: Checkpoints | None = None,
+    learnt_before: bool = False,
 ) -> Fit:
     """Fit `model` in place and leave it with the mean of the weights that validated best.
 
@@ -58,6 +59,7 @@ def fit(
         seed: of the order of windows and of dropout.
         progress: told of each step.
         checkpoints: where it is kept how far the fit is: the same call goes on from there.
+        learnt_before: `model` comes with weights that were, here or elsewhere.
 
     Raises:
         StoppedError: `progress` did.
@@ -75,7 +77,7 @@ def fit(
             )
     lightning.seed_everything(seed, verbose=False)
     judged = spread(validation, config.validation_windows).split(2 * config.batch)
-    gaps = Gaps(config.gaps, windows.spec, seed, train.device)
+    gaps = Gaps(config.gaps, windows.spec, seed, train.device, learnt_before)
     module = Fitting(model, windows, gaps, config.steps, config.learning_rate, config.weight_decay, config.by_spread)
     course = Course(module, progress, checkpoints, _key(model, config, trainer, seed))
     sampler = LevelSampler(train, windows.group[train[:, 0]], config.batch, seed, course.begun)

@@ -19,6 +19,10 @@ _OUTAGES = 6
 #: A gap is of all channels (the machine was away) as often as of each by itself (a sensor was).
 _TOGETHER = 0.5
 
+#: Shares of short histories, where none is set: of fits that begin anew, and of those that go on from weights learnt
+#: before. Those know what a day tells elsewhere, and forget it where few windows remind of it.
+_SHORT, _SHORT_BEFORE = 0.1, 0.3
+
 #: The shortest history, in hours.
 _SHORTEST_H = 1.0
 
@@ -30,22 +34,29 @@ class GapsConfig:
     Attributes:
         outages: lose stretches or single steps, up to half of the context.
         dead: lose whole channels; one target at least is left.
-        short: know nothing but the newest stretch, from an hour on.
+        short: know nothing but the newest stretch, from an hour on. None for 0.1, or 0.3 where training goes on from
+            weights that were learnt before.
         unknown_kind: have an unknown SKU; and as many an unknown level.
         untold, mistold: are told no schedule, or one that turns out wrong.
     """
 
     outages: float = 0.2
     dead: float = 0.1
-    short: float = 0.1
+    short: float | None = None
     unknown_kind: float = 0.1
     untold: float = 0.0
     mistold: float = 0.0
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
-            if not 0 <= value <= 1:
+            if value is not None and not 0 <= value <= 1:
                 raise ConfigError(f"training.gaps.{name} is {value}; it is a share, from 0 to 1.")
+
+    def share_short(self, learnt_before: bool) -> float:
+        """Of a fit that goes on from weights learnt before, or begins anew."""
+        if self.short is not None:
+            return self.short
+        return _SHORT_BEFORE if learnt_before else _SHORT
 
 
 #: Hides nothing.
@@ -60,10 +71,14 @@ class Gaps:
         spec: the forecast's interface.
         seed: of what is hidden.
         device: where batches lie.
+        learnt_before: the fit goes on from weights that were.
     """
 
-    def __init__(self, config: GapsConfig, spec: ForecastSpec, seed: int, device: torch.device) -> None:
+    def __init__(
+        self, config: GapsConfig, spec: ForecastSpec, seed: int, device: torch.device, learnt_before: bool = False
+    ) -> None:
         self.config = config
+        self.short = config.share_short(learnt_before)
         self.targets = len(spec.targets)
         self.shortest = max(_SHORTEST_H * 3600 / spec.step_s, 1.0)
         self.codes = [spec.static.index(name) for name in ("sku_code", "level_code")]
@@ -76,7 +91,7 @@ class Gaps:
         What comes is as it was, but for targets of which nothing is left in the context: serving answers those with
         their limit and asks no model.
         """
-        if not any(vars(self.config).values()):
+        if not any((self.short, *vars(self.config).values())):
             return batch
         hidden = self._outages(batch.past) | self._dead(batch.past) | self._short(batch.past)
         past = batch.past.masked_fill(hidden, torch.nan)
@@ -114,7 +129,7 @@ class Gaps:
         shortest = min(self.shortest, float(steps))
         known = shortest * (steps / shortest) ** self._uniform(past, rows, 1, 1)
         older = torch.arange(steps, 0, -1, device=past.device) > known
-        return older & self._some(past, self.config.short)
+        return older & self._some(past, self.short)
 
     def _static(self, static: Tensor) -> Tensor:
         static = static.clone()

@@ -16,6 +16,7 @@ from forecast.bundle.golden import GOLDEN, disagreements
 from forecast.bundle.load import Bundle, load
 from forecast.contracts.errors import ConfigError
 from forecast.models.graph import ForecastGraph
+from forecast.retrain import learn
 from forecast.retrain.config import JobConfig, WindowConfig
 from forecast.retrain.learn import Learner
 from forecast.retrain.novelty import run_key
@@ -71,6 +72,17 @@ def test_a_run_begins_with_the_champions_weights_and_calibrates_on_its_own(
     torch.testing.assert_close(
         began.calibrate().calibration.by_step(), kept.offsets, msg="the same range says the same"
     )
+
+
+def test_a_fit_is_told_whether_it_goes_on_from_weights_that_were_learnt(
+    champion: Bundle, prepared: Prepared, config: JobConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[bool] = []
+    monkeypatch.setattr(learn, "fit", lambda *_, learnt_before, **__: told.append(learnt_before))
+    anew = replace(config, registry=replace(config.registry, publish=False))
+    for settings in (config, anew):
+        Learner.of(settings, prepared, champion).train_model(settings, lambda *_: None)
+    assert told == [True, False]
 
 
 def test_a_run_is_known_whoever_is_in_service(prepared: Prepared, config: JobConfig) -> None:

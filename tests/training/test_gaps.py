@@ -135,3 +135,12 @@ def test_short_histories_end_now_and_are_hours_as_often_as_days() -> None:
 def test_a_share_that_is_none_is_refused(share: float) -> None:
     with pytest.raises(ConfigError, match=r"training\.gaps\.short is .*from 0 to 1"):
         GapsConfig(short=share)
+
+
+def test_three_in_ten_histories_are_short_where_a_fit_goes_on_from_weights_learnt_before() -> None:
+    before, config = batch(4000), GapsConfig(outages=0, dead=0, unknown_kind=0)
+    for learnt_before, share in ((False, 0.1), (True, 0.3)):
+        gaps = Gaps(config, SPEC, 0, torch.device("cpu"), learnt_before)
+        assert lost(before, gaps(before)).any(2).any(1).float().mean() == pytest.approx(share, abs=0.03)
+    told = Gaps(only(short=0.0), SPEC, 0, torch.device("cpu"), learnt_before=True)
+    assert told(before) is before, "what is set is set"
