@@ -12,7 +12,7 @@ import polars as pl
 from forecast.contracts.schedule import LIVE
 from forecast.contracts.topology import Topology
 from forecast.features.peers import Peers
-from forecast.features.schedule import IS_JOB, ONE, TIMES, Ints, above_of, believed, leaves_of
+from forecast.features.schedule import FOREVER, IS_JOB, ONE, Ints, above_of, believed, leaves_of
 from forecast.features.submissions import Submissions
 
 #: What the outlook tells, in this order.
@@ -29,68 +29,81 @@ OUTLOOK_NAMES = (
     "unsubmitted_busy_ratio",
 )
 
-#: A limit is looked at in so many equal pieces, and those who use it as so many of equal chance.
-PIECES, CHANCES = 16, 256
+#: A limit is looked at in so many equal pieces.
+PIECES = 16
 
 DAY_S = 86_400
 
 #: So many jobs that ran to their limit are believed in beside those that were seen: with few jobs, limits count.
 _PRIOR = 4.0
 
-#: A scheduler tells the start of a queued job in whole minutes (Slurm's `bf_resolution` is 60 s).
-_MINUTE_S = 60
+#: Who asks for longer uses less of it: limits of up to so many hours, and longer ones, are looked at apart.
+_UP_TO_H = (4, 8, 16, 32, 64)
+SIZES = len(_UP_TO_H) + 1
 
-#: Waits for nobody.
-_NOBODY = -1
+#: So many days after the last news a piece of a job that ran then may be over.
+_QUIET_DAYS = 30
+
+#: Rows whose job had ended when the next came.
+_ENDED = pl.col("next_status").is_not_null() & ~pl.col("next_status").is_in(LIVE)
+
+#: So many jobs that ended as all of their kind do are believed in beside those of such limits.
+_ALIKE = 10.0
 
 
 @dataclass(frozen=True, eq=False)
 class Outlook:
-    """Jobs with what decides whether they run at a time; arrays `[R]` of rows, `[M]` of what ran.
+    """Jobs with what decides whether they run at a time; arrays `[R]` of rows, `[J]` of plans, `[M]` of what ran.
 
     Attributes:
-        entity: index in topology order.
-        start_s, end_s: the promise, seconds since 1970.
-        known_from_s, known_until_s: believed at t where known_from_s <= t < known_until_s.
+        entity: that a row is of, index in topology order; rows are sorted by plan.
         power, busy: mW, and leaves that are busy.
         unknown: rows whose power nobody told.
-        running: 1 where the job runs, 0 where it is to come.
-        plan: index of the row's job among the plans.
-        plan_start_s, plan_end_s, plan_kind, plan_behind: `[J]`, the promise of a job, its kind, and the plan that it
-            waits for; -1 where it waits for none. The last one is of no job.
+        plan_first: `[J + 1]`, where the rows of a plan begin: a promise of one job for some of its entities.
+        plan_start_s, plan_end_s: the promise, seconds since 1970.
+        plan_from_s, plan_until_s: believed at t where plan_from_s <= t < plan_until_s.
+        plan_kind: of its job, and of how long a limit it has.
+        plan_running: 1 where the job runs, 0 where it is to come.
+        group: `[N]`, alike for entities whose queues depend on each other; plans are sorted by it, then by start.
+        plan_group: likewise.
         survival: `[days, kinds, PIECES + 1]`, chance in `ONE` to run on at the edges of the pieces, by day since 1970.
-        used: `[days, kinds, CHANCES]`, share in `ONE` of the limit that a job uses which survives so many others.
-        first_day: of both.
+        first_day: of the first of these days.
         ran: `[4, M]`, entity, start and end of what was running, and mW; `ran_busy [M]` leaves.
         leaves: `[N]`.
+        over: `[2, P]`, each entity with itself and all above it.
         peers: who gets the next job.
         submissions: what was submitted to them.
         since_s: nothing was known of any job before.
+        whole_s: when the first end of a job was told: a record begins with what runs, not with what ended before.
     """
 
     entity: Ints
-    start_s: Ints
-    end_s: Ints
-    known_from_s: Ints
-    known_until_s: Ints
     power: Ints
     busy: Ints
     unknown: Ints
-    running: Ints
-    plan: Ints
+    plan_first: Ints
     plan_start_s: Ints
     plan_end_s: Ints
+    plan_from_s: Ints
+    plan_until_s: Ints
     plan_kind: Ints
-    plan_behind: Ints
+    plan_running: Ints
+    group: Ints
+    plan_group: Ints
     survival: Ints
-    used: Ints
     first_day: int
     ran: Ints
     ran_busy: Ints
     leaves: Ints
+    over: Ints
     peers: Peers
     submissions: Submissions
     since_s: int
+    whole_s: int
+
+    def told_since(self, origin_s: Ints) -> Ints:
+        """Since when all jobs are told, as far as was known at `origin_s`."""
+        return np.where(origin_s >= self.whole_s, self.whole_s, self.since_s)
 
 
 def outlook(jobs: pl.LazyFrame, topology: Topology) -> Outlook:
@@ -99,42 +112,46 @@ def outlook(jobs: pl.LazyFrame, topology: Topology) -> Outlook:
     known, since_s = believed(jobs, code)
     leaves = leaves_of(topology, code)
     rows = known.filter(IS_JOB).with_columns(
-        kind=pl.col("kind").rank("dense").cast(pl.Int64) - 1,
+        kind=(pl.col("kind").rank("dense").cast(pl.Int64) - 1) * SIZES + _size(),
         running=(pl.col("status") == "running").cast(pl.Int64),
         busy=pl.Series("leaves", leaves).gather(known.filter(IS_JOB)["entity"]),
     )
     above = above_of(topology, code)
-    rows = rows.with_row_index("plan").with_columns(pl.col("plan").cast(pl.Int64))
     peers = Peers.of(topology, above, leaves)
-    survival, used, first_day = _curves(rows)
-    table = _lifted(rows, above, (*TIMES, "running")).drop("job_id")
-    ran = _lifted(_ran(rows), above, ("start_s", "end_s"))
+    survival, first_day = _curves(rows)
+    ran = _lifted(_ran(rows), above)
     return Outlook(
-        **{name: table[name].to_numpy().astype(np.int64) for name in table.columns},
-        **_plans(rows),
+        **_plans(rows, peers, len(leaves)),
         survival=survival,
-        used=used,
         first_day=first_day,
         ran=np.stack([ran[name].to_numpy() for name in ("entity", "start_s", "end_s", "power")]).astype(np.int64),
         ran_busy=ran["busy"].to_numpy().astype(np.int64),
         leaves=leaves,
+        over=above.to_numpy().T.astype(np.int64),
         peers=peers,
         submissions=Submissions.of(rows, peers),
         since_s=since_s,
+        whole_s=_first_end(rows),
     )
 
 
-def _lifted(rows: pl.DataFrame, above: pl.DataFrame, same: tuple[str, ...]) -> pl.DataFrame:
+def _size() -> pl.Expr:
+    """Which of `SIZES` the limit of a row is of."""
+    limit_s = pl.col("end_s") - pl.col("start_s")
+    return pl.sum_horizontal((limit_s >= 3600 * hours).cast(pl.Int64) for hours in _UP_TO_H)
+
+
+def _first_end(rows: pl.DataFrame) -> int:
+    return int(rows.filter(_ENDED)["known_until_s"].to_numpy().min(initial=FOREVER))
+
+
+def _lifted(rows: pl.DataFrame, above: pl.DataFrame) -> pl.DataFrame:
     """Rows on their entities and all above; what one job has on several below becomes one row."""
+    same = ("start_s", "end_s")
     return (
         rows.join(above, on="entity")
         .group_by("job_id", pl.col("over").alias("entity"), *same, maintain_order=True)
-        .agg(
-            power=pl.col("milliwatts").sum(),
-            busy=pl.col("busy").sum(),
-            unknown=pl.col("unknown").sum(),
-            plan=pl.col("plan").min(),
-        )
+        .agg(power=pl.col("milliwatts").sum(), busy=pl.col("busy").sum())
     )
 
 
@@ -144,71 +161,90 @@ def _ran(rows: pl.DataFrame) -> pl.DataFrame:
     return rows.filter(pl.col("status") == "running").with_columns(start_s=begin, end_s=end).filter(begin < end)
 
 
-def _plans(rows: pl.DataFrame) -> dict[str, Ints]:
-    """Each row's promise and the plan that it waits for: on one of its entities, believed then, ending as it starts."""
-    told = rows.select("job_id", "entity", "plan", *TIMES)
-    minute = pl.col("start_s") // _MINUTE_S
-    late = pl.concat([told.with_columns(minute=pl.col("end_s") // _MINUTE_S + ahead) for ahead in (0, 1)])
-    behind = (
-        rows.filter(pl.col("status") != "running")
-        .select("job_id", "entity", "start_s", "known_from_s", "known_until_s", minute=minute)
-        .join(late, on=["entity", "minute"], suffix="_late")
-        .filter(
-            pl.col("job_id") != pl.col("job_id_late"),
-            pl.col("end_s") <= pl.col("start_s"),
-            pl.col("end_s") > pl.col("known_from_s"),
-            pl.col("known_from_s_late") <= pl.col("known_from_s"),
-            pl.col("known_until_s_late") > pl.col("known_from_s"),
-        )
-        .sort("job_id_late", "plan")
-        .unique(["job_id", "start_s", "known_from_s"], keep="first", maintain_order=True)
-        .select("job_id", "start_s", "known_from_s", behind="plan")
-    )
-    joined = rows.join(behind, on=["job_id", "start_s", "known_from_s"], how="left", maintain_order="left")
-    nobody = {"start_s": 0, "end_s": 1, "kind": 0, "behind": _NOBODY}
+def _plans(rows: pl.DataFrame, peers: Peers, entities: int) -> dict[str, Ints]:
+    """Rows by plan, and plans by group and start."""
+    group = _groups(rows, peers, entities)
+    same = ["group", "start_s", "end_s", "job_id", "known_from_s", "known_until_s", "running"]
+    rows = rows.with_columns(group=pl.Series(group).gather(rows["entity"])).sort(*same, "entity")
+    plans = rows.group_by(same, maintain_order=True).agg(pl.col("kind").first(), rows=pl.len())
+    names = {"start_s": "start_s", "end_s": "end_s", "from_s": "known_from_s", "until_s": "known_until_s",
+             "kind": "kind", "running": "running", "group": "group"}  # fmt: skip
+    told = {"entity": "entity", "power": "milliwatts", "busy": "busy", "unknown": "unknown"}
     return {
-        f"plan_{name}": np.append(joined[name].fill_null(_NOBODY).to_numpy(), last).astype(np.int64)
-        for name, last in nobody.items()
+        **{name: rows[column].cast(pl.Int64).to_numpy() for name, column in told.items()},
+        **{f"plan_{name}": plans[column].cast(pl.Int64).to_numpy() for name, column in names.items()},
+        "plan_first": np.append(0, plans["rows"].to_numpy().cumsum()).astype(np.int64),
+        "group": group,
     }
 
 
-def _curves(rows: pl.DataFrame) -> tuple[Ints, Ints, int]:
-    """Per day and kind, the chance to survive to each edge of the pieces, and what is used of the limit.
+def _groups(rows: pl.DataFrame, peers: Peers, entities: int) -> Ints:
+    """`[N]`: peers stand in one queue, and so do entities that one job takes."""
+    group = len(peers.leaf) + np.arange(entities)
+    group[peers.leaf] = peers.pool
+    taken = rows.select(pl.col("job_id").rank("dense"), group=pl.Series(group).gather(rows["entity"])).unique()
+    job, of = (taken[name].to_numpy().astype(np.int64) for name in ("job_id", "group"))
+    least = np.arange(len(peers.leaf) + entities)
+    while True:
+        of_job = np.full(job.max(initial=0) + 1, len(least))
+        np.minimum.at(of_job, job, least[of])
+        joined = least.copy()
+        np.minimum.at(joined, of, of_job[job])
+        if (joined == least).all():
+            return least[group]
+        least = joined
 
-    The product-limit estimate (Kaplan and Meier, 1958) over the spells whose end, or change, was known when the day
-    began: an end before the limit counts, any other change takes the job out of those at risk.
+
+def _curves(rows: pl.DataFrame) -> tuple[Ints, int]:
+    """Per day and kind, the chance to survive to each edge of the pieces; and the first day.
+
+    The product-limit estimate (Kaplan and Meier, 1958): each piece of a spell counts from the day on which it was known
+    that the job came through it, or ended in it.
     """
-    spells = rows.filter((pl.col("status") == "running") & pl.col("next_status").is_not_null())
+    kinds = int(rows["kind"].to_numpy().max(initial=0)) // SIZES + 1
+    told_s, kind, piece, change = _pieces(rows)
+    first_day, last_day = 0, -1
+    if len(told_s):
+        first_day = int(told_s.min()) // DAY_S
+        last_day = int(rows["known_from_s"].to_numpy().max()) // DAY_S + _QUIET_DAYS
+    day = told_s // DAY_S + 1 - first_day
+    shape = (last_day + 2 - first_day, kinds, SIZES, PIECES)
+    soon = day < shape[0]
+    where = day[soon], *np.divmod(kind[soon], SIZES), piece[soon]
+    seen, over = np.zeros(shape), np.zeros(shape)
+    for counted, by in zip((seen, over), change, strict=True):
+        np.add.at(counted, where, by[soon])
+    seen, over = seen.cumsum(0), over.cumsum(0)
+    of_kind = over.sum(2, keepdims=True) / (seen.sum(2, keepdims=True) + _PRIOR)
+    kept = (1 - (over + _ALIKE * of_kind) / (seen + _ALIKE)).reshape(len(seen), kinds * SIZES, PIECES)
+    edge = np.concatenate([np.ones((*kept.shape[:2], 1)), kept.cumprod(-1)], axis=-1)
+    return (edge * ONE).round().astype(np.int64).clip(1, ONE), first_day
+
+
+def _pieces(rows: pl.DataFrame) -> tuple[Ints, Ints, Ints, Ints]:
+    """What was told of pieces of spells, and when: their kind, number, and by how many more `[2]` were seen, and ended.
+
+    A piece is over as its time passes, until the job is told to have ended before. Any other change, as of the limit,
+    ends a spell and not the job. A record begins with what runs, and does not tell who ended before: what passed before
+    the first end of all is left out.
+    """
+    spells = rows.filter(pl.col("status") == "running")
     spells = spells.unique(["job_id", "known_from_s", "start_s", "end_s"], keep="first", maintain_order=True)
-    if spells.is_empty():
-        kinds = 0 if rows.is_empty() else int(rows["kind"].max()) + 1  # type: ignore[arg-type]
-        whole = (1, max(kinds, 1))
-        return np.full((*whole, PIECES + 1), ONE, np.int64), np.full((*whole, CHANCES), ONE, np.int64), 0
-    ended = ~spells["next_status"].is_in(LIVE).to_numpy()
-    begin, end, changed = (spells[name].to_numpy() for name in ("start_s", "end_s", "known_until_s"))
+    ended = spells.select(_ENDED).to_series().to_numpy()[:, None]
+    begin, end, told, changed = (
+        spells[name].to_numpy()[:, None] for name in ("start_s", "end_s", "known_from_s", "known_until_s")
+    )
     told_end = spells.select(pl.col("next_end_s").fill_null(pl.col("known_until_s"))).to_series().to_numpy()
-    stop = np.where(ended, np.minimum(told_end, changed), changed)
-    reached = ((stop - begin) * PIECES // (end - begin)).clip(0, PIECES)
-    kind, kinds = spells["kind"].to_numpy(), int(rows["kind"].max()) + 1  # type: ignore[arg-type]
-    first_day = int(changed.min()) // DAY_S
-    day = changed // DAY_S - first_day + 1
-    shape = (int(day.max()) + 1, kinds, PIECES + 1)
-    stopped, died = np.zeros(shape), np.zeros(shape)
-    np.add.at(stopped, (day, kind, reached), 1.0)
-    np.add.at(died, (day, kind, reached), ended * 1.0)
-    stopped, died = stopped.cumsum(0), died.cumsum(0)
-    at_risk = stopped[..., ::-1].cumsum(-1)[..., ::-1]
-    kept = 1 - died[..., :PIECES] / (at_risk[..., :PIECES] + _PRIOR)
-    edge = np.concatenate([np.ones((*shape[:2], 1)), kept.cumprod(-1)], axis=-1)
-    return (edge * ONE).round().astype(np.int64).clip(1, ONE), _used(edge), first_day
-
-
-def _used(edge: np.ndarray) -> Ints:
-    """The share of the limit to which each of `CHANCES` survives, from the last to the first to end, `[..., CHANCES]`.
-
-    Args:
-        edge: `[..., PIECES + 1]`, survival at the edges of the pieces; who survives the last uses all of the limit.
-    """
-    chance, share = (np.arange(CHANCES) + 0.5) / CHANCES, np.arange(PIECES + 1) / PIECES
-    found = np.stack([np.interp(chance, each[::-1], share[::-1]) for each in edge.reshape(-1, PIECES + 1)])
-    return (found * ONE).round().astype(np.int64).reshape(*edge.shape[:-1], CHANCES)
+    stop = np.where(ended, np.minimum(told_end[:, None], changed), changed)
+    edges = begin + (end - begin) * np.arange(PIECES + 1) // PIECES
+    counts = edges[:, :-1] >= changed[ended].min(initial=FOREVER)
+    passed = counts & (edges[:, 1:] <= changed)
+    died = counts & ended & (edges[:, :-1] <= stop) & (stop < edges[:, 1:])
+    wrong = passed & (stop < edges[:, :-1])
+    kind, found = spells["kind"].to_numpy(), []
+    for which, seen, over in ((passed, 1, 0), (died & passed, 0, 1), (died & ~passed, 1, 1), (wrong, -1, 0)):
+        spell, piece = np.nonzero(which)
+        told_s = np.maximum(edges[:, 1:], told)[which] if which is passed else changed[spell, 0]
+        found.append((told_s, kind[spell], piece, np.full(len(spell), seen), np.full(len(spell), over)))
+    told_s, of, number, *change = (np.concatenate(each).astype(np.int64) for each in zip(*found, strict=True))
+    return told_s, of, number, np.stack(change)

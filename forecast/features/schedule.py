@@ -25,7 +25,7 @@ ONE = 2**20
 #: Rows that are load by themselves, not a window or something imposed.
 IS_JOB = ~pl.col("kind").is_in([MAINTENANCE, PLAN, CAP])
 
-_FOREVER = np.iinfo(np.int64).max
+FOREVER = int(np.iinfo(np.int64).max)
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,10 +104,10 @@ def believed(jobs: pl.LazyFrame, code: dict[str, int]) -> tuple[pl.DataFrame, in
         )
         .collect()
     )
-    since_s = _FOREVER if rows.is_empty() else int(rows["known_from_s"].min())  # type: ignore[arg-type]
+    since_s = FOREVER if rows.is_empty() else int(rows["known_from_s"].min())  # type: ignore[arg-type]
     ours = rows.filter(pl.col("entity").is_not_null()).with_columns(pl.col("job_id").rank("dense"))
     same_key = pl.all_horizontal(pl.col(name) == pl.col(name).shift(-1) for name in key).fill_null(value=False)
-    until = pl.when(same_key).then(pl.col("known_from_s").shift(-1)).otherwise(_FOREVER)
+    until = pl.when(same_key).then(pl.col("known_from_s").shift(-1)).otherwise(FOREVER)
     live = (
         ours.sort(*key, "available_at", maintain_order=True)
         .with_columns(

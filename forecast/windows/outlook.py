@@ -1,17 +1,13 @@
-"""The outlook at one forecast time; `forecast.windows.outlook_on_device` gives the same, to the bit, on a device.
-
-Both count in whole seconds and milliwatts, over the same futures.
-"""
+"""The outlook at one forecast time; `forecast.windows.outlook_on_device` gives the same, to the bit, for a batch."""
 
 import numpy as np
 
 from forecast.contracts.specs import ForecastSpec
 from forecast.features.gridded import Floats
 from forecast.features.outlook import DAY_S, OUTLOOK_NAMES, Outlook
-from forecast.features.schedule import MILLI, Ints
-from forecast.windows.futures import FUTURES, Chances, futures
-from forecast.windows.newcomers import Newcomers, asks_for_newcomers
+from forecast.features.schedule import MILLI
 from forecast.windows.overlap import overlap
+from forecast.windows.queues import Queues
 
 #: Days whose jobs are the usual ones.
 USUAL_DAYS = 7
@@ -23,25 +19,13 @@ def outlook_at(known: Outlook, origin_s: int, spec: ForecastSpec) -> Floats:
     values = np.full((len(OUTLOOK_NAMES), *shape), np.nan)
     if origin_s < known.since_s:
         return values.astype(np.float32)
-    held = (known.known_from_s <= origin_s) & (known.known_until_s > origin_s) & (known.end_s > origin_s)
-    day = min(max(origin_s // DAY_S - known.first_day, 0), len(known.used) - 1)
-    told = futures(Chances.of(known), known.plan[held], day, origin_s, np.arange(FUTURES))
-    edges = [(edge.ravel() - origin_s).clip(0, spec.horizon_steps * spec.step_s) for edge in told]
-    slots = known.entity[held].repeat(FUTURES)
-
-    def total(amount: Ints) -> Ints:
-        return overlap(slots, edges, amount[held].repeat(FUTURES), spec, shape[0])
-
-    for row, counted in enumerate((np.ones_like(known.running), known.running)):
-        power, busy, unknown = (total(amount * counted) for amount in (known.power, known.busy, known.unknown))
-        values[2 * row] = np.where(unknown == 0, power / (MILLI * FUTURES * spec.step_s), np.nan)
-        values[2 * row + 1] = np.minimum(busy / (known.leaves[:, None] * (FUTURES * spec.step_s)), 1.0)
+    everyone = np.arange(shape[0])
+    values = Queues(known, spec).at(everyone, np.full(shape[0], origin_s))
     values[4:6] = _usual(known, origin_s, spec)
+    held = (known.plan_from_s <= origin_s) & (known.plan_until_s > origin_s)
     free_s = np.full(shape[0], origin_s)
-    np.maximum.at(free_s, known.entity[held], known.end_s[held])
+    np.maximum.at(free_s, known.entity, np.where(held, known.plan_end_s, origin_s).repeat(np.diff(known.plan_first)))
     values[6:8] = known.peers.places(free_s[known.peers.leaf], np.array(origin_s))[..., None]
-    if asks_for_newcomers(spec):
-        values[8:] = Newcomers(known).at(np.arange(shape[0]), np.full(shape[0], origin_s), spec)
     return values.astype(np.float32)
 
 
@@ -50,7 +34,7 @@ def _usual(known: Outlook, origin_s: int, spec: ForecastSpec) -> np.ndarray:
     cycle = min(spec.horizon_steps, spec.day_steps)
     place, starts, ends, power = known.ran
     totals = np.zeros((2, len(known.leaves), spec.horizon_steps), np.int64)
-    lags = usual_lags(origin_s, known.since_s)
+    lags = usual_lags(origin_s, int(known.told_since(np.array(origin_s))))
     for begin_s in lags:
         inside = (ends > begin_s) & (starts < begin_s + cycle * spec.step_s)
         edges = [(edge[inside] - begin_s).clip(0, spec.horizon_steps * spec.step_s) for edge in (starts, ends)]

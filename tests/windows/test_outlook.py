@@ -19,8 +19,8 @@ from forecast.features.outlook import OUTLOOK_NAMES, outlook
 from forecast.windows.ahead import Ahead
 from forecast.windows.gather import Windows
 from forecast.windows.inputs import Constants, inputs_at
-from forecast.windows.newcomers import Newcomers
 from forecast.windows.panel import Panel
+from forecast.windows.queues import NEWCOMERS, Queues
 
 TREE = tree_of(node("a", parent="rack"), node("b", parent="rack"), node("rack", "rack"))
 ENTITIES = {name: index for index, name in enumerate(TREE.entities)}
@@ -92,6 +92,25 @@ def test_a_job_past_the_usual_end_has_survived_it() -> None:
     assert_array_equal(found["expected_power_w"][:6], 1000.0)
 
 
+def test_who_asks_for_longer_may_use_less_of_it() -> None:
+    short = [each for number in range(60) for each in ran(f"short-{number}", "b", number, number + 2, 2.0)]
+    long = [each for number in range(60) for each in ran(f"long-{number}", "b", number, number + 10, 20.0)]
+    found = told(NOW, [*short, *long, row("job", "a", "running", NOW, NOW, NOW + 20)])["expected_power_w"]
+    assert found[9] > 900
+    assert found[12] < 250
+    brief = row("job", "a", "running", NOW - 1, NOW - 1, NOW + 1)
+    assert told(NOW, [*short, *long, brief])["expected_power_w"][0] > 900
+
+
+def test_jobs_that_still_run_tell_how_long_jobs_run() -> None:
+    over = [each for number in range(10) for each in ran(f"over-{number}", "b", number, number + 5, 20.0)]
+    running = [row(f"now-{number}", "b", "running", NOW - 19, NOW - 19, NOW + 1) for number in range(60)]
+    job = row("job", "a", "running", NOW + 24, NOW + 24, NOW + 44)
+    alone, beside = (told(NOW + 24, [*over, *more, job])["expected_power_w"] for more in ([], running))
+    assert alone[8] < 500
+    assert beside[8] > 800
+
+
 def test_what_was_learnt_after_the_forecast_time_counts_for_nothing() -> None:
     job = row("job", "a", "running", 1, 1, 25)
     early, alone = told(2, [*HASTY, job]), told(2, [HASTY[0], HASTY[1], HASTY[2], job])
@@ -151,8 +170,8 @@ def test_unknown_power_leaves_the_busy_share_known() -> None:
 
 
 def test_what_is_usual_is_the_mean_of_the_days_before_at_that_time() -> None:
-    """From Monday 10:00 to 12:00 and Tuesday 10:00 to 11:00, seen on Thursday at 00:00: three days were known."""
-    rows = [*ran("one", "a", 10, 12, 20.0), *ran("two", "a", 34, 35, 5.0)]
+    """From Monday 10:00 to 12:00 and Tuesday 10:00 to 11:00, seen on Thursday at 10:00: three days were known."""
+    rows = [*ran("first", "a", 1, 2, 5.0), *ran("one", "a", 10, 12, 20.0), *ran("two", "a", 34, 35, 5.0)]
     found = told(72 + 10, rows, "rack")
     expected = np.zeros(36)
     expected[[0, 24]], expected[[1, 25]] = 2000 / 3, 1000 / 3
@@ -203,6 +222,23 @@ def test_newcomers_wait_behind_all_that_are_known() -> None:
     assert_allclose(found.sum(), 1.0, atol=0.02)
 
 
+def test_the_same_weekday_comes_again_more_often() -> None:
+    """Four weeks of jobs on Mondays from ten o'clock to noon; of 27 days that come again four are Mondays, or three."""
+    mondays = [each for week in range(4) for each in ran(f"week-{week}", "a", 168 * week + 10, 168 * week + 12, 2.0)]
+    first = ran("first", "b", -24, -23, 1.0)
+    monday, tuesday = (told(hour, [*first, *mondays])["unsubmitted_busy_ratio"][:12].sum() for hour in (672, 696))
+    assert_allclose([monday, tuesday], [2 * 12 / 35, 2 * 3 / 35], rtol=0.1)
+
+
+def test_servers_that_a_service_holds_wait_for_nobody() -> None:
+    """It is promised to end long before the job on the other server does."""
+    service = row("service", "b", "running", -20, -100, EVENING + 5)
+    busy = row("job", "a", "running", EVENING, EVENING, EVENING + 30)
+    a, b = (told(EVENING, [*DAILY, service, busy], name)["unsubmitted_busy_ratio"] for name in "ab")
+    assert a[30:].any()
+    assert not b.any()
+
+
 def test_nobody_is_expected_before_a_whole_horizon_was_known() -> None:
     found = told(40, DAILY, "a")
     assert not found["unsubmitted_power_w"].any()
@@ -220,7 +256,7 @@ def test_of_large_pools_and_many_jobs_a_part_stands_for_all(leaves: int, jobs: i
     known = outlook(pl.LazyFrame(rows, schema=dict(JOB_SCHEDULE.required)), tree)
     now = np.array([int(moment(72).timestamp())] * (leaves + 1))
     day = replace(SPEC, horizon_steps=24)
-    found = Newcomers(known).at(np.arange(leaves + 1), now, day)[1]
+    found = Queues(known, day).at(np.arange(leaves + 1), now)[NEWCOMERS][1]
     rack = tree.entities.index("rack")
     assert_allclose(found[rack].sum() * leaves, jobs * length_h, rtol=0.05)
     assert_allclose(found[rack], np.delete(found, rack, axis=0).mean(0), atol=1e-9)
