@@ -1,4 +1,4 @@
-"""The registry that a server under test watches, and the server, for what asks the same of ours and of a peer's."""
+"""The bundle and the registry of a server under test, and a server that is asked the same as a peer's."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from fleets import fleet, publish, write_bundle
 from protocol_peers import DEVIATIONS, SERVERS, Peer, case_of, kserve
-from running import running
+from running import Hands, running
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -18,11 +18,29 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="module")
-def registry(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A registry with one version of a small fleet's forecast."""
-    folder = tmp_path_factory.mktemp("registry")
-    publish(folder / "registry", write_bundle(folder / "made", "made", fleet()), "k1")
-    return folder / "registry"
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle of a small fleet's forecast; what is damaged are copies of it."""
+    return write_bundle(tmp_path_factory.mktemp("bundle") / "made", "k1", fleet())
+
+
+@pytest.fixture(scope="module")
+def shared_registry(made: Path) -> Path:
+    """A registry with that bundle as version k1, for tests that publish nothing."""
+    publish(made.parent / "registry", made, "k1")
+    return made.parent / "registry"
+
+
+@pytest.fixture
+def registry(made: Path, tmp_path: Path) -> Path:
+    """The same of one test alone, which may publish there."""
+    publish(tmp_path / "registry", made, "k1")
+    return tmp_path / "registry"
+
+
+@pytest.fixture
+def hands() -> Hands:
+    """The server's clock, for tests in which time goes on."""
+    return Hands()
 
 
 @pytest.fixture(scope="session", params=SERVERS)

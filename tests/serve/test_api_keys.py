@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fleets import fleet, publish, write_bundle
 from running import Running, running
 from starlette.routing import BaseRoute
 
@@ -32,10 +31,8 @@ def tokens(file: Path) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def server(file: Path, tokens: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    folder = tmp_path_factory.mktemp("registry")
-    publish(folder / "registry", write_bundle(folder / "made", "made", fleet()), "k1")
-    with running(folder / "registry", keys=file) as server:
+def server(file: Path, tokens: dict[str, str], shared_registry: Path) -> Iterator[Running]:
+    with running(shared_registry, keys=file) as server:
         yield server
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 import pytest
 from dispatching import BASE, get, rows
-from fleets import NOW, SPEC, fleet, publish, telemetry, write_bundle
+from fleets import NOW, SPEC, fleet, telemetry
 from hypothesis import given
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
@@ -42,14 +42,8 @@ END = NOW + STEP * SPEC.horizon_steps
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_bundle(tmp_path_factory.mktemp("dispatch") / "made", "k1", TOPOLOGY)
-
-
-@pytest.fixture(scope="module")
-def server(made: Path) -> Iterator[Running]:
-    publish(made.parent / "registry", made, "k1")
-    with running(made.parent / "registry") as server:
+def server(shared_registry: Path) -> Iterator[Running]:
+    with running(shared_registry) as server:
         server.push(ROWS)
         yield server
 

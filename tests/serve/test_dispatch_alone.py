@@ -23,26 +23,18 @@ ROWS = telemetry(TOPOLOGY)
 STEP = timedelta(seconds=SPEC.step_s)
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A bundle, published as k1 beside it."""
-    made = write_bundle(tmp_path_factory.mktemp("dispatch") / "made", "k1", TOPOLOGY)
-    publish(made.parent / "registry", made, "k1")
-    return made
-
-
-def test_more_rows_than_json_takes_are_asked_for_in_another_form(made: Path) -> None:
-    with running(made.parent / "registry", limits=replace(Limits(), rows=71)) as server:
+def test_more_rows_than_json_takes_are_asked_for_in_another_form(shared_registry: Path) -> None:
+    with running(shared_registry, limits=replace(Limits(), rows=71)) as server:
         server.push(ROWS)
         assert ARROW in get(server).error
         assert len(rows(server, until="PT1H45M")) == 63
         assert len(pl.read_ipc_stream(io.BytesIO(get(server, accept=ARROW).body))) == 72
 
 
-def test_a_fallback_is_labelled_and_can_be_refused(made: Path) -> None:
+def test_a_fallback_is_labelled_and_can_be_refused(shared_registry: Path) -> None:
     now = NOW
     lonely = ROWS.filter(pl.col("entity_id") != "server-0")
-    with running(made.parent / "registry", clock=lambda: now) as server:
+    with running(shared_registry, clock=lambda: now) as server:
         told = get(server, "/status").json
         assert (told["without_data"], told["age_s"]) == (9, None)
         server.push(lonely)
@@ -68,9 +60,9 @@ def test_a_fallback_is_labelled_and_can_be_refused(made: Path) -> None:
         assert {row["source"] for row in rows(server, entity="server-1")} == {"last_good", "seasonal"}
 
 
-def test_a_cycle_is_a_forecast_that_was_made_and_tells_what_it_took(made: Path) -> None:
+def test_a_cycle_is_a_forecast_that_was_made_and_tells_what_it_took(shared_registry: Path) -> None:
     """Looks that find nothing new are no cycles: they would make the others seem fast."""
-    with running(made.parent / "registry", every_s=1e-3) as server:
+    with running(shared_registry, every_s=1e-3) as server:
         server.push(ROWS)
         cycles = get(server, "/status").json["cycles"]
         for _ in range(20):
@@ -82,10 +74,9 @@ def test_a_cycle_is_a_forecast_that_was_made_and_tells_what_it_took(made: Path) 
         assert told["mean_cycle_s"] > 0
 
 
-def test_a_bundle_that_was_refused_is_told(made: Path, tmp_path: Path) -> None:
-    publish(tmp_path, made, "k1")
-    with running(tmp_path) as server:
-        broken = publish(tmp_path, made, "k2")
+def test_a_bundle_that_was_refused_is_told(registry: Path, made: Path) -> None:
+    with running(registry) as server:
+        broken = publish(registry, made, "k2")
         (broken / "model.onnx").write_bytes(b"no graph")
         wait_until(lambda: get(server, "/status").json["bundle_refused"] is not None, "it is refused")
         assert get(server, "/status").json["bundle_id"] == "k1"

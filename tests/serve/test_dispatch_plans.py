@@ -39,10 +39,9 @@ def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 
 @pytest.fixture(scope="module")
-def server(made: Path) -> Iterator[Running]:
+def server(shared_registry: Path) -> Iterator[Running]:
     """Of server-4 nobody ever heard: a safe bound speaks for it."""
-    publish(made.parent / "registry", made, "k1")
-    with running(made.parent / "registry") as server:
+    with running(shared_registry) as server:
         server.push(ROWS)
         yield server
 

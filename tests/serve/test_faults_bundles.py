@@ -7,13 +7,8 @@ from pathlib import Path
 import pytest
 import unsound
 from attacked import FORECAST, Attacked, attacked
-from fleets import fleet, publish, write_bundle
+from fleets import publish
 from loopback import wait_until
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_bundle(tmp_path_factory.mktemp("bundle") / "made", "made", fleet())
 
 
 @pytest.fixture(scope="module")

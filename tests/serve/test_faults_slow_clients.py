@@ -19,8 +19,8 @@ LIMITS = Limits(header_s=0.3, body_s=1.0, write_s=0.5, keep_alive_s=1, unread_by
 
 
 @pytest.fixture(scope="module")
-def server(registry: Path) -> Iterator[Running]:
-    with running(registry, limits=LIMITS) as server:
+def server(shared_registry: Path) -> Iterator[Running]:
+    with running(shared_registry, limits=LIMITS) as server:
         yield server
 
 

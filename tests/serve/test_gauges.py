@@ -26,17 +26,6 @@ AGES_S = "fleetcast_input_age_seconds"
 
 
 @pytest.fixture
-def hands() -> Hands:
-    return Hands()
-
-
-@pytest.fixture
-def registry(tmp_path: Path) -> Path:
-    publish(tmp_path / "registry", write_bundle(tmp_path / "made", "made", TOPOLOGY), "k1")
-    return tmp_path / "registry"
-
-
-@pytest.fixture
 def server(registry: Path, hands: Hands) -> Iterator[Running]:
     with running(registry, clock=hands) as server:
         server.push(ROWS)

@@ -29,8 +29,8 @@ LIMITS = Limits(body_bytes=256 * 1024, body_s=0.3, write_s=0.3, header_bytes=819
 
 
 @pytest.fixture(scope="module")
-def server(registry: Path) -> Iterator[Running]:
-    with running(registry, limits=LIMITS, grpc=True) as server:
+def server(shared_registry: Path) -> Iterator[Running]:
+    with running(shared_registry, limits=LIMITS, grpc=True) as server:
         yield server
 
 

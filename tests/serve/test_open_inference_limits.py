@@ -30,8 +30,8 @@ INFER = "/v2/models/day-ahead/infer"
 
 
 @pytest.fixture(scope="module")
-def server(registry: Path) -> Iterator[Running]:
-    with running(registry, limits=LIMITS) as server:
+def server(shared_registry: Path) -> Iterator[Running]:
+    with running(shared_registry, limits=LIMITS) as server:
         yield server
 
 

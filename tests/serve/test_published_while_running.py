@@ -22,17 +22,6 @@ TOPOLOGY = fleet()
 ROWS = telemetry(TOPOLOGY)
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_bundle(tmp_path_factory.mktemp("bundle") / "made", "made", TOPOLOGY)
-
-
-@pytest.fixture
-def registry(made: Path, tmp_path: Path) -> Path:
-    publish(tmp_path / "registry", made, "k1")
-    return tmp_path / "registry"
-
-
 @pytest.fixture
 def server(registry: Path) -> Iterator[Running]:
     with running(registry) as server:

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from fleets import NOW, SPEC, as_arrow, as_json, fleet, publish, telemetry, write_bundle
+from fleets import NOW, SPEC, as_arrow, as_json, fleet, telemetry
 from loopback import wait_until
 from protocol_client import Target
 from running import Hands, Process, Running, ask, running
@@ -31,22 +31,6 @@ TOPOLOGY = fleet()
 ROWS = telemetry(TOPOLOGY)
 STEP = timedelta(seconds=SPEC.step_s)
 ARROW = "application/vnd.apache.arrow.stream"
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_bundle(tmp_path_factory.mktemp("bundle") / "made", "made", TOPOLOGY)
-
-
-@pytest.fixture
-def registry(made: Path, tmp_path: Path) -> Path:
-    publish(tmp_path / "registry", made, "k1")
-    return tmp_path / "registry"
-
-
-@pytest.fixture
-def hands() -> Hands:
-    return Hands()
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from fleets import NOW, fleet, publish, telemetry, write_bundle
+from fleets import NOW, fleet, telemetry
 from loopback import free_port, wait_until
 from running import Process, ask
 from smoke_run import ROOT, Smoke
@@ -16,12 +16,6 @@ from serve.__main__ import main
 
 ROWS = telemetry(fleet())
 BASE = ROOT / ".venv-serve" / "bin" / "python"
-
-
-@pytest.fixture
-def registry(tmp_path: Path) -> Path:
-    publish(tmp_path / "registry", write_bundle(tmp_path / "made", "made", fleet()), "k1")
-    return tmp_path / "registry"
 
 
 @pytest.fixture
