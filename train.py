@@ -66,7 +66,10 @@ def main() -> int:
         if (said := unset(sys.argv[1:])) is None:
             raise
         _codes.append(tell(ConfigError(said), ""))
-    except OSError as error:  # Hydra makes the folder of the run
+    except (FileExistsError, NotADirectoryError) as error:  # Hydra makes the folder of the run
+        said = f"hydra.run.dir: {error.filename} cannot be made, for a file is where a folder is needed."
+        _codes.append(tell(ConfigError(said), ""))
+    except OSError as error:
         _codes.append(tell(error, ""))
     except yaml.YAMLError as error:
         _codes.append(tell(ConfigError(f"a YAML file cannot be read: {' '.join(str(error).split())}"), ""))

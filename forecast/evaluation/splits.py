@@ -1,6 +1,8 @@
 """Which times train, which validate, which test: per entity, and never mixed."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
+from zoneinfo import available_timezones
 
 import numpy as np
 import polars as pl
@@ -97,7 +99,7 @@ def split(panel: Panel, horizon_steps: int, config: EvaluationConfig) -> Split:
 
 
 def _listed(panel: Panel, config: EvaluationConfig) -> Split:
-    table = _read_origins(panel, config)
+    table = _known_origins(panel, config)
     first = {
         name: dict(table.filter(pl.col("split") == name).group_by("entity").agg(pl.col("step").min()).iter_rows())
         for name in ("val", "test")
@@ -116,25 +118,37 @@ def _listed(panel: Panel, config: EvaluationConfig) -> Split:
     return Split(validation, test, panel.steps, {step: np.array(entities) for step, entities in rows.iter_rows()})
 
 
-def _read_origins(panel: Panel, config: EvaluationConfig) -> pl.DataFrame:
-    """Columns `split`, `entity` (index), `step`."""
-    zone, code = config.origins_time_zone, {entity: index for index, entity in enumerate(panel.entities)}
+def read_origins(config: EvaluationConfig) -> pl.DataFrame:
+    """Read the file of origins: columns `split`, `entity_id`, and `time` in UTC.
+
+    Raises:
+        ConfigError: there is no such time zone.
+        DataError: it is not there, or is no such table.
+    """
+    named, zone = f"evaluation.origins={config.origins}", config.origins_time_zone
+    if zone not in available_timezones():
+        raise ConfigError(f"evaluation.origins_time_zone is {zone!r}; it must be an IANA time zone.")
+    needs = f"a CSV of entity_id, split (val or test) and forecast_time_local, a time of the {zone} clock"
+    if not Path(config.origins or "").is_file():
+        raise DataError(f"{named}: there is no such file; name {needs}.")
     local = pl.col("forecast_time_local").str.to_datetime().dt.replace_time_zone(zone)
-    entity = pl.col("entity_id").replace_strict(code, default=None, return_dtype=pl.Int64)
-    step = (local.dt.convert_time_zone("UTC") - panel.start).dt.total_seconds() // panel.step_s
     try:
-        table = pl.read_csv(config.origins or "", schema_overrides={"forecast_time_local": pl.String})
-        known = table.select("split", entity=entity, step=step).drop_nulls()
+        table = pl.read_csv(config.origins or "", infer_schema=False)
+        return table.select("split", "entity_id", time=local.dt.convert_time_zone("UTC"))
     except (OSError, pl.exceptions.PolarsError) as error:
-        raise DataError(
-            f"evaluation.origins={config.origins}: {str(error).splitlines()[0]}; it needs entity_id, split and "
-            f"forecast_time_local, a time of the {zone} clock."
-        ) from error
+        raise DataError(f"{named}: {str(error).splitlines()[0]}; it must be {needs}.") from error
+
+
+def _known_origins(panel: Panel, config: EvaluationConfig) -> pl.DataFrame:
+    """Those of the panel's entities: columns `split`, `entity` (index), `step`."""
+    code = {entity: index for index, entity in enumerate(panel.entities)}
+    entity = pl.col("entity_id").replace_strict(code, default=None, return_dtype=pl.Int64)
+    step = (pl.col("time") - panel.start).dt.total_seconds() // panel.step_s
+    known = read_origins(config).select("split", entity=entity, step=step).drop_nulls()
+    named = f"evaluation.origins={config.origins}"
     if known.is_empty():
-        raise DataError(f"{config.origins}: names no entity of this source.")
+        raise DataError(f"{named}: names no entity of this source.")
     scored = _SCORED[config.range]
     if scored not in known["split"]:
-        raise DataError(
-            f"{config.origins}: no {scored} origin of any entity of this source; split must be val or test."
-        )
+        raise DataError(f"{named}: no {scored} origin of any entity of this source; split must be val or test.")
     return known

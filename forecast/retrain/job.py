@@ -7,6 +7,7 @@ from rich.console import Console
 
 from forecast.bundle.load import Bundle, load
 from forecast.contracts.errors import BundleError, ExitCode, TransientError
+from forecast.evaluation.splits import read_origins
 from forecast.registry.publish import publish_bundle
 from forecast.registry.repair import restore
 from forecast.registry.store import Registry
@@ -14,9 +15,10 @@ from forecast.retrain.config import JobConfig, Log, When
 from forecast.retrain.drift import drift_of, waits
 from forecast.retrain.gate import Verdict
 from forecast.retrain.novelty import nothing_new, run_key
-from forecast.retrain.prepare import prepare
+from forecast.retrain.prepare import prepare, spec_of
+from forecast.retrain.pretrained import Pretrained
 from forecast.retrain.record import Record
-from forecast.retrain.resources import check_space
+from forecast.retrain.resources import check_folders, check_space
 from forecast.retrain.rival import NO_CHAMPION
 from forecast.retrain.signals import held
 from forecast.retrain.stages import MAKING, Stage, Stages
@@ -46,14 +48,29 @@ def run(config: JobConfig, out: Path) -> ExitCode:
 
 
 def _run(config: JobConfig, out: Path, stages: Stages, record: Record) -> ExitCode:
-    config.trainer.device()  # a GPU that is missing is missed before the work
     registry = Registry(Path(config.registry.root), config.name, config.registry.keep)
+    _check(config, registry)
     if not config.registry.publish:
         check_space((Path(config.cache), out), config.free_gb)
         return _locked(config, registry, out, stages, record)
     check_space((registry.folder, Path(config.cache), out), config.free_gb)
     with registry.run_lock():
         return _locked(config, registry, out, stages, record)
+
+
+def _check(config: JobConfig, registry: Registry) -> None:
+    """Miss what is missing before the work: a GPU, a folder, weights, a list of origins.
+
+    Raises:
+        ConfigError: one is not what the settings say.
+        DataError: the list of origins is not there, or is none.
+    """
+    config.trainer.device()
+    check_folders({"registry.root": registry.folder, "cache": Path(config.cache)})
+    if (named := config.training.named_weights) is not None:
+        Pretrained.find(named, spec_of(config.window))
+    if config.evaluation.origins is not None:
+        read_origins(config.evaluation)
 
 
 def _locked(config: JobConfig, registry: Registry, out: Path, stages: Stages, record: Record) -> ExitCode:

@@ -9,7 +9,6 @@ from forecast.registry.verify import file_problems
 from forecast.retrain.config import JobConfig, plain
 from forecast.retrain.prepare import Prepared
 from forecast.retrain.pretrained import Pretrained
-from forecast.training.config import CHAMPION
 
 #: Settings that change nothing in what is made.
 _ELSEWHERE = {"registry", "cache", "memory_gb", "free_gb", "when", "log", "metrics_file"}
@@ -20,8 +19,8 @@ def run_key(config: JobConfig, prepared: Prepared) -> str:
     settings = {name: value for name, value in plain(config).items() if name not in _ELSEWHERE}
     settings["source"] = {name: value for name, value in settings["source"].items() if name != "until"}
     parts = [settings, prepared.content, prepared.code]
-    if config.training.start_from not in {None, CHAMPION}:
-        parts.append(Pretrained.find(config.training.start_from, prepared.spec).facts["sha256"])
+    if (named := config.training.named_weights) is not None:
+        parts.append(Pretrained.find(named, prepared.spec).facts["sha256"])
     return key_of(*parts)
 
 

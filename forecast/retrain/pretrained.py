@@ -69,7 +69,8 @@ class Pretrained:
         if start_from != SHIPPED:
             if not Path(start_from).exists():
                 raise ConfigError(
-                    f"training.start_from is {start_from!r}: neither {CHAMPION}, {SHIPPED} nor a file that is there."
+                    f"training.start_from is {start_from!r}, which is no file; set it to {CHAMPION}, {SHIPPED}, "
+                    f"null, or the path of a .safetensors file."
                 )
             found = cls.read(Path(start_from))
             found.check(spec, start_from)

@@ -2,14 +2,14 @@
 
 import errno
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
 import torch
 
-from forecast.contracts.errors import TransientError
+from forecast.contracts.errors import ConfigError, TransientError
 from forecast.retrain.config import JobConfig
 from forecast.retrain.stages import Stages
 
@@ -17,6 +17,21 @@ _Made = TypeVar("_Made")
 
 #: What PyTorch calls a lack of memory, or a GPU that is gone, where it has no class for it.
 _LACKS = ("DefaultCPUAllocator", "CUDA error", "CUDA out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
+
+
+def check_folders(folders: Mapping[str, Path]) -> None:
+    """See that no file lies where a folder is to be; those that are not there yet are made when they are needed.
+
+    Args:
+        folders: by the setting that says where they are.
+
+    Raises:
+        ConfigError: naming the setting and the file.
+    """
+    for key, folder in folders.items():
+        there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+        if not there.is_dir():
+            raise ConfigError(f"{key}: {there} is a file where a folder is needed; name another.")
 
 
 def check_space(folders: Iterable[Path], free_gb: float) -> None:

@@ -78,9 +78,14 @@ class TrainingConfig:
     gaps: GapsConfig = field(default_factory=GapsConfig)
     start_from: str | None = None
 
+    @property
+    def named_weights(self) -> str | None:
+        """The weights that `start_from` names, which must be there; None where it wants the champion's, or none."""
+        return None if self.start_from == CHAMPION else self.start_from
+
     def __post_init__(self) -> None:
         zero = {"weight_decay", "last_share", "by_spread"}
-        if self.start_from not in {None, CHAMPION}:
+        if self.named_weights is not None:
             zero.add("steps")
         for name, value in vars(self).items():
             if isinstance(value, int | float) and not (value > 0 or (name in zero and value == 0)):

@@ -148,6 +148,14 @@ def test_a_local_time_that_the_clock_skipped_is_refused(spec: ForecastSpec, tmp_
         split(panel(spec), 12, config)
 
 
+def test_a_clock_that_there_is_not_is_named(spec: ForecastSpec, tmp_path: Path) -> None:
+    config = listed(tmp_path, "e00,test,2026-03-08 02:30:00", time_zone="Mars/Base")
+    with pytest.raises(
+        ConfigError, match=r"evaluation\.origins_time_zone is 'Mars/Base'; it must be an IANA time zone"
+    ):
+        split(panel(spec), 12, config)
+
+
 @pytest.fixture(scope="module")
 def biohpc(shared_data: Path) -> tuple[Panel, ForecastSpec, EvaluationConfig]:
     """Three years of four servers, through the source, as `train.py source=biohpc` reads them."""

@@ -201,6 +201,29 @@ def test_training_that_cannot_be_is_refused(wrong: str) -> None:
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("mistake", "code", "said"),
+    [
+        ("training.start_from=missing", 2, "training.start_from is 'missing', which is no file; set it to champion, "),
+        ("evaluation.origins={0}/no", 20, "evaluation.origins={0}/no: there is no such file; name a CSV of "),
+        ("evaluation.origins={0}/file", 20, "evaluation.origins={0}/file: empty CSV; it must be a CSV of "),
+        ("registry.root={0}/file", 2, "registry.root: {0}/file is a file where a folder is needed; name another."),
+        ("registry.root={0}/file/in", 2, "registry.root: {0}/file is a file where a folder is needed; name another."),
+        ("hydra.run.dir={0}/file/in", 2, "hydra.run.dir: {0}/file/in cannot be made, for a file is "),
+        ("cache={0}/file", 2, "cache: {0}/file is a file where a folder is needed; name another."),
+    ],
+)
+def test_what_is_missing_is_missed_before_the_source_is_read(
+    tmp_path: Path, mistake: str, code: int, said: str
+) -> None:
+    (tmp_path / "file").touch()
+    places = [f"{key}={tmp_path / key}" for key in ("source.path", "registry.root", "cache", "hydra.run.dir")]
+    done = train("experiment=smoke", *places, mistake.format(tmp_path))
+    assert (done.returncode, done.stdout) == (code, "")
+    assert done.stderr.startswith(f"error: {said.format(tmp_path)}")
+    assert done.stderr.count("\n") == 1
+
+
 def test_a_gpu_that_is_not_there_is_missed_at_once() -> None:
     if torch.cuda.is_available():
         pytest.skip("a GPU is there")

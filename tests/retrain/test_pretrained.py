@@ -151,7 +151,7 @@ def test_what_cannot_be_read_is_told_in_one_line(made: Pretrained, kept: Path, d
 
 
 def test_weights_that_are_not_there_are_named(made: Pretrained) -> None:
-    with pytest.raises(ConfigError, match="'pretrianed': neither champion, pretrained nor a file that is there"):
+    with pytest.raises(ConfigError, match="'pretrianed', which is no file; set it to champion, pretrained"):
         Pretrained.find("pretrianed", made.spec)
 
 
