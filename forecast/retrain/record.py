@@ -50,6 +50,8 @@ class Record:
 
     def __enter__(self) -> "Record":
         _check(self.config.metrics_file)
+        if (self.out / "bundle").exists():
+            raise ConfigError(f"hydra.run.dir: {self.out} has the bundle of another run; name a folder for this one.")
         settings = plain(self.config)
         self._began, self._clock = datetime.now(UTC), monotonic()
         self.facts |= {"settings_hash": key_of(settings)}

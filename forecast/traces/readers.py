@@ -52,9 +52,8 @@ def find_files(path: str, options: Mapping[str, str] | None = None) -> list[File
     files = find(path, options)
     kinds = {file.suffix for file in files}
     if len(kinds) > 1 or not kinds <= set(READERS):
-        raise DataError(
-            f"{shown(path)}: cannot read {', '.join(sorted(kinds))}; one kind of {', '.join(READERS)} is read."
-        )
+        named = ", ".join(sorted(kind or "a file without ending" for kind in kinds))
+        raise DataError(f"{shown(path)}: cannot read {named}; one kind of {', '.join(READERS)} is read.")
     return files
 
 

@@ -1,6 +1,6 @@
 """The dense panel: float32 `[channel, entity, time]`, NaN = not observed, memory-mapped in chunks of one UTC day."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -120,7 +120,7 @@ def panel_of(telemetry: pl.LazyFrame, topology: Topology, spec: ForecastSpec, wh
     begin = midnight(first)
     steps = int((last - begin).total_seconds()) // spec.step_s + 1
     built = build(telemetry, topology, spec.past, begin, steps, spec.step_s)
-    check_observed(built.measured.channels, spec, where)
+    check_observed(built.measured.channels, built.measured.counts, spec, where)
     check_units(typical(built.measured, topology), where)
     came = np.flatnonzero(built.measured.came.any(axis=(0, 1)))
     values = built.values[:, :, came[0] : came[-1] + 1]
@@ -175,8 +175,14 @@ def check_channels(telemetry: pl.LazyFrame, spec: ForecastSpec, where: str) -> N
         )
 
 
-def check_observed(came: Collection[str], spec: ForecastSpec, where: str) -> None:
+def check_observed(came: Collection[str], marks: Mapping[str, int], spec: ForecastSpec, where: str) -> None:
     """Refuse telemetry in which a target never came.
+
+    Args:
+        came: channels that were observed.
+        marks: fault to the number of cells that bear its mark: what came may all have been set aside.
+        spec: names the targets.
+        where: the telemetry is from.
 
     Raises:
         DataError: naming the target.
@@ -184,7 +190,8 @@ def check_observed(came: Collection[str], spec: ForecastSpec, where: str) -> Non
     for name in spec.targets:
         if name not in came:
             signal = SIGNALS[name]
+            faults = ", ".join(f"{count:,} {fault.replace('_', ' ')}" for fault, count in marks.items() if count)
             raise DataError(
                 f"{where}: {name} was never observed; check its column, and that its values are numbers from "
-                f"{signal.low:g} to {signal.high:g} {signal.unit}."
+                f"{signal.low:g} to {signal.high:g} {signal.unit}.{f' Faults in steps: {faults}.' if faults else ''}"
             )

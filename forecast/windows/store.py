@@ -12,6 +12,7 @@ that is interrupted leaves what the next one takes up or sweeps, and what comes 
 import fcntl
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -152,7 +153,10 @@ class Store:
 
     def _opened(self, record: list[Day], topology: Topology, spec: ForecastSpec, where: str) -> Panel:
         """The days as a panel from the first step to the last at which anything came."""
-        check_observed({name for day in record for name in day.came}, spec, where)
+        marks: Counter[str] = Counter()
+        for day in record:
+            marks.update(day.marks)
+        check_observed({name for day in record for name in day.came}, marks, spec, where)
         medians = {name: middle(day.medians.get(name) for day in record) for name in spec.past}
         check_units(medians, where)
         busy = [index for index, day in enumerate(record) if day.first is not None]

@@ -70,6 +70,13 @@ def test_the_manifest_of_a_run_says_what_ran_on_what_and_how_it_ended(smoke: Smo
     assert found.get("published") == (found["run_key"] if smoke.code == ExitCode.PUBLISHED else None)
 
 
+def test_a_folder_that_has_the_bundle_of_another_run_is_refused(config: JobConfig, tmp_path: Path) -> None:
+    (tmp_path / "run" / "bundle").mkdir(parents=True)
+    with pytest.raises(ConfigError, match=r"^hydra\.run\.dir: .*/run has the bundle of another run; name a folder"):
+        run(config, tmp_path / "run")
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["bundle"]
+
+
 def test_settings_are_stored_as_plain_data_without_a_name_of_code(smoke: Smoke) -> None:
     text = (smoke.out / "settings.json").read_text()
     assert json.loads(text) == plain(replace(smoke.config, registry=smoke.registry))

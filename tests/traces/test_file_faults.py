@@ -42,10 +42,11 @@ def test_a_folder_without_parquet(tmp_path: Path) -> None:
     assert refusal(tmp_path).endswith(f"name CSV or TSV by a glob, such as {tmp_path}/*.csv.")
 
 
-@pytest.mark.parametrize("name", ["x.json", "x", "x.xlsx"])
-def test_a_kind_of_file_that_is_not_read(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize(("name", "kind"), [("x.json", ".json"), ("x", "a file without ending"), ("x.xlsx", ".xlsx")])
+def test_a_kind_of_file_that_is_not_read(tmp_path: Path, name: str, kind: str) -> None:
     (tmp_path / name).write_text("{}")
-    assert "one kind of .parquet, .csv, .tsv, .txt is read" in refusal(tmp_path / name)
+    told = f"{tmp_path / name}: cannot read {kind}; one kind of .parquet, .csv, .tsv, .txt is read."
+    assert refusal(tmp_path / name) == told
 
 
 def test_two_kinds_at_once(tmp_path: Path) -> None:

@@ -256,12 +256,18 @@ def test_too_little_memory_names_the_setting_and_how_much_would_do(tmp_path: Pat
     assert Store(tmp_path, enough).update(trace, SPEC, "lake").built == 2
 
 
+def _twice(telemetry: pl.LazyFrame) -> pl.LazyFrame:
+    """Each sample with another beside it that contradicts it."""
+    return pl.concat([telemetry, telemetry.with_columns(pl.col("power_w", "temperature_c") + 5)])
+
+
 def test_what_cannot_be_a_panel_is_refused_and_leaves_nothing_behind(tmp_path: Path) -> None:
     good = trace_of(by_day(2))
     for broken, why in (
         (good.telemetry.drop("temperature_c"), "no column temperature_c"),
         (good.telemetry.with_columns(temperature_c=pl.lit(float("nan"))), "temperature_c was never observed"),
         (good.telemetry.with_columns(pl.col("power_w") / 1000), "power_w is typically"),
+        (_twice(good.telemetry), r"temperature_c was never observed; .* Faults in steps: .*\d conflicting duplicate"),
     ):
         with pytest.raises(DataError, match=f"^lake: {why}"):
             Store(tmp_path).update(replace(good, telemetry=broken, parts=(), key=why), SPEC, "lake")
