@@ -1,14 +1,16 @@
-"""What a schedule imposes and no forecast follows, or follows and hardly means: a line each, for people."""
+"""What of a schedule no forecast follows, or follows and hardly means: a line each, for people."""
 
 from collections.abc import Iterator
 from datetime import datetime
 
+import numpy as np
 import polars as pl
 
 from forecast.contracts.schedule import CAP, IMPOSED, KIND, LIVE, PLAN, STRANGE_STATUS, strange_words
 from forecast.contracts.specs import PLANS, ForecastSpec
 from forecast.contracts.topology import Topology
 from forecast.features.units import LIKE_KW
+from forecast.windows.ahead import Ahead
 
 #: Covariates of which one must be known, or what a schedule imposes changes nothing.
 _HEEDED = {PLAN: tuple(PLANS), CAP: ("power_cap_w",)}
@@ -51,6 +53,12 @@ def passed_over(rows: pl.DataFrame, spec: ForecastSpec) -> Iterator[str]:
     for kind, names in _HEEDED.items():
         if kind in there and set(names).isdisjoint(spec.future):
             yield f"has {kind}s, which change nothing: the bundle looks at no {' or '.join(names)}"
+
+
+def silent(ahead: Ahead, now: datetime) -> Iterator[str]:
+    """Whether a schedule is no longer kept up, or comes late; the line goes on from its name."""
+    if not ahead.believed(np.array(int(now.timestamp()))):
+        yield "tells of no job that began or ended lately; until it does, its jobs count as unknown"
 
 
 def not_over(rows: pl.DataFrame, now: datetime) -> pl.DataFrame:

@@ -24,7 +24,7 @@ from serve.batch import (
     write_adaptation,
     write_forecast,
 )
-from serve.imposed import doubts, imposed, passed_over, set_aside
+from serve.imposed import doubts, imposed, passed_over, set_aside, silent
 from serve.summary import print_summary
 
 
@@ -55,6 +55,8 @@ def run(options: argparse.Namespace) -> ExitCode:
     for line in set_aside(predictor.ahead.set_aside):
         _note(line)
     forecast = predictor.forecast(telemetry, at, where)
+    for line in silent(predictor.ahead, forecast.time):
+        _note(f"{options.jobs or where} {line}")
     _note_strangers(telemetry if at is None else telemetry.filter(pl.col("time") < at), forecast, where)
     if set(forecast.status) == {"no_data"}:
         raise DataError(f"{where}: nothing was observed in the context before {forecast.time:%Y-%m-%d %H:%M} UTC.")

@@ -196,7 +196,8 @@ def ours(name: str, settings: JobConfig, learn: Fleet, seed: int) -> Method:
     torch.manual_seed(seed)
     model = Pretrained.find(SHIPPED, spec).build(spec, skus)
     begin = time.process_time()
-    fit(model, windows, train, validation, settings.training, settings.trainer, seed, lambda *_: None)
+    how = settings.training, settings.trainer
+    fit(model, windows, train, validation, *how, seed, lambda *_: None, learnt_before=True)
     offsets = fit_offsets(model, windows, spread(validation, _CALIBRATION_WINDOWS))
     return _deployed(name, ForecastGraph(model, offsets, spec), spec, time.process_time() - begin)
 

@@ -15,6 +15,9 @@ Ints = NDArray[np.int64]
 SCHEDULE_NAMES = ("scheduled_power_w", "maintenance", "planned_power_w", "power_cap_w", "planned_fan_speed_rpm")
 _SCHEDULED, _MAINTENANCE, _PLANNED, _CAP, _FAN = range(5)
 
+#: The one that is of jobs.
+SCHEDULED = SCHEDULE_NAMES[_SCHEDULED]
+
 #: Powers are kept in whole milliwatts (and fan speeds in thousandths of their unit), so that sums are exact in whatever
 #: order they are taken.
 MILLI = 1000
@@ -85,7 +88,6 @@ def believed(jobs: pl.LazyFrame, code: dict[str, int]) -> tuple[pl.DataFrame, in
     `next_status` and `next_end_s` are of the row that superseded it; null where none did.
     """
     key = ["job_id", "entity"]
-    known_from = -(-pl.col("available_at").dt.epoch("us")).floordiv(1_000_000)
     has_fan = "planned_fan_speed_rpm" in jobs.collect_schema()
     fan = pl.col("planned_fan_speed_rpm").cast(pl.Float64) if has_fan else pl.lit(None, pl.Float64)
     rows = (
@@ -98,7 +100,7 @@ def believed(jobs: pl.LazyFrame, code: dict[str, int]) -> tuple[pl.DataFrame, in
             start_s=pl.col("start_time").dt.epoch("s"),
             end_s=pl.col("end_time").dt.epoch("s"),
             available_at="available_at",
-            known_from_s=known_from,
+            known_from_s=second_known(),
             milliwatts=(pl.col("planned_power_w").cast(pl.Float64) * MILLI).round(),
             fan=pl.when(fan.is_finite()).then((fan * MILLI).round()).cast(pl.Int64),
         )
@@ -126,6 +128,11 @@ def believed(jobs: pl.LazyFrame, code: dict[str, int]) -> tuple[pl.DataFrame, in
         unknown=unknown.cast(pl.Int64),
         milliwatts=pl.when(unknown).then(0.0).otherwise("milliwatts").cast(pl.Int64),
     ), since_s
+
+
+def second_known() -> pl.Expr:
+    """The first whole second, since 1970, at which a row was known."""
+    return -(-pl.col("available_at").dt.epoch("us")).floordiv(1_000_000)
 
 
 def above_of(topology: Topology, code: dict[str, int]) -> pl.DataFrame:

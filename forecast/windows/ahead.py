@@ -8,13 +8,15 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from forecast.contracts.specs import FUTURE, ForecastSpec
 from forecast.contracts.tables import JOB_SCHEDULE, WEATHER
 from forecast.contracts.topology import Topology
 from forecast.features.gridded import Floats
+from forecast.features.news import News
 from forecast.features.outlook import OUTLOOK_NAMES, Outlook, outlook
-from forecast.features.schedule import MILLI, SCHEDULE_NAMES, Ints, Promises, promises
+from forecast.features.schedule import MILLI, SCHEDULE_NAMES, SCHEDULED, Ints, Promises, promises
 from forecast.features.weather import HOUR_S, WEATHER_NAMES, Doubles, Versions, versions
 from forecast.windows.outlook import outlook_at
 from forecast.windows.overlap import overlap
@@ -29,6 +31,7 @@ class Ahead:
         site: `[N]`, index of each entity's site.
         schedule: by entity.
         outlook: what is expected of it; None where nobody asks.
+        news: whether its jobs are believed: of one that is no longer kept up they are unknown.
         set_aside: rows that break their contract, with `reason` and `count`.
     """
 
@@ -36,6 +39,7 @@ class Ahead:
     site: Ints | None = None
     schedule: Promises | None = None
     outlook: Outlook | None = None
+    news: News | None = None
     set_aside: pl.DataFrame = field(default_factory=pl.DataFrame)
 
     @classmethod
@@ -63,6 +67,7 @@ class Ahead:
             np.array([sites.index(name) for name in topology.table["site"]]),
             promises(told[JOB_SCHEDULE].good, topology) if JOB_SCHEDULE in told else None,
             outlook(told[JOB_SCHEDULE].good, topology) if JOB_SCHEDULE in told and asked else None,
+            News.of(told[JOB_SCHEDULE].good) if JOB_SCHEDULE in told else None,
             pl.concat(sifted.report for sifted in told.values()) if told else pl.DataFrame(),
         )
 
@@ -79,7 +84,13 @@ class Ahead:
         if self.outlook is not None:
             values = outlook_at(self.outlook, origin_s, spec)
             told |= {name: values[index] for index, name in enumerate(OUTLOOK_NAMES)}
+        if not self.believed(np.array(origin_s)):
+            told |= dict.fromkeys((SCHEDULED, *OUTLOOK_NAMES), unknown)
         return told
+
+    def believed(self, origin_s: Ints) -> NDArray[np.bool_]:
+        """Whether the schedule is kept up, as far as was known at some times."""
+        return np.ones(origin_s.shape, np.bool_) if self.news is None else self.news.believed(origin_s)
 
 
 def weather_at(known: Versions, origin_s: int, spec: ForecastSpec) -> Floats:

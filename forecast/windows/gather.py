@@ -3,12 +3,13 @@
 from copy import copy
 from typing import NamedTuple, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from forecast.contracts.specs import ForecastSpec
 from forecast.features.outlook import OUTLOOK_NAMES
-from forecast.features.schedule import SCHEDULE_NAMES
+from forecast.features.schedule import SCHEDULE_NAMES, SCHEDULED
 from forecast.features.weather import WEATHER_NAMES
 from forecast.windows.ahead_on_device import ScheduleOnDevice, WeatherOnDevice
 from forecast.windows.inputs import Constants, told_by_clock
@@ -68,6 +69,8 @@ class Windows:
         self._place = torch.from_numpy(constants.place).to(device)
         self._start_s = int(panel.start.timestamp())
         self._told = _on_device(constants, spec, (self._start_s, int(panel.time(panel.steps).timestamp())), device)
+        at_s = self._start_s + spec.step_s * np.arange(panel.steps + 1)
+        self._believed = torch.from_numpy(constants.ahead.believed(at_s)).to(device)
         told = (*told_by_clock(spec), *WEATHER_NAMES, *SCHEDULE_NAMES, *OUTLOOK_NAMES)
         self._order = [told.index(name) for name in spec.future]
         self.level_code = self.group = self._static[:, spec.static.index("level_code")].long()
@@ -105,7 +108,11 @@ class Windows:
             else known.at(entity, origin_s)
             for names, known in zip((WEATHER_NAMES, SCHEDULE_NAMES, OUTLOOK_NAMES), self._told, strict=True)
         ]
-        return torch.cat([clock, *told], dim=1)[:, self._order]
+        weather, schedule, outlook = told
+        doubted = ~self._believed[origin]
+        schedule[doubted, SCHEDULE_NAMES.index(SCHEDULED)] = torch.nan
+        outlook[doubted] = torch.nan
+        return torch.cat([clock, weather, schedule, outlook], dim=1)[:, self._order]
 
     def pairs(self, first: Tensor, last: Tensor, stride: int = 1) -> Tensor:
         """Every usable (entity, origin), `[M, 2]`.

@@ -19,7 +19,7 @@ from serve.batch import ahead_of, files_like, read_ahead
 from serve.engine.engine import Engine
 from serve.engine.live import Live
 from serve.engine.ring import Ring
-from serve.imposed import doubts, imposed, in_force, not_over, passed_over, set_aside
+from serve.imposed import doubts, imposed, in_force, not_over, passed_over, set_aside, silent
 from serve.refusals import RefusedError
 
 log = logging.getLogger(__name__)
@@ -152,11 +152,12 @@ class Feed:
 
     def _doubt(self, imposed: pl.DataFrame, where: str) -> None:
         """Report what of a schedule is not followed, until it is mended or over."""
-        rows = not_over(imposed, self._engine.clock())
+        now = self._engine.clock()
+        rows = not_over(imposed, now)
         broken = JOB_SCHEDULE.sift(in_force(rows).lazy(), where).report
         for name in self._engine.names:
             live = self._engine.live(name)
-            found = [*doubts(rows, live.topology), *set_aside(broken)]
+            found = [*doubts(rows, live.topology), *set_aside(broken), *silent(live.predictor.ahead, now)]
             self._engine.report(f"schedule of {name}", f"{where}: {'; '.join(found)}." if found else None)
             for line in passed_over(rows, live.bundle.manifest.spec):
                 self._note(name, f"{where} {line}")

@@ -81,6 +81,27 @@ def test_a_plan_that_cannot_be_followed_is_a_problem_until_it_is_mended(
     wait_until(lambda: problems(server) == {}, "it is as it should be", told=lambda: problems(server))
 
 
+def test_a_schedule_that_is_no_longer_kept_up_is_a_problem_until_it_is(server: Running, jobs: Path) -> None:
+    began = pl.int_range(12) * timedelta(hours=1) + pl.lit(NOW - timedelta(days=3))
+    ran = pl.select(start_time=began).with_columns(
+        job_id=pl.concat_str(pl.lit("job-"), pl.col("start_time").dt.to_string()),
+        entity_id=pl.lit("server-1"),
+        kind=pl.lit("training"),
+        status=pl.lit("done"),
+        end_time=pl.col("start_time") + timedelta(minutes=30),
+        planned_power_w=pl.lit(500.0),
+        available_at=pl.col("start_time") + timedelta(minutes=31),
+    )
+    pl.concat([GOOD, ran.select(GOOD.columns)]).write_parquet(jobs)
+    silent = "tells of no job that began or ended lately"
+    wait_until(lambda: silent in problems(server).get("schedule of day-ahead", ""), "it is told")
+    late = timedelta(days=3) - timedelta(hours=12)
+    pl.concat(
+        [GOOD, ran.with_columns(pl.col("start_time", "end_time", "available_at") + late).select(GOOD.columns)]
+    ).write_parquet(jobs)
+    wait_until(lambda: problems(server) == {}, "it is as it should be", told=lambda: problems(server))
+
+
 def is_followed(server: Running) -> bool:
     """Whether the newest forecast has the plan of `GOOD`."""
     server.engine.refresh("day-ahead").result(30)
