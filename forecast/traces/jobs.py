@@ -41,7 +41,7 @@ def jobs_key(spec: JobsSpec) -> str:
 def _printed(path: str) -> pl.LazyFrame:
     """What `--parsable2` printed: text between upright lines, a header first."""
     try:
-        return pl.concat(
+        printed = pl.concat(
             pl.scan_csv(
                 file.content(),
                 separator="|",
@@ -52,5 +52,7 @@ def _printed(path: str) -> pl.LazyFrame:
             )
             for file in find_files(path)
         )
+        printed.collect_schema()  # an empty file is told here, by its name
+        return printed
     except pl.exceptions.PolarsError as error:
         raise DataError(f"{path}: is not what sacct --parsable2 prints: {str(error).splitlines()[0]}") from error

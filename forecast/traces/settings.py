@@ -3,6 +3,8 @@
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from forecast.contracts.errors import ConfigError
+
 
 @dataclass
 class SlurmSpec:
@@ -24,6 +26,13 @@ class SlurmSpec:
     delay_s: float = 60.0
     reservations: str | None = None
     reservations_known_at: str | None = None
+
+    def __post_init__(self) -> None:
+        told = {f"power_per_gpu_w.{kind}": power_w for kind, power_w in self.power_per_gpu_w.items()}
+        told |= {name: getattr(self, name) for name in ("power_per_cpu_w", "delay_s")}
+        for name, value in told.items():
+            if not value >= 0:
+                raise ConfigError(f"jobs.slurm.{name} is {value:g}; it must not be below 0.")
 
 
 @dataclass

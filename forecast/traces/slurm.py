@@ -48,6 +48,8 @@ def accounting(raw: pl.LazyFrame, slurm: SlurmSpec, time_zone: str | None, where
     """
     found = raw.collect_schema()
     absent = [name for name in FIELDS if name not in found]
+    if len(absent) == len(FIELDS):
+        raise DataError(f"{where}: is not what sacct --parsable2 prints: its first line is {listed(found)}.")
     if absent:
         raise DataError(f"{where}: sacct printed no {', '.join(absent)}, only {listed(found)}; name it in --format.")
     told = raw.with_columns(pl.when(~pl.col(name).is_in(_NOTHING)).then(name).alias(name) for name in FIELDS)

@@ -123,6 +123,12 @@ def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
         read(tmp_path, PRINTED.replace("|AllocTRES|", "|Other|"))
     with pytest.raises(DataError, match="set the source's `time_zone`"):
         read(tmp_path, time_zone=None)
+    with pytest.raises(DataError, match=r"sacct\.txt: is not what sacct --parsable2 prints: empty CSV"):
+        read(tmp_path, "")
+    with pytest.raises(
+        DataError, match=r"sacct\.txt: is not what sacct --parsable2 prints: its first line is JobID   "
+    ):
+        read(tmp_path, PRINTED.replace("|", "   "))
     with pytest.raises(ConfigError, match="does not hold"):
         read(tmp_path, spec=slurm(entity="node"))
     with pytest.raises(DataError, match="lacks a ]"):
@@ -135,6 +141,13 @@ def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
             expand_hosts(many)
     with pytest.raises(DataError, match="soon"):
         limit_s("soon")
+
+
+@pytest.mark.parametrize("name", ["power_per_gpu_w.h100", "power_per_cpu_w", "delay_s"])
+def test_no_gpu_gives_power_and_no_row_comes_before_its_event(name: str) -> None:
+    key, _, kind = name.partition(".")
+    with pytest.raises(ConfigError, match=rf"^jobs\.slurm\.{name} is -1; it must not be below 0\.$"):
+        slurm(**{key: {kind: -1.0} if kind else -1.0})
 
 
 @pytest.mark.parametrize(
