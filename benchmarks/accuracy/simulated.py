@@ -46,7 +46,7 @@ _SCHEDULE = ("scheduled_power_w", *OUTLOOK_NAMES)
 _SETTINGS = ("source=simulator", "training.steps=800", "training.validate_every=100")
 _TOLD = (
     f"window.future=[{','.join((*CALENDAR, *_SCHEDULE))}]",
-    "training.gaps.untold=0.15",
+    "training.gaps.untold=0.3",
     "training.gaps.mistold=0.1",
 )
 _CHUNK = 256
