@@ -90,6 +90,7 @@ bench-physics: setup  ## Time constants learnt from simulated servers, beside th
 
 bench-accuracy: .venv-bench/.done  ## Accuracy beside peers, on measured data; hours without its cache
 	$(BENCH_BIN)/python -m benchmarks.accuracy
+	$(BENCH_BIN)/python -m benchmarks.accuracy.cost
 
 bench-known-ahead: .venv-bench/.done  ## What the job schedule is worth, on simulated fleets; half an hour on one core
 	$(BENCH_BIN)/python -m benchmarks.accuracy.simulated

@@ -3,10 +3,13 @@
 import json
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from time import process_time
 from typing import Any
+
+import numpy as np
 
 from benchmarks import overview
 
@@ -23,6 +26,17 @@ def processor_s(process: int) -> float:
     """Processor time of a process with all its threads (proc(5): fields 14 and 15 of stat)."""
     fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def in_turns(calls: Sequence[Callable[[], object]], rounds: int) -> np.ndarray:
+    """Processor seconds of calls that take turns, `[rounds, calls]`; a round before them warms up."""
+    seconds = np.empty((rounds + 1, len(calls)))
+    for turn in seconds:
+        for at, call in enumerate(calls):
+            begin = process_time()
+            call()
+            turn[at] = process_time() - begin
+    return seconds[1:]
 
 
 def record(name: str, cores: int, figures: Mapping[str, Mapping[str, Any]], **more: Any) -> None:

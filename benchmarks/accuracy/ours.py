@@ -11,7 +11,7 @@ from time import process_time
 import numpy as np
 
 from benchmarks.accuracy.cache import Result
-from benchmarks.accuracy.tasks import LEVELS, Asked, Task
+from benchmarks.accuracy.tasks import LEVELS, Asked, Steps, Task
 from forecast.adaptation import Adaptation
 from forecast.bundle.load import load
 from forecast.evaluation.splits import Split
@@ -110,14 +110,23 @@ def operated(predictor: Predictor, prepared: Prepared, origins: Iterable[int]) -
 
 def speed(predictor: Predictor, prepared: Prepared, origins: np.ndarray) -> float:
     """Windows per second from their inputs to quantiles, asked for at once as the peers are, on one core."""
-    constants = Constants.of(predictor.topology, predictor.bundle.manifest.skus, prepared.ahead)
-    most = max(_TIMED // len(predictor.topology.entities), 1)
-    made = [inputs_at(prepared.panel, constants, predictor.spec, int(at)) for at in np.unique(origins)[:most]]
-    inputs = Inputs(*(np.concatenate([getattr(part, name) for part in made]) for name in ("past", "future", "static")))
+    entities = len(predictor.topology.entities)
+    timed = np.unique(origins)[: max(_TIMED // entities, 1)]
+    inputs = inputs_of(predictor, prepared, np.tile(np.arange(entities), len(timed)), np.repeat(timed, entities))
     predictor.bundle.session.run(inputs)
     begin = process_time()
     predictor.bundle.session.run(inputs)
     return len(inputs.past) / (process_time() - begin)
+
+
+def inputs_of(predictor: Predictor, prepared: Prepared, entity: Steps, origin: Steps) -> Inputs:
+    """The graph's inputs of the windows of `entity [M]` that begin at `origin [M]`, in order."""
+    constants = Constants.of(predictor.topology, predictor.bundle.manifest.skus, prepared.ahead)
+    whole = {int(at): inputs_at(prepared.panel, constants, predictor.spec, int(at)) for at in np.unique(origin)}
+    rows = list(zip(entity, origin, strict=True))
+    return Inputs(
+        *(np.stack([getattr(whole[int(at)], name)[of] for of, at in rows]) for name in ("past", "future", "static"))
+    )
 
 
 def _one_origin(ranges: Split) -> Split:

@@ -14,6 +14,9 @@ def row(method: str, wql: float, **more: Any) -> dict[str, Any]:
     return {"target": "power_w", "method": method, "wql": wql, **SCORES, **QUARTERS, **cost, **more}
 
 
+COSTS = {"NHITS": {"network": 0.14, "library": 0.09}, "TiDE": {"network": 0.2, "library": 0.12}}
+
+
 def board(*rows: dict[str, Any]) -> dict[str, Any]:
     return {"task": "B", "title": "PDUs", "windows": 435, "observed": 125_280, "first_min": 60.0, "rows": list(rows)}
 
@@ -34,15 +37,16 @@ def point(method: str, mse: float, **more: Any) -> dict[str, Any]:
 
 
 def test_figures_are_ours_beside_their_goals() -> None:
-    ours = row("Fleetcast", 0.015, coverage_80=0.83, coverage_80_quarter_3=0.74, series_per_s=100.0)
-    found = figures([board(row("LightGBM", 0.01), ours, row("NHITS", 0.02), row("TiDE", 0.03, series_per_s=1.0))])
+    ours = row("Fleetcast", 0.015, coverage_80=0.83, coverage_80_quarter_3=0.74)
+    rows = [row("LightGBM", 0.01), ours, row("NHITS", 0.02), row("TiDE", 0.03)]
+    found = figures([{**board(*rows), "costs": COSTS}])
     assert {name: (figure["value"], figure["goal"]) for name, figure in found.items()} == {
         "B_power_w_wql": (0.015, 0.0148),
         "B_power_w_wql_first": (0.01, 0.0101),
         "B_power_w_coverage_80_off": (0.03, 0.02),
         "B_power_w_coverage_98_off": (0.0, 0.007),
         "B_power_w_coverage_80_quarter_off": (0.06, 0.05),
-        "B_power_w_cost": (0.1, 0.1),
+        "B_power_w_cost": (0.14, 0.1),
     }
     assert all(figure["better"] == "lower" for figure in found.values())
 
@@ -66,6 +70,14 @@ def test_methods_that_are_not_run_keep_their_rows() -> None:
     before = board(row("Fleetcast", 0.02), row("NHITS", 0.03))
     after = merged(before, board(row("Fleetcast", 0.01)))
     assert [(each["method"], each["wql"]) for each in after["rows"]] == [("NHITS", 0.03), ("Fleetcast", 0.01)]
+
+
+def test_costs_are_those_of_the_fleetcast_they_were_measured_with() -> None:
+    before = {**board(row("Fleetcast", 0.02), row("NHITS", 0.03)), "costs": COSTS}
+    assert merged(before, board(row("NHITS", 0.03)))["costs"] == COSTS
+    again = merged(before, board(row("Fleetcast", 0.01)))
+    assert "costs" not in again
+    assert not any(name.endswith("cost") for name in figures([again]))
 
 
 def test_other_windows_bring_no_row_along() -> None:
