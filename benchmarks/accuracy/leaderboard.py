@@ -164,8 +164,10 @@ def _goals_of(board: dict[str, Any], row: dict[str, Any]) -> list[Goal]:
         goals.append(Goal(f"{name}_{score}", f"{title}: {what}", value, goal, 3))
     best = _best_network(board, target)
     if best in board.get("costs", {}):
-        cost = board["costs"][best]["network"]
-        goals.append(Goal(f"{name}_cost", f"{title}: time of a forecast over {best}’s", cost, _COST, 3))
+        cost = board["costs"][best]
+        goals.append(Goal(f"{name}_cost", f"{title}: time of a forecast over {best}’s", cost["network"], _COST, 3))
+        whole = f"{title}: over {best}’s with what its library does around it"
+        goals.append(Goal(f"{name}_cost_with_library", whole, cost["library"], _COST, 3))
     return goals
 
 
