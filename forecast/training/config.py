@@ -50,7 +50,8 @@ class TrainingConfig:
     """How long and how fast to train.
 
     Attributes:
-        steps: optimiser steps; 0 takes the weights of `start_from` as they are.
+        steps: optimiser steps at most; 0 takes the weights of `start_from` as they are.
+        patience: training ends when so many steps in turn brought nothing better.
         batch: windows per step.
         learning_rate: peak of AdamW's.
         weight_decay: of AdamW.
@@ -67,7 +68,8 @@ class TrainingConfig:
             file of `make pretrain` or of a bundle, which brings its model, whatever `model` says. None begins anew.
     """
 
-    steps: int = 300
+    steps: int = 900
+    patience: int = 300
     batch: int = 128
     learning_rate: float = 5e-3
     weight_decay: float = 0.1

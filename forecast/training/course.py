@@ -32,6 +32,7 @@ class Course(lightning.Callback):
         progress: told of each step.
         checkpoints: None keeps nothing.
         key: of this fit among the checkpoints.
+        patience: it ends when so many steps in turn brought nothing better.
 
     Attributes:
         begun: the step it goes on from.
@@ -39,11 +40,13 @@ class Course(lightning.Callback):
         best: weights of that validation, and of those after it that were as good.
     """
 
-    def __init__(self, module: Fitting, progress: Progress, checkpoints: Checkpoints | None, key: str) -> None:
+    def __init__(
+        self, module: Fitting, progress: Progress, checkpoints: Checkpoints | None, key: str, patience: int
+    ) -> None:
         self.loss, self.step = float("inf"), 0
         self.best: list[dict[str, Tensor]] = []
         self._module, self._progress = module, progress
-        self._checkpoints, self._key = checkpoints, key
+        self._checkpoints, self._key, self._patience = checkpoints, key, patience
         self._kept = checkpoints.read(key) if checkpoints else None
         self._validated = False
         self.begun = 0
@@ -88,9 +91,14 @@ class Course(lightning.Callback):
             self.best = []
         if self.as_good(loss):
             self.best.append(copy.deepcopy(self._module.model.state_dict()))
+        trainer.should_stop |= self.ended(trainer.global_step)
 
     def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         self._keep(trainer)
+
+    def ended(self, step: int) -> bool:
+        """Whether there is nothing left to do after so many steps."""
+        return step >= min(self._module.steps, self.step + self._patience)
 
     def as_good(self, loss: float) -> bool:
         """Whether weights of this loss are as good as the best."""

@@ -1,4 +1,4 @@
-"""The training loop: fixed steps, and the mean of the weights that were best on validation."""
+"""The training loop: steps until none brings more, and the mean of the weights that were best on validation."""
 
 import hashlib
 import logging
@@ -79,18 +79,18 @@ def fit(
     judged = spread(validation, config.validation_windows).split(2 * config.batch)
     gaps = Gaps(config.gaps, windows.spec, seed, train.device, learnt_before)
     module = Fitting(model, windows, gaps, config.steps, config.learning_rate, config.weight_decay, config.by_spread)
-    course = Course(module, progress, checkpoints, _key(model, config, trainer, seed))
+    course = Course(module, progress, checkpoints, _key(model, config, trainer, seed), config.patience)
     sampler = LevelSampler(train, windows.group[train[:, 0]], config.batch, seed, course.begun)
     with _quiet(), _interruptible():
         loop = _loop(config, trainer, course)
         if not course.begun:  # what it began with is kept where training does harm
             loop.validate(module, DataLoader(judged, batch_size=None), verbose=False)
-        if course.begun < config.steps:
+        if not course.ended(course.begun):
             loop.fit(module, DataLoader(sampler, batch_size=None), DataLoader(judged, batch_size=None))
     if not course.best:
         raise FleetcastError("training diverged: no validation loss was a number; lower training.learning_rate.")
     loss = _settle(module.to(train.device), course, judged)  # Lightning leaves it on the CPU
-    progress(1.0, f"step {config.steps} of {config.steps}")
+    progress(1.0, f"step {max(course.begun, loop.global_step)} of {config.steps}")
     return Fit(course.step, loss, course.begun)
 
 

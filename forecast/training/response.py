@@ -38,6 +38,7 @@ def fit_response(
     longer = replace(
         config,
         steps=_STEPS * config.steps,
+        patience=_STEPS * config.patience,
         batch=max(config.batch, _BATCH),
         learning_rate=_RATE,
         validate_every=_STEPS * config.validate_every,

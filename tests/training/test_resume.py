@@ -148,6 +148,20 @@ def test_weights_it_began_with_stay_the_best_where_training_does_harm(
     assert same(ended, run(windows, config=harm))
 
 
+@pytest.mark.parametrize("steps", [(3,), (10,), (4, 9)])
+def test_one_that_ended_for_nothing_better_came_is_not_trained_on(
+    windows: Windows, checkpoints: Checkpoints, steps: tuple[int, ...]
+) -> None:
+    harm = replace(SHORT, learning_rate=5.0, patience=10)
+    stopping = Stopping(*steps)
+    ended = until_it_ends(lambda: run(windows, checkpoints, stopping, harm))
+    assert max(stopping.told) == 10
+    assert same(ended, run(windows, config=harm))
+    again = Stopping()
+    assert same(run(windows, checkpoints, again, harm), ended)
+    assert again.told == [10]
+
+
 def test_weights_that_were_as_good_as_the_best_are_remembered(
     windows: Windows, checkpoints: Checkpoints, monkeypatch: pytest.MonkeyPatch
 ) -> None:
