@@ -48,11 +48,10 @@ SITES = {
 
 #: Ways to train a day's version: what differs from the default training. The first is what others are compared with.
 WAYS: dict[str, dict[str, Any]] = {
-    "anew, 300 steps": {},
-    "champion, 300 steps": {"start_from": CHAMPION},
+    "anew": {},
+    "champion": {"start_from": CHAMPION},
+    "champion, 300 steps": {"start_from": CHAMPION, "steps": 300},
     "champion, 100 steps": {"start_from": CHAMPION, "steps": 100},
-    "champion, 50 steps": {"start_from": CHAMPION, "steps": 50},
-    "champion, 100 steps, rate / 5": {"start_from": CHAMPION, "steps": 100, "learning_rate": 1e-3},
 }
 
 #: Windows scored at most: neighbours tell the same.

@@ -18,6 +18,8 @@ WRONG, ENDLESS = float("nan"), float("inf")
 class Line:
     """A fit of one weight, which is the number of the validation, and counts them."""
 
+    steps = 100
+
     def __init__(self, loss_of_mean: float = 0.0) -> None:
         self.model = nn.Linear(1, 1, bias=False)
         self.model.register_buffer("validations", torch.tensor(0))
@@ -29,15 +31,27 @@ class Line:
         return self.loss_of_mean
 
 
-def validated(line: Line, losses: list[float]) -> Course:
+def validated(line: Line, losses: list[float], patience: int = 100) -> Course:
     fitting = cast("Fitting", line)
-    course = Course(fitting, lambda *_: None, None, "key")
+    course = Course(fitting, lambda *_: None, None, "key", patience)
     for number, loss in enumerate(losses):
         nn.init.constant_(line.model.weight, number)
         line.model.get_buffer("validations").fill_(number)
-        trainer = SimpleNamespace(callback_metrics={"validation_loss": torch.tensor(loss)}, global_step=10 * number)
+        trainer = SimpleNamespace(
+            callback_metrics={"validation_loss": torch.tensor(loss)}, global_step=10 * number, should_stop=False
+        )
         course.on_validation_end(cast("lightning.Trainer", trainer), fitting)
+        assert trainer.should_stop == course.ended(10 * number)
     return course
+
+
+@pytest.mark.parametrize(
+    ("losses", "ends"),
+    [([1.0, 0.5, 0.6], 30), ([0.5, 0.6], 20), ([WRONG, WRONG], 20), ([1.0] + [0.5 - n / 100 for n in range(9)], 100)],
+)
+def test_it_ends_when_so_many_steps_brought_nothing_better(losses: list[float], ends: int) -> None:
+    course = validated(Line(), losses, patience=20)
+    assert next(step for step in range(120) if course.ended(step)) == ends
 
 
 @pytest.mark.parametrize(
