@@ -52,16 +52,14 @@ class HourlyCourse(nn.Module):
         self.targets = len(spec.targets)
         self.hour = 3600 // spec.step_s
         self.hours = spec.context_steps // self.hour
-        behind = torch.arange(-spec.context_steps, 0) % self.hour
-        ahead = torch.arange(spec.horizon_steps) % self.hour
-        self.behind: Tensor
-        self.ahead: Tensor
-        self.register_buffer("behind", behind, persistent=False)
-        self.register_buffer("ahead", ahead, persistent=False)
+        self.context, self.horizon = spec.context_steps, spec.horizon_steps
 
     def forward(self, scaled: Scaled) -> Course:
         pattern = self._pattern(scaled.z[:, : self.targets], scaled.seen[:, : self.targets])
-        return Course(_without(scaled, pattern[:, :, self.behind]), pattern[:, :, self.ahead])
+        # Repeated, not gathered: the runtime would move the axis to the front and back.
+        behind = pattern.repeat(1, 1, -(-self.context // self.hour))[:, :, -self.context :]
+        ahead = pattern.repeat(1, 1, -(-self.horizon // self.hour))[:, :, : self.horizon]
+        return Course(_without(scaled, behind), ahead)
 
     def _pattern(self, targets: Tensor, seen: Tensor) -> Tensor:
         """`[B, T, steps of an hour]`, of the hours that were seen as a whole."""

@@ -136,7 +136,7 @@ class Days(nn.Module):
             return Said(median, nothing, nothing)
         hour, hour_gap = _gap(hours, seen_hours)
         quarter, quarter_gap = _gap(quarters, seen_quarters)
-        z_days, seen_days = torch.matmul(self._days(both), self.day).chunk(2, dim=1)
+        z_days, seen_days = self.of_days(both).chunk(2, dim=1)
         (times, z_hours), (seen_times, known_hours) = (
             part.split(self.columns_of_each, dim=3) for part in (z_days, seen_days)
         )
@@ -153,11 +153,21 @@ class Days(nn.Module):
         coming = (self.share[:, 0] + self.share[:, 1] * alike) * ((weights * paths).sum(2) - stays)
         return Said(median + stays + coming, paths, weights)
 
-    def _days(self, both: Tensor) -> Tensor:
-        """Each day of the context and half an hour on either side, newest first: `[B, 2 · T, D, steps]`."""
-        padded = nn.functional.pad(both, (self.beside, self.beside))
-        steps = self.day_steps + 2 * self.beside
-        return torch.stack([padded[:, :, begin : begin + steps] for begin in self.begins], dim=2)
+    def of_days(self, both: Tensor) -> Tensor:
+        """The columns of `day` of each day of the context and half an hour on either side, `[B, 2 · T, D, columns]`.
+
+        Newest first. What lies beside a day is a product of its own: most of it need not be copied then.
+        """
+        before, within, after = self.day.split([self.beside, self.day_steps, self.beside])
+        days = both[:, :, self.begins[-1] :].unflatten(2, (self.days, self.day_steps))
+        told: Tensor = torch.matmul(days, within)
+        if self.beside:
+            first = both[:, :, max(self.begins[-1] - self.beside, 0) : self.begins[-1]]
+            oldest = nn.functional.pad(first, (self.beside - first.shape[2], 0))[:, :, None]
+            older = torch.cat([oldest, days[:, :, :-1, -self.beside :]], dim=2)
+            newer = nn.functional.pad(days[:, :, 1:, : self.beside], (0, 0, 0, 1))
+            told = told + torch.matmul(torch.cat([older, newer], dim=3), torch.cat([before, after]))
+        return told.flip(2)
 
     def _likeness(self, hours: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
         """How far a day resembles the one before `[B, T, 1]`, 0 to 1; and each day's distance from today `[B, T, D]`.
@@ -180,7 +190,7 @@ class Days(nn.Module):
 
     def _same_kind(self, future: Tensor) -> Tensor:
         """1 where a day is of the kind of the step, a weekend or not, `[B, D, P]`."""
-        week = future[:, self.week].index_select(2, self.steps)
+        week = future.index_select(2, self.steps)[:, self.week]
         free = (torch.matmul(self.weekend, week) > math.cos(_HALF_WEEKEND)).to(future.dtype)
         return 1 - (free[:, :1] - free[:, 1:]).abs()
 

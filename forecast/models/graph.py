@@ -81,7 +81,7 @@ class ForecastGraph(nn.Module):
 
         Infinite where no limit is known or nothing governs it.
         """
-        highest = observed(past).values.amax(2, keepdim=True)[:, : len(self.limits)]
+        highest = observed(past).values.amax(-1, keepdim=True)[:, : len(self.limits)]
         governed = (limit + self.overshoot).masked_fill(torch.isnan(limit), torch.inf)
         return torch.maximum(governed, highest)  # what is unknown reads 0 there, and no limit lies below that
 

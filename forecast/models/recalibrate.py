@@ -78,9 +78,11 @@ class Recalibration(nn.Module):
             shifts = static.index_select(1, self.shifted)
             shift = shifts.masked_fill(torch.isnan(shifts), 0.0).unflatten(1, (self.targets, len(SIDES)))
             scores = scores + torch.matmul(shift, self.moves)[:, :, None]
-        passed = nn.functional.linear(scores.reshape(-1, 1), self.slopes, self.begins).clamp(0.0, 1.0)
+        rows = scores.reshape(-1, 1)
+        before = nn.functional.linear(rows, self.slopes[:-1], self.begins[:-1])
+        behind = nn.functional.linear(rows, -self.slopes[1:], 1 - self.begins[1:])
         # What is told of a quantile itself: at most two of these are not zero, so that no digit is lost in their sum.
-        weights = (passed[:, :-1] - passed[:, 1:]).unflatten(0, scores.shape).unbind(2)
+        weights = torch.relu(torch.minimum(before, behind)).unflatten(0, scores.shape).unbind(2)
         # A product for each part: parts as one more axis would have to be moved out of the way and back.
         told = [torch.matmul(each, part) for each, part in zip(weights, raw.split(self.width, dim=3), strict=True)]
         outside = (scores - scores.clamp(*self.ends)) * beyond_unit(past)[:, : self.targets, None]

@@ -64,14 +64,25 @@ class LinearSkip(nn.Module):
         median: Tensor = torch.matmul(linear, self.hats)
         if not len(self.same_time):  # less than a day of context
             return median
-        same_time = z[:, :, self.same_time].unflatten(2, (-1, self.hats.shape[1]))
-        seasonal: Tensor = (same_time * torch.matmul(self.day_weight, self.hats)).sum(2)
+        seasonal: Tensor = (self._same_time(z) * torch.matmul(self.day_weight, self.hats).flip(1)).sum(2)
         return median + seasonal
+
+    def _same_time(self, z: Tensor) -> Tensor:
+        """`z [B, T, L]` at the time of each step of the horizon on each day, the oldest first: `[B, T, days, H]`.
+
+        As days that repeat, not gathered at `same_time`: the runtime would move the axis to the front and back.
+        """
+        days, horizon = self.day_weight.shape[1], self.hats.shape[1]
+        cut = z[:, :, -days * self.day_steps :].unflatten(2, (days, self.day_steps))
+        told: Tensor = cut.repeat(1, 1, 1, -(-horizon // self.day_steps))[..., :horizon]
+        return told
 
     def _filled(self, z: Tensor, seen: Tensor) -> Tensor:
         """`z [B, T, L]`, with the usual value of the time of day where nothing was seen."""
         older = -z.shape[2] % self.day_steps
-        days, known = (nn.functional.pad(part, (older, 0)).unflatten(2, (-1, self.day_steps)) for part in (z, seen))
+        if older:
+            z, seen = (nn.functional.pad(part, (older, 0)) for part in (z, seen))
+        days, known = (part.unflatten(2, (-1, self.day_steps)) for part in (z, seen))
         usual = days.sum(2, keepdim=True) / (known.sum(2, keepdim=True) + _HALF_TOLD_DAYS)
-        filled: Tensor = z + (1 - seen) * usual.expand_as(days).flatten(2)[:, :, older:]
+        filled: Tensor = (days + (1 - known) * usual).flatten(2)[:, :, older:]
         return filled

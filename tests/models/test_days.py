@@ -125,3 +125,24 @@ def test_a_week_ago_is_preferred_where_it_was_seen_only(spec: ForecastSpec) -> N
     assert (after[0, 0, 6] > before[0, 0, 6]).all()
     assert (after[0, 0, :6] < before[0, 0, :6]).all()
     assert torch.allclose(after[1], before[1], atol=1e-6)
+
+
+@pytest.mark.parametrize("context", [3 * DAY, 3 * DAY + 1, 4 * DAY - 1])
+def test_each_day_is_looked_at_with_half_an_hour_on_either_side(spec: ForecastSpec, context: int) -> None:
+    days = Days(replace(spec, context_steps=context), torch.arange(DAY), 3)
+    torch.manual_seed(0)
+    both = torch.randn(2, 2, context)
+    padded = torch.nn.functional.pad(both, (days.beside, days.beside))
+    cut = [padded[:, :, context - day * DAY :][:, :, : DAY + 2 * days.beside] for day in (1, 2, 3)]
+    torch.testing.assert_close(days.of_days(both), torch.matmul(torch.stack(cut, dim=2), days.day))
+
+
+def test_a_course_is_told_to_the_end_of_an_hour_that_is_cut(spec: ForecastSpec) -> None:
+    hour, cut = 3600 // STEP_S, 1
+    odd = replace(spec, context_steps=7 * DAY + cut, horizon_steps=2 * hour + cut)
+    load = torch.arange(-odd.context_steps, 0) % hour
+    course = HourlyCourse(odd)(scaled_of(odd, 100.0 + 10.0 * load[None].float()))
+    assert course.scaled.z.std() < 0.1
+    ahead = course.ahead[0, 0]
+    assert ahead.diff()[: hour - 1].min() > 0
+    torch.testing.assert_close(ahead[: hour + cut], ahead[hour:])

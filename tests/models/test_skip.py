@@ -68,3 +68,16 @@ def test_a_context_that_is_no_whole_number_of_days_is_filled_from_its_own_times(
     seen[:, :, : DAY // 2] = 0
     by_hand = torch.cat([z[:, :, DAY:] / 2, z[:, :, DAY // 2 :]], dim=2)
     torch.testing.assert_close(skip(z * seen, seen), skip(by_hand, torch.ones_like(seen)))
+
+
+@pytest.mark.parametrize("horizon", [DAY // 2, DAY, 2 * DAY + 5])
+@pytest.mark.parametrize("context", [3 * DAY, 3 * DAY + 7])
+def test_the_same_time_of_each_day_is_looked_at_wherever_the_context_begins(context: int, horizon: int) -> None:
+    torch.manual_seed(0)
+    skip = LinearSkip(ForecastSpec(3600, context, horizon, ("power_w",), ("power_w",), (0.1, 0.5, 0.9)))
+    torch.nn.init.zeros_(skip.weight)
+    torch.nn.init.normal_(skip.day_weight)
+    z, seen = torch.randn(1, 1, context), torch.ones(1, 1, context)
+    newest_first = z[0, 0, skip.same_time].unflatten(0, (3, horizon))
+    by_hand = (newest_first * torch.matmul(skip.day_weight, skip.hats)[0]).sum(0)
+    torch.testing.assert_close(skip(z, seen)[0, 0], by_hand)
