@@ -12,9 +12,10 @@ from forecast.training.fit import Fit, fit
 from forecast.training.gaps import NOTHING
 from forecast.windows.hindsight import Hindsight
 
-#: A response has few weights and is soon computed: twice the steps, of at least so many windows. Its rate is its own,
-#: for those of its weights that hold logarithms move ten times as fast (`forecast.models.thermal`).
-_STEPS, _BATCH, _RATE = 2, 256, 4e-3
+#: A response has few weights, is soon computed and soon learnt: twice the steps, no more than so many, of at least so
+#: many windows. Its rate is its own, for those of its weights that hold logarithms move ten times as fast
+#: (`forecast.models.thermal`).
+_STEPS, _MOST, _BATCH, _RATE = 2, 600, 256, 4e-3
 
 
 def fit_response(
@@ -37,7 +38,7 @@ def fit_response(
     """
     longer = replace(
         config,
-        steps=_STEPS * config.steps,
+        steps=min(_STEPS * config.steps, _MOST),
         patience=_STEPS * config.patience,
         batch=max(config.batch, _BATCH),
         learning_rate=_RATE,
