@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from forecast.contracts.specs import ForecastSpec
-from forecast.models.base import CdfModel, QuantileModel, Scored
+from forecast.models.base import CdfModel, Curved, QuantileModel, Scored
 from forecast.models.cdf import Cdf
 from forecast.windows.pool import placed, rearranged
 
@@ -31,6 +31,13 @@ class Adapted(QuantileModel):
 
     def forward(self, past: Tensor, future: Tensor, static: Tensor) -> Tensor:
         return self.model(*self._own(past, future), static)[:, self.kept]
+
+    def curves(self) -> Tensor | None:
+        return self.model.curves()
+
+    def curved(self, past: Tensor, future: Tensor, static: Tensor) -> Curved:
+        told, course = self.model.curved(*self._own(past, future), static)
+        return Curved(told[:, self.kept], None if course is None else course[:, self.kept])
 
     def _own(self, past: Tensor, future: Tensor) -> tuple[Tensor, Tensor]:
         return rearranged(past, self.past), rearranged(future, self.future)

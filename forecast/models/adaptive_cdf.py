@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from forecast.contracts.errors import ConfigError
 from forecast.contracts.specs import ForecastSpec
 from forecast.models.ahead import AheadScaler, Drivers, has_drivers
-from forecast.models.base import CdfModel, ModelConfig, Scored
+from forecast.models.base import CdfModel, Curved, ModelConfig, Scored
 from forecast.models.cdf import Cdf, quantiles_of
 from forecast.models.course import HourlyCourse, UsualDay, learns_usual_day, tells_hourly_course
 from forecast.models.days import Days
@@ -60,6 +60,9 @@ _FEWEST, _MOST = 10, 20
 #: The share of the linear forecast in what is told: none at the first step, so much after so many. What lies nearest it
 #: blurs: the distribution knows whether a machine is idle or busy, and what its meter reads.
 _LINEAR, _LINEAR_FROM = 0.25, 4
+
+#: Quantiles are calibrated as sums of curves where there are so many times as many steps: for fewer it takes longer.
+_FEW = 2
 
 
 @dataclass
@@ -160,24 +163,52 @@ class AdaptiveCdf(CdfModel):
         self.linear = None if alone else Straight(spec, self.summary.size)
         share = torch.ones(spec.horizon_steps)
         if self.linear is not None:
-            told_at = self.at if spec.horizon_steps < spec.day_steps else slice(None)
-            self.register_buffer("beside_hats", self.linear.hats[:, told_at], persistent=False)
             share -= _LINEAR * (torch.arange(spec.horizon_steps) / _LINEAR_FROM).clamp(max=1.0)
         self.register_buffer("share", share, persistent=False)
+        self._keep_curves(spec)
+
+    def _keep_curves(self, spec: ForecastSpec) -> None:
+        """The curves that quantiles are sums of.
+
+        Widths of the linear member are told at its knots, within a day at the decoded steps: those are fewer.
+        """
+        curves = self.hats * self.share
+        if self.linear is not None:
+            self.within_day = spec.horizon_steps < spec.day_steps
+            knots = torch.linspace(0, spec.horizon_steps - 1, self.linear.shape[2]).round().long()
+            self.register_buffer("beside_at", self.at if self.within_day else knots, persistent=False)
+            beside_hats = self.hats if self.within_day else self.linear.hats
+            curves = torch.cat([curves, beside_hats * (1 - self.share)])
+        self.register_buffer("all_curves", curves, persistent=False)
 
     hats: Tensor
     at: Tensor
     share: Tensor
-    beside_hats: Tensor
+    beside_at: Tensor
+    all_curves: Tensor
 
     def forward(self, past: Tensor, future: Tensor, static: Tensor) -> Tensor:
+        told, course = self.curved(past, future, static)
+        quantiles = torch.matmul(told, self.all_curves)
+        if course is not None:
+            quantiles = quantiles + course[:, :, None]
+        return quantiles if self.usual is None else self.scaler.possible(quantiles)
+
+    def curves(self) -> Tensor | None:
+        """Where they are few beside the steps; and none where a usual day may lead a sum below what is possible."""
+        few = _FEW * self.all_curves.shape[0] <= self.all_curves.shape[1]
+        return self.all_curves if few and self.usual is None else None
+
+    def curved(self, past: Tensor, future: Tensor, static: Tensor) -> Curved:
         cdf, recurring, beside = self._told(past, future, static)
-        told = torch.matmul(quantiles_of(cdf, self.levels), self.hats * self.share)
+        told, course = quantiles_of(cdf, self.levels), None
         if recurring is not None:
-            told = told + (self.share * recurring * cdf.unit)[:, :, None]
+            course = self.share * recurring * cdf.unit
         if beside is not None:
-            told = told + self._shared(beside)
-        return told if self.usual is None else self.scaler.possible(told)
+            told = torch.cat([told, self._apart(beside)], dim=3)
+            shared = (1 - self.share) * beside.median
+            course = shared if course is None else course + shared
+        return Curved(told, course)
 
     def scored(self, past: Tensor, future: Tensor, static: Tensor) -> Scored:
         cdf, recurring, beside = self._told(past, future, static)
@@ -232,17 +263,13 @@ class AdaptiveCdf(CdfModel):
         centre = median * scale + (scaled.loc * scaled.unit)[:, : self.targets]
         return Beside(centre, self.linear.at_knots(summary) * scale[:, :, None])
 
-    def _shared(self, beside: Beside) -> Tensor:
-        """What the linear member has a share in, `[B, T, Q, H]`.
-
-        Within a day its widths have no course of their own, and are told at the decoded steps: those are fewer.
-        """
-        share = 1 - self.share
-        if self.beside_hats.shape[1] == len(share):
-            return share * self._linear(beside.median, torch.matmul(beside.steps, self.beside_hats))
-        centre = beside.median[:, :, self.at]
-        apart = self._linear(centre, torch.matmul(beside.steps, self.beside_hats)) - centre[:, :, None]
-        return torch.matmul(apart, self.hats * share) + (share * beside.median)[:, :, None]
+    def _apart(self, beside: Beside) -> Tensor:
+        """How far the linear member's quantiles lie from its median at the steps `beside_at`, `[B, T, Q, steps]`."""
+        centre = beside.median.index_select(2, self.beside_at)
+        steps = beside.steps
+        if self.linear is not None and self.within_day:
+            steps = torch.matmul(steps, self.linear.hats[:, self.at])
+        return self._linear(centre, steps) - centre[:, :, None]
 
     def _linear(self, median: Tensor, steps: Tensor) -> Tensor:
         """Quantiles `[B, T, Q, S]` of the linear member from its median and the steps between them there."""

@@ -40,6 +40,18 @@ class ModelConfig:
         raise NotImplementedError
 
 
+class Curved(NamedTuple):
+    """Quantiles as sums of curves that never change: told `[B, T, Q, K]`, times those `[K, H]`, and a course.
+
+    Attributes:
+        told: `[B, T, Q, K]`, how much of each curve, in the targets' units.
+        course: `[B, T, H]`, added to every quantile; None adds nothing.
+    """
+
+    told: Tensor
+    course: Tensor | None
+
+
 class QuantileModel(nn.Module):
     """Maps `past [B, C, L]`, `future [B, F, H]`, `static [B, S]` (physical units, NaN = unknown) to quantiles.
 
@@ -47,6 +59,14 @@ class QuantileModel(nn.Module):
     """
 
     def forward(self, past: Tensor, future: Tensor, static: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def curves(self) -> Tensor | None:
+        """The curves `[K, H]` that quantiles are sums of, where `curved` tells them so."""
+        return None
+
+    def curved(self, past: Tensor, future: Tensor, static: Tensor) -> Curved:
+        """What `forward` makes its quantiles of, where there are `curves`: fewer numbers than they are."""
         raise NotImplementedError
 
     def __call__(self, past: Tensor, future: Tensor, static: Tensor) -> Tensor:

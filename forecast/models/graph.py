@@ -34,7 +34,7 @@ class ForecastGraph(nn.Module):
         self.told: Tensor
         told = torch.tensor([spec.future.index(name) for name in spec.unplanned.future])
         self.register_buffer("told", told, persistent=False)
-        self.calibration = Recalibration(offsets, spec)
+        self.calibration = Recalibration(offsets, spec, model.curves())
         self.levels = spec.quantile_levels
         self.limits: Tensor
         self.register_buffer(
@@ -64,6 +64,8 @@ class ForecastGraph(nn.Module):
     def marginal(self, past: Tensor, future: Tensor, static: Tensor) -> Tensor:
         """Calibrated quantiles that know of no plan and no governor, `[B, T, Q, H]`; `answer` sees that none cross."""
         told = future if self.what_if is None else future.index_select(1, self.told)
+        if self.model.curves() is not None:
+            return self.calibration.of_curves(self.model.curved(past, told, static), past, static)
         calibrated: Tensor = self.calibration(self.model(past, told, static), past, static)
         return calibrated
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from forecast.adaptation import between_sides
 from forecast.contracts.specs import SHIFTS, SIDES, ForecastSpec
+from forecast.models.base import Curved
 from forecast.models.scaling import observed
 
 #: The horizon is calibrated in at most this many equal parts of at least so many seconds; the last may be shorter.
@@ -34,9 +35,10 @@ class Recalibration(nn.Module):
         offsets: `[G, T, Q, H]` in normal scores, per level of the fleet tree (row 0 for an unknown level), the same
             within each part of the horizon; see `forecast.calibration.conformal`.
         spec: of the graph. Where its static inputs hold `SHIFTS`, those are added to the offsets.
+        curves: `[K, H]`, that quantiles are sums of, where `of_curves` is asked.
     """
 
-    def __init__(self, offsets: Tensor, spec: ForecastSpec) -> None:
+    def __init__(self, offsets: Tensor, spec: ForecastSpec, curves: Tensor | None = None) -> None:
         super().__init__()
         self.horizon = spec.horizon_steps
         self.width = part_steps(spec)
@@ -65,6 +67,11 @@ class Recalibration(nn.Module):
         self.shifted: Tensor
         self.register_buffer("shifted", torch.tensor(self.shifts, dtype=torch.long), persistent=False)
         self.ends = float(self.scores[0]), float(self.scores[-1])
+        if curves is not None:
+            # The last curve is 1, for what lies beyond the outermost quantiles.
+            self.register_buffer("curves", torch.cat([curves, torch.ones_like(curves[:1])]), persistent=False)
+
+    curves: Tensor
 
     def by_step(self) -> Tensor:
         """The offsets of every step, `[G, T, Q, H]`."""
@@ -72,6 +79,28 @@ class Recalibration(nn.Module):
 
     def forward(self, raw: Tensor, past: Tensor, static: Tensor) -> Tensor:
         """Calibrated quantiles; `past [B, C, L]` and `static [B, S]` are the graph's inputs."""
+        weights, outside = self._weights(past, static)
+        # A product for each part: parts as one more axis would have to be moved out of the way and back.
+        parts = zip(weights.unbind(2), raw.split(self.width, dim=3), strict=True)
+        told = [torch.matmul(each, part) for each, part in parts]
+        return torch.cat(told, dim=3) + torch.matmul(outside.transpose(2, 3), self.steps_of)
+
+    def of_curves(self, raw: Curved, past: Tensor, static: Tensor) -> Tensor:
+        """The same of quantiles told as sums of the curves.
+
+        The weights of a quantile sum to one: they change how much of each curve is told, and leave the course.
+        """
+        weights, outside = self._weights(past, static)
+        mixed = torch.cat([torch.matmul(weights.flatten(2, 3), raw.told), outside.flatten(2)[..., None]], dim=3)
+        parts = zip(mixed.split(len(self.scores), dim=2), self.curves.split(self.width, dim=1), strict=True)
+        quantiles = torch.cat([torch.matmul(each, part) for each, part in parts], dim=3)
+        return quantiles if raw.course is None else quantiles + raw.course[:, :, None]
+
+    def _weights(self, past: Tensor, static: Tensor) -> tuple[Tensor, Tensor]:
+        """Of each calibrated quantile the weights of the raw ones, `[B, T, P, Q, Q]`; and what is added `[B, T, P, Q]`.
+
+        P parts of the horizon; what is added lies beyond the outermost quantiles.
+        """
         level = static[:, self.level_code].long()
         scores = (self.scores + self.offsets.transpose(2, 3)).index_select(0, level)  # [B, T, P, Q]
         if self.shifts:
@@ -82,11 +111,9 @@ class Recalibration(nn.Module):
         before = nn.functional.linear(rows, self.slopes[:-1], self.begins[:-1])
         behind = nn.functional.linear(rows, -self.slopes[1:], 1 - self.begins[1:])
         # What is told of a quantile itself: at most two of these are not zero, so that no digit is lost in their sum.
-        weights = torch.relu(torch.minimum(before, behind)).unflatten(0, scores.shape).unbind(2)
-        # A product for each part: parts as one more axis would have to be moved out of the way and back.
-        told = [torch.matmul(each, part) for each, part in zip(weights, raw.split(self.width, dim=3), strict=True)]
+        weights = torch.relu(torch.minimum(before, behind)).unflatten(0, scores.shape)
         outside = (scores - scores.clamp(*self.ends)) * beyond_unit(past)[:, : self.targets, None]
-        return torch.cat(told, dim=3) + torch.matmul(outside.transpose(2, 3), self.steps_of)
+        return weights, outside
 
 
 def part_steps(spec: ForecastSpec) -> int:

@@ -162,3 +162,35 @@ def test_only_parts_can_be_left_out() -> None:
 def test_sizes_that_cannot_be_are_named(name: str, value: float) -> None:
     with pytest.raises(ConfigError, match=rf"model\.{name} is {value}; it"):
         AdaptiveCdfConfig(**{name: value})
+
+
+@pytest.mark.parametrize("horizon", [40, 96])
+def test_the_linear_member_is_told_at_its_knots_as_it_is_at_every_step(spec: ForecastSpec, horizon: int) -> None:
+    long = replace(spec, context_steps=7 * 24, horizon_steps=horizon)
+    torch.manual_seed(0)
+    model = AdaptiveCdf(AdaptiveCdfConfig(), long, SKUS).eval()
+    past, future, static = random_inputs(long, 3, missing=0.0)
+    cdf, beside = model.scored(past, future, static)
+    assert beside is not None
+    distribution = torch.matmul(quantiles_of(cdf._replace(shift=torch.zeros(1, 1, 1)), model.levels), model.hats)
+    told = (model.share * distribution + (1 - model.share) * beside) / cdf.unit[:, :, None]
+    found = model(past, future, static) / cdf.unit[:, :, None]
+    # Where a quantile of the linear member would lie below zero, that is seen at the knots only.
+    assert (found - told).abs().max() < 0.02
+
+
+@pytest.mark.parametrize("horizon", [96, 100])
+def test_quantiles_calibrated_as_sums_of_curves_are_those_calibrated_one_by_one(
+    spec: ForecastSpec, horizon: int
+) -> None:
+    long = replace(spec, context_steps=7 * 24, horizon_steps=horizon)
+    torch.manual_seed(0)
+    model = AdaptiveCdf(AdaptiveCdfConfig(), long, SKUS).eval()
+    past, future, static = random_inputs(long, 3)
+    offsets = 0.5 * torch.randn(8, len(long.targets), len(long.quantile_levels), 1).expand(-1, -1, -1, horizon)
+    graph = ForecastGraph(model, offsets, long)
+    curves = model.curves()
+    assert curves is not None
+    assert 2 * len(curves) <= horizon
+    one_by_one = graph.calibration(model(past, future, static), past, static)
+    torch.testing.assert_close(graph.marginal(past, future, static), one_by_one, rtol=1e-5, atol=1e-4)
