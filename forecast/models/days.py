@@ -94,6 +94,7 @@ class Days(nn.Module):
             self.register_buffer(name, values, persistent=False)
         week = ("week_sin", "week_cos")
         self.week = [spec.future.index(name) for name in week] if set(week) <= set(spec.future) else []
+        self.register_buffer("of_week", torch.tensor(self.week, dtype=torch.long), persistent=False)
         self.weight = nn.Parameter(torch.zeros(self.targets, views.shape[1], len(steps)))
         self.bias = nn.Parameter(torch.zeros(self.targets, len(steps)))
         if self.days:
@@ -103,6 +104,7 @@ class Days(nn.Module):
     looks: Tensor
     day: Tensor
     weekend: Tensor
+    of_week: Tensor
 
     def _learn_days(self, lead_h: Tensor) -> None:
         """Weights of what depends on days; `lead_h [P]`."""
@@ -124,10 +126,9 @@ class Days(nn.Module):
                 self.prefer[target, _WEEK - 1 :: _WEEK] += by
 
     def forward(self, scaled: Scaled, future: Tensor) -> Said:
-        both = torch.cat([scaled.z[:, : self.targets], scaled.seen[:, : self.targets]], dim=1)
-        z_looks, seen_looks = torch.matmul(both, self.looks).chunk(2, dim=1)
+        both = scaled.z[:, : self.targets], scaled.seen[:, : self.targets]
         (views, hours, quarters), (seen_views, seen_hours, seen_quarters) = (
-            part.split(self.looks_of_each, dim=2) for part in (z_looks, seen_looks)
+            torch.matmul(part, self.looks).split(self.looks_of_each, dim=2) for part in both
         )
         linear = views / seen_views.clamp(min=0.1)
         median = torch.matmul(linear.transpose(0, 1), self.weight).transpose(0, 1) + self.bias
@@ -136,9 +137,8 @@ class Days(nn.Module):
             return Said(median, nothing, nothing)
         hour, hour_gap = _gap(hours, seen_hours)
         quarter, quarter_gap = _gap(quarters, seen_quarters)
-        z_days, seen_days = self.of_days(both).chunk(2, dim=1)
         (times, z_hours), (seen_times, known_hours) = (
-            part.split(self.columns_of_each, dim=3) for part in (z_days, seen_days)
+            self.of_days(part).split(self.columns_of_each, dim=3) for part in both
         )
         alike, unlike = self._likeness(z_hours, known_hours)
         gaps = torch.matmul(torch.stack([hour_gap, quarter_gap - hour_gap], dim=3), self.fade)
@@ -153,19 +153,20 @@ class Days(nn.Module):
         coming = (self.share[:, 0] + self.share[:, 1] * alike) * ((weights * paths).sum(2) - stays)
         return Said(median + stays + coming, paths, weights)
 
-    def of_days(self, both: Tensor) -> Tensor:
-        """The columns of `day` of each day of the context and half an hour on either side, `[B, 2 · T, D, columns]`.
+    def of_days(self, steps: Tensor) -> Tensor:
+        """The columns of `day` of each day of `steps [B, T, L]` and half an hour on either side, `[B, T, D, columns]`.
 
         Newest first. What lies beside a day is a product of its own: most of it need not be copied then.
         """
         before, within, after = self.day.split([self.beside, self.day_steps, self.beside])
-        days = both[:, :, self.begins[-1] :].unflatten(2, (self.days, self.day_steps))
+        days = steps[:, :, self.begins[-1] :].unflatten(2, (self.days, self.day_steps))
         told: Tensor = torch.matmul(days, within)
         if self.beside:
-            first = both[:, :, max(self.begins[-1] - self.beside, 0) : self.begins[-1]]
+            first = steps[:, :, max(self.begins[-1] - self.beside, 0) : self.begins[-1]]
             oldest = nn.functional.pad(first, (self.beside - first.shape[2], 0))[:, :, None]
-            older = torch.cat([oldest, days[:, :, :-1, -self.beside :]], dim=2)
-            newer = nn.functional.pad(days[:, :, 1:, : self.beside], (0, 0, 0, 1))
+            # Of all days the few steps first: the runtime copies what one axis after the other is cut to.
+            older = torch.cat([oldest, days[..., -self.beside :][:, :, :-1]], dim=2)
+            newer = nn.functional.pad(days[..., : self.beside][:, :, 1:], (0, 0, 0, 1))
             told = told + torch.matmul(torch.cat([older, newer], dim=3), torch.cat([before, after]))
         return told.flip(2)
 
@@ -190,7 +191,7 @@ class Days(nn.Module):
 
     def _same_kind(self, future: Tensor) -> Tensor:
         """1 where a day is of the kind of the step, a weekend or not, `[B, D, P]`."""
-        week = future.index_select(2, self.steps)[:, self.week]
+        week = future.index_select(1, self.of_week).index_select(2, self.steps)
         free = (torch.matmul(self.weekend, week) > math.cos(_HALF_WEEKEND)).to(future.dtype)
         return 1 - (free[:, :1] - free[:, 1:]).abs()
 

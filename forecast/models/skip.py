@@ -40,7 +40,9 @@ class LinearSkip(nn.Module):
         self.same_time: Tensor
         self.register_buffer("same_time", (spec.context_steps - lag + horizon).reshape(-1))
         # Of a day that begins with the context, the step before is not held; the next is near enough.
-        self.just_then = [max(spec.context_steps - day * spec.day_steps - 1, 0) for day in range(1, days + 1)]
+        just_then = [max(spec.context_steps - day * spec.day_steps - 1, 0) for day in range(1, days + 1)]
+        self.just_then: Tensor
+        self.register_buffer("just_then", torch.tensor(just_then, dtype=torch.long), persistent=False)
         points = knots(spec.horizon_steps)
         weight = torch.zeros(self.targets, self.recent + self.pools + 1, points)
         lead_h = torch.linspace(0, spec.horizon_steps - 1, points) * spec.step_s / 3600
@@ -57,8 +59,8 @@ class LinearSkip(nn.Module):
             z = self._filled(z, seen)
         pooled = z[:, :, -self.pools * self.block :].unflatten(2, (self.pools, self.block)).mean(-1)
         gap = z[:, :, -1:]
-        if self.just_then:
-            gap = gap - z[:, :, self.just_then].mean(2, keepdim=True)
+        if len(self.just_then):
+            gap = gap - z.index_select(2, self.just_then).mean(2, keepdim=True)
         inputs = torch.cat([z[:, :, -self.recent :], pooled, gap], dim=2)
         linear = torch.matmul(inputs.transpose(0, 1), self.weight).transpose(0, 1) + self.bias
         median: Tensor = torch.matmul(linear, self.hats)
@@ -74,7 +76,9 @@ class LinearSkip(nn.Module):
         """
         days, horizon = self.day_weight.shape[1], self.hats.shape[1]
         cut = z[:, :, -days * self.day_steps :].unflatten(2, (days, self.day_steps))
-        told: Tensor = cut.repeat(1, 1, 1, -(-horizon // self.day_steps))[..., :horizon]
+        if horizon > self.day_steps:
+            cut = cut.repeat(1, 1, 1, -(-horizon // self.day_steps))
+        told: Tensor = cut[..., :horizon]
         return told
 
     def _filled(self, z: Tensor, seen: Tensor) -> Tensor:
