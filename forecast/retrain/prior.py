@@ -10,7 +10,8 @@ Ansari et al., 2024), so does this one from entities that share their physics an
     temperature  the inlet, and a rise with the load through three first-order stages, while fans turn up
     readings     noise, digits, a nameplate that is seldom reached, and sensors that do not exist
 
-Two more kinds are drawn beside: fleets whose weeks repeat, and GPU servers that few people share (`campaigns`).
+Three more kinds are drawn beside: fleets whose weeks repeat, GPU servers that few people share (`campaigns`), and
+machines that hold one load at a time (`held`).
 
 Each is drawn by itself. Ranges are orders of magnitude, common knowledge of the trade [K] as in the simulator: none was
 fitted to a public data set, though which of them to draw was judged by forecasts of some (docs/experiments.md).
@@ -29,6 +30,7 @@ from forecast.contracts.tables import TOPOLOGY
 from forecast.contracts.topology import Topology
 from forecast.retrain.campaigns import campaigns
 from forecast.retrain.draws import Ends, between, wandering
+from forecast.retrain.held import held
 from forecast.simulator.arrays import Floats
 from forecast.simulator.services import Traffic
 from forecast.windows.panel import Panel
@@ -108,6 +110,11 @@ class Ranges:
 
     Attributes:
         campaigns: servers that few people share, instead of jobs that arrive at random.
+        held: machines that hold one load at a time, likewise.
+        parts: what each stage has of the rise, as a Dirichlet distribution's.
+        late_s: fans follow the temperature so late, in seconds; None is at once.
+        back: what of the chassis' rise the inlet's sensor feels, at most.
+        leaks: so much more power is drawn for each kelvin of the rise, at most.
     """
 
     jobs: Ends = _JOBS
@@ -120,10 +127,19 @@ class Ranges:
     rated: Ends = _RATED
     have: Mapping[str, float] = field(default_factory=lambda: _HAVE)
     campaigns: bool = False
+    held: bool = False
+    stages_s: tuple[Ends, ...] = _STAGES_S
+    parts: tuple[float, ...] = (1.0, 1.0, 1.0)
+    fans: float = _FANS
+    late_s: Ends | None = None
+    back: float = 0.0
+    leaks: float = 0.0
 
 
 #: Fleets of many users, each of whose weeks is like the one before. Accelerators are rated for what they draw, get hot,
 #: stand in rooms that follow weather and seasons, and tell their temperature.
+#: Who holds a load has a die of seconds and a sink of minutes, fans that follow late, an inlet inside the chassis, and
+#: draws more the hotter it is.
 KINDS = {
     "any": Ranges(),
     "weekly": Ranges(jobs=(1e4, 1e7), swing=(0.05, 0.8), weekday=(0.1, 0.8), drift=(0.02, 0.5)),
@@ -134,6 +150,15 @@ KINDS = {
         rated=(1.0, 1.15),
         have={"power_w": 0.85, "temperature_c": 0.9, "inlet_c": 0.6, "utilization_ratio": 0.7},
         campaigns=True,
+    ),
+    "held": Ranges(
+        stages_s=((3.0, 60.0), (60.0, 900.0), (600.0, 7200.0)),
+        parts=(0.5, 2.0, 1.0),
+        fans=0.5,
+        late_s=(5.0, 600.0),
+        back=0.3,
+        leaks=0.006,
+        held=True,
     ),
 }
 
@@ -152,15 +177,23 @@ def drawn(
     fine = spec.step_s < _FINEST_S
     step_s = min(spec.step_s, _FINEST_S)
     steps = (days or (_DAYS_OF_SECONDS if fine else _DAYS)) * 86_400 // step_s
-    if ranges.campaigns:
+    flow = None
+    if ranges.campaigns or ranges.held:
         jobs = np.ones(entities)
+    if ranges.campaigns:
         load, counted = campaigns(random, entities, steps, step_s)
+    elif ranges.held:
+        load, flow = held(random, entities, steps, step_s)
+        counted = load
     else:
         jobs = between(random, _JOBS_OF_ONE if fine else ranges.jobs, entities)
         lasts = _LASTS_OF_ONE if fine else _LASTS
         load = counted = _load(random, jobs, lasts, _rates(random, ranges, jobs, steps, step_s))
     always = "temperature_c" if fine else "power_w"
-    said = _readings(random, ranges, load, counted, *_heat(random, ranges, load, step_s), always)
+    temperature, inlet = _heat(random, ranges, load, step_s, flow)
+    if ranges.leaks:
+        load = load * (1 + random.uniform(0, ranges.leaks, (entities, 1)) * (temperature - inlet))
+    said = _readings(random, ranges, load, counted, temperature, inlet, always)
     topology = _topology(jobs, random.random(entities) < _KNOWN)
     order = [int(name.removeprefix("drawn-")) for name in topology.entities]
     channels = [said[name][order].reshape(entities, -1, spec.step_s // step_s).mean(2) for name in spec.past]
@@ -238,25 +271,40 @@ def _smoothed(values: np.ndarray, steps: Floats) -> Floats:
     return np.asarray((np.take_along_axis(sums, end, 1) - np.take_along_axis(sums, begin, 1)) / (end - begin))
 
 
-def _heat(random: np.random.Generator, ranges: Ranges, load: Floats, step_s: int) -> tuple[Floats, Floats]:
-    """Temperature of the hottest part and of its inlet, °C, under `load`; all `[N, T]`."""
+def _heat(
+    random: np.random.Generator, ranges: Ranges, load: Floats, step_s: int, flow: Floats | None
+) -> tuple[Floats, Floats]:
+    """Temperature of the hottest part and of its inlet, °C, under `load`; all `[N, T]`.
+
+    Args:
+        flow: what fans that are set move over what they mostly do; where it varies they follow no temperature.
+    """
     entities, steps = load.shape
     drift = wandering(random, between(random, ranges.inlet_over_s, entities) / step_s, steps)
     inlet = random.uniform(*_INLET_C, (entities, 1)) + between(random, ranges.inlet_drift_k, entities, 1) * drift
-    keep = np.stack([np.exp(-step_s / between(random, ends, entities)) for ends in _STAGES_S], axis=1)
+    keep = np.stack([np.exp(-step_s / between(random, ends, entities)) for ends in ranges.stages_s], axis=1)
     rise = between(random, ranges.rise_k, entities)
-    part = random.dirichlet(np.ones(len(_STAGES_S)), entities) * rise[:, None]
+    part = random.dirichlet(ranges.parts, entities) * rise[:, None]
     opens, full = (random.uniform(*ends, entities) * rise for ends in (_OPENS, _FULL))
-    opening = (1 - _LEAST_FLOW) * (random.random(entities) < _FANS) / np.maximum(full - opens, 1.0)
-    stages = part * load[:, :1]
-    rises = np.empty_like(load)
+    follow = random.random(entities) < ranges.fans
+    late = np.exp(-step_s / between(random, ranges.late_s, entities)) if ranges.late_s else np.zeros(entities)
+    feels = random.uniform(0, ranges.back, (entities, 1)) if ranges.back else np.zeros((entities, 1))
+    warms = load
+    if flow is not None:
+        follow &= (flow == 1).all(1)
+        warms = load * flow**_FLOW_EXPONENT
+    opening = (1 - _LEAST_FLOW) * follow / np.maximum(full - opens, 1.0)
+    stages = part * warms[:, :1]
+    moved = np.full(entities, _LEAST_FLOW)
+    rises, chassis = np.empty_like(load), np.empty_like(load)
     for step in range(steps):
         more = opening * (stages.sum(1) - opens)
-        flow = np.clip(_LEAST_FLOW + more, _LEAST_FLOW, 1.0) / _LEAST_FLOW
-        steady = part * (load[:, step] * flow**_FLOW_EXPONENT)[:, None]
+        asked = np.clip(_LEAST_FLOW + more, _LEAST_FLOW, 1.0)
+        moved = asked + (moved - asked) * late
+        steady = part * (warms[:, step] * (moved / _LEAST_FLOW) ** _FLOW_EXPONENT)[:, None]
         stages = steady + (stages - steady) * keep
-        rises[:, step] = stages.sum(1)
-    return inlet + rises, inlet
+        rises[:, step], chassis[:, step] = stages.sum(1), stages[:, -1]
+    return inlet + rises, inlet + feels * chassis
 
 
 def _readings(

@@ -1,11 +1,14 @@
 """What pretraining draws: the same for a seed, physical, and calmer the more machines it is the sum of."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
 from forecast.contracts.signals import LEVELS, SIGNALS
 from forecast.contracts.specs import ForecastSpec
 from forecast.contracts.topology import Topology
+from forecast.retrain.held import held
 from forecast.retrain.prior import KINDS, drawn
 from forecast.windows.panel import Panel
 
@@ -130,7 +133,27 @@ def test_weekly_fleets_have_weeks_alike_and_days_that_differ() -> None:
     assert np.median(day) < np.median(week) - 0.1
 
 
+@pytest.mark.parametrize(("kind", "least", "most"), [("held", 0.8, 3.0), ("any", -0.5, 0.7)])
+def test_who_holds_a_load_goes_on_warming_up(kind: str, least: float, most: float) -> None:
+    temperature = values(drawn(spec(15), seed=5, entities=64, days=1, kind=kind)[0], "temperature_c")
+    newest = temperature[:, 13:-24]
+    rose = newest - temperature[:, 3:-34]
+    went_on = temperature[:, 37:] - newest
+    assert least < went_on[rose > 2].mean() < most
+
+
+def test_a_load_is_held_for_as_long_as_jobs_are_and_few_fans_are_set() -> None:
+    load, flow = held(np.random.default_rng(5), entities=200, steps=4000, step_s=15)
+    assert load.min() >= 0
+    assert load.max() <= 1
+    changes = (np.abs(np.diff(load)) > 0.1).sum(1)
+    assert 1 <= np.median(changes) <= 80
+    set_fans = (flow != 1).any(1)
+    assert 0.05 < set_fans.mean() < 0.4
+    assert flow[set_fans].max() > 1.2 * flow[set_fans].min()
+
+
 def test_kinds_of_one_seed_have_nothing_to_do_with_each_other() -> None:
-    any_kind, shared, weekly = (values(drawn(spec(3600), 1, 8, 2, kind)[0], "power_w") for kind in KINDS)
-    assert not np.array_equal(any_kind, shared, equal_nan=True)
-    assert not np.array_equal(shared, weekly, equal_nan=True)
+    power = [values(drawn(spec(3600), 1, 8, 2, kind)[0], "power_w") for kind in KINDS]
+    for one, other in pairwise(power):
+        assert not np.array_equal(one, other, equal_nan=True)
