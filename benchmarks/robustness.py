@@ -156,9 +156,9 @@ def _newcomers(config: JobConfig, prepared: Prepared, part: str, new: np.ndarray
         train=learner.train[known[learner.train[:, 0]]],
         validation=learner.validation[known[learner.validation[:, 0]]],
     )
-    trained.train_model(config, lambda *_: None)
+    fitted = trained.train_model(config, lambda *_: None)
     entity, origin = _windows(learner, prepared, part)
-    return trained.calibrate(), Asked.of(learner, entity[new[entity]], origin[new[entity]])
+    return trained.calibrate(fitted), Asked.of(learner, entity[new[entity]], origin[new[entity]])
 
 
 def _windows(learner: Learner, prepared: Prepared, part: str) -> tuple[np.ndarray, np.ndarray]:
@@ -179,15 +179,15 @@ def main() -> None:
         task = load(name, chosen.range)
         learner = Learner.of(task.config, task.prepared)
         fitted = learner.train_model(task.config, lambda *_: None)
-        graph = learner.calibrate()
+        graph = learner.calibrate(fitted)
         learner.learn_last(task.config, fitted, lambda *_: None)
         rows += missing(f"task {name}", learner, Asked.of(learner, task.asked.entity, task.asked.origin), graph)
     config = configured(("source=simulator", f"training.start_from={SHIPPED}", *chosen.overrides))
     prepared = prepare(config, Stages(2))
     learner = Learner.of(config, prepared)
-    learner.train_model(config, lambda *_: None)
+    fitted = learner.train_model(config, lambda *_: None)
     asked = Asked.of(learner, *_windows(learner, prepared, chosen.range))
-    rows += missing("simulator", learner, asked, learner.calibrate())
+    rows += missing("simulator", learner, asked, learner.calibrate(fitted))
     cold, entities = cold_start(config, prepared, chosen.range)
     rows += cold
     _print(rows)

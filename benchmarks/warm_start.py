@@ -77,7 +77,7 @@ def trained(config: JobConfig, prepared: Prepared, start: Pretrained | None) -> 
     begin = process_time()
     fitted = learner.train_model(config, lambda *_: None)
     cpu_s = process_time() - begin
-    graph = learner.calibrate()
+    graph = learner.calibrate(fitted)
     return Version(learner.learnt(config.model, graph, skus), scores(graph, learner, prepared), cpu_s, fitted.step)
 
 

@@ -101,7 +101,7 @@ def _strangers(task: Task, turns: int) -> Floats:
             validation=learner.validation[~new[learner.validation[:, 0]]],
         )
         fitted = kept.train_model(task.config, lambda *_: None)
-        graph = kept.calibrate()
+        graph = kept.calibrate(fitted)
         kept.learn_last(task.config, fitted, lambda *_: None)
         found = _forecast(task, kept, graph)
         answers = found if answers is None else answers

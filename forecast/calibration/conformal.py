@@ -22,13 +22,22 @@ HALF_TRUSTED = 20.0
 #: find too wide the next ones need. It widens in full.
 _HALF_NARROWED_DAYS = 360.0
 
+#: How far outwards a level lies counts half by itself where it was fitted on so many draws; the rest is one factor for
+#: all levels.
+_HALF_SHAPED = 3.0
+
 #: The training range is looked at so many lengths of the validation range back.
 _BACK = 4
 
 
 @torch.no_grad()
 def fit_offsets(
-    model: QuantileModel, windows: Gatherer, pairs: Tensor, trained: Tensor | None = None, wider: float = 1.0
+    model: QuantileModel,
+    windows: Gatherer,
+    pairs: Tensor,
+    trained: Tensor | None = None,
+    learnt: bool = True,
+    wider: float = 1.0,
 ) -> Tensor:
     """Offsets `[G, T, Q, H]` in normal scores that make each quantile cover its share of `pairs`.
 
@@ -43,6 +52,8 @@ def fit_offsets(
         pairs: `[M, 2]` of (entity, origin), none of which the model was trained on.
         trained: likewise, of the training range; they count as much as `pairs` together. A few days of validation say
             more of those days than of the days to come.
+        learnt: whether learning from `trained` brought the model anything; where not, their days count too when widths
+            are told.
         wider: levels lie so many times as far from the median besides: for sites that `pairs` say little of.
     """
     parts = [_scored(model, windows, each) for each in (pairs, trained) if each is not None and len(each)]
@@ -51,7 +62,8 @@ def fit_offsets(
     code_of_pair = windows.level_code[pairs[:, 0]].cpu().numpy()
     entity_days = torch.stack([pairs[:, 0], pairs[:, 1] // windows.spec.day_steps], 1).cpu().numpy()
     draws = _draws(pairs, windows.spec)
-    stretch = wider * math.sqrt(1 + 1 / draws)
+    honest = pairs if trained is None or learnt else torch.cat([trained, pairs])
+    stretch = wider * math.sqrt(1 + 1 / _draws(honest, windows.spec))
     pooled = _offsets(scores, weight, stretch, windows.spec)
     offsets = np.repeat(pooled[None], len(LEVELS) + 1, axis=0)
     for code in np.unique(level):
@@ -87,13 +99,17 @@ def _cautious(offsets: NDArray[np.float64], draws: float, trust: float, spec: Fo
     """Offsets `[G, T, Q, H]` that narrow central intervals by the share `trust` of what they would, and move them less.
 
     The mean of n draws lies 1/√n from its true centre by chance: of a move by m the share m² / (m² + 1/n) is told,
-    which would err least were m the true one (Thompson, 1968).
+    which would err least were m the true one (Thompson, 1968). Nor do few draws tell how much further out one level
+    lies than another: the fewer they are, the more all levels go out by one factor.
     """
+    normal = normal_scores(spec.quantile_levels).double().numpy()[:, None]
     mirrored = offsets[:, :, ::-1]
     centre, outward = (offsets + mirrored) / 2, (offsets - mirrored) / 2
     squared = (centre * centre).mean(2, keepdims=True)
-    side = np.sign(normal_scores(spec.quantile_levels).numpy())[:, None]
-    moved, widened = squared / (squared + 1 / draws), np.where(outward * side < 0, trust, 1.0)
+    alike = (outward * normal).sum(2, keepdims=True) / (normal * normal).sum() * normal
+    own = draws / (draws + _HALF_SHAPED)
+    outward = own * outward + (1 - own) * alike
+    moved, widened = squared / (squared + 1 / draws), np.where(outward * normal < 0, trust, 1.0)
     kept: NDArray[np.float64] = moved * centre + widened * outward
     return kept
 

@@ -108,15 +108,21 @@ class Learner:
             )
         return fitted
 
-    def calibrate(self) -> ForecastGraph:
+    def calibrate(self, fitted: Fit) -> ForecastGraph:
         """The deployed graph, on the CPU, with offsets fitted on the validation range.
 
         Weights that were learnt elsewhere bring theirs, which count as long as the site has few days of its own. The
         graph holds the model itself: what that learns afterwards (`learn_last`), the graph knows.
+
+        Args:
+            fitted: what `train_model` found. Weights that validate best as they began err on the days before the
+                validation range as on those to come, so that these count when widths are told.
         """
         self.model.to(self.train.device)
+        learnt = fitted.step > 0 or self.start.champion is not None
         elsewhere = self.start.weights if self.start.champion is None else None
-        offsets = self._blended(elsewhere.offsets_for(self.windows.spec)) if elsewhere else self._offsets()
+        brought = elsewhere.offsets_for(self.windows.spec) if elsewhere else None
+        offsets = self._offsets(learnt) if brought is None else self._blended(brought, learnt)
         if self.answering is None:
             return ForecastGraph(self.model, offsets, self.windows.spec).cpu().eval()
         answering, hindsight = self.answering
@@ -157,18 +163,18 @@ class Learner:
         fit(model, self.windows, both, self.validation, last, config.trainer, seed, progress, checkpoints)
         self.model.cpu()
 
-    def _blended(self, brought: Tensor) -> Tensor:
+    def _blended(self, brought: Tensor, learnt: bool) -> Tensor:
         """Offsets of the site, as far as its days of validation tell them, and those that came with the weights."""
         if not len(self.validation):
             return brought
         day = self.validation[:, 1] // self.windows.spec.day_steps
         days = len(torch.stack([self.validation[:, 0], day], 1).unique(dim=0))
         trust = days / (days + HALF_TRUSTED)
-        return trust * self._offsets() + (1 - trust) * brought
+        return trust * self._offsets(learnt) + (1 - trust) * brought
 
-    def _offsets(self) -> Tensor:
+    def _offsets(self, learnt: bool) -> Tensor:
         near = spread(newest(self.train, self.validation), _CALIBRATION_WINDOWS)
-        return fit_offsets(self.model, self.windows, spread(self.validation, _CALIBRATION_WINDOWS), near)
+        return fit_offsets(self.model, self.windows, spread(self.validation, _CALIBRATION_WINDOWS), near, learnt)
 
     def example(self) -> Batch:
         """A few validation windows, on the CPU; of the training range where there are none."""

@@ -109,7 +109,7 @@ def _learn(
             f"{''.join(f'; {line}' for line in learner.unheeded)}"
         )
     with stages("calibrate") as stage:
-        graph = learner.calibrate()
+        graph = learner.calibrate(fitted)
         # The next run starts from weights that have not learnt from what it is validated on.
         learnt = learner.learnt(config.model, graph, prepared.trace.topology.skus, bundle_id=key)
         learnt.write(folder / WEIGHTS)

@@ -15,7 +15,7 @@ from forecast.contracts.signals import LEVELS
 from forecast.contracts.specs import ForecastSpec
 from forecast.models.base import QuantileModel
 from forecast.models.graph import ForecastGraph
-from forecast.models.recalibrate import part_steps
+from forecast.models.recalibrate import normal_scores, part_steps
 
 SERVER, RACK, SITE = (LEVELS.index(name) + 1 for name in ("server", "rack", "site"))
 
@@ -45,6 +45,12 @@ def offsets_of(
 ) -> Tensor:
     windows = windows_of(values, spec, levels)
     return fit_offsets(model, windows, pairs_in(windows, 0, values.shape[2], stride))
+
+
+def spread_of(offsets: Tensor, spec: ForecastSpec) -> float:
+    """How far out levels `[Q]` are told: their scores over normal ones, as least squares sees it."""
+    z = normal_scores(spec.quantile_levels)
+    return float(((offsets + z) * z).sum() / (z * z).sum())
 
 
 def covered(
@@ -111,9 +117,30 @@ def test_a_few_days_of_a_few_machines_leave_the_next_one_open(
         windows = windows_of(seen.repeat(count, axis=1), spec, ["server"] * count)
         pairs = pairs_in(windows, spec.horizon_steps, hours, spec.horizon_steps).repeat(many // count, 1)
         offsets = fit_offsets(Wrong(spec, (500.0, 60.0), (5.0, 0.5)), windows, pairs)[SERVER, 0, :, 0]
-        return float(offsets[3] - offsets[1] + 2 * NormalDist().inv_cdf(0.9))
+        return spread_of(offsets, spec)
 
     assert width(entities) / width(many) == pytest.approx(math.sqrt((1 + 1 / draws) / (1 + 1 / many)), rel=1e-2)
+
+
+@pytest.mark.parametrize(("horizons", "entities", "draws"), [(1, 1, 1), (4, 1, 4), (2, 40, 40)])
+def test_few_draws_tell_one_factor_rather_than_each_level_its_own(
+    spec: ForecastSpec, horizons: int, entities: int, draws: int
+) -> None:
+    """Of what a multitude that saw the very same would tell of each level by itself, n / (n + 3)."""
+    hours, many = (1 + horizons) * spec.horizon_steps, 1_200
+    seen = noise(spec, 1, hours, 0, skewed=True)
+    z = normal_scores(spec.quantile_levels)
+
+    def out(count: int, counted: int) -> Tensor:
+        windows = windows_of(seen.repeat(count, axis=1), spec, ["server"] * count)
+        pairs = pairs_in(windows, spec.horizon_steps, hours, spec.horizon_steps).repeat(many // count, 1)
+        offsets = fit_offsets(Wrong(spec, (500.0, 60.0), (5.0, 0.5)), windows, pairs)[SERVER, 0, :, 0]
+        return ((offsets - offsets.flip(0)) / 2 + z) / math.sqrt(1 + 1 / counted)
+
+    each, own = out(many, many), draws / (draws + 3)
+    alike = (each * z).sum() / (z * z).sum() * z
+    assert (each - alike).abs().max() > 0.2
+    torch.testing.assert_close(out(entities, draws), own * each + (1 - own) * alike, rtol=0.02, atol=0.02)
 
 
 @pytest.mark.parametrize(("horizons", "entities", "draws"), [(1, 1, 1), (4, 1, 4), (4, 3, 4), (2, 40, 40)])
@@ -168,6 +195,26 @@ def test_the_training_range_counts_as_much_as_the_validation_range(spec: Forecas
     both = fit_offsets(model, windows, after, before)[SERVER, 0, 2].mean()
     assert alone.item() == pytest.approx(1.0, abs=0.1)
     assert both.item() == pytest.approx(0.5, abs=0.1)  # halves about 0 and about 1 have their median between
+
+
+@pytest.mark.parametrize(("learnt", "draws"), [(True, 3), (False, 12)])
+def test_days_that_taught_nothing_leave_less_open(spec: ForecastSpec, learnt: bool, draws: int) -> None:
+    """Nine horizons of training and three of validation are twelve draws, unless the model learnt from the nine."""
+    horizon, many = spec.horizon_steps, 1_200
+    seen = noise(spec, 1, 13 * horizon, 0)
+
+    def width(count: int, learnt: bool) -> float:
+        windows = windows_of(seen.repeat(count, axis=1), spec, ["server"] * count)
+        before, after = (
+            pairs_in(windows, first * horizon, last * horizon, horizon).repeat(many // count, 1)
+            for first, last in ((1, 10), (10, 13))
+        )
+        model = Wrong(spec, (500.0, 60.0), (5.0, 0.5))
+        offsets = fit_offsets(model, windows, after, before, learnt)[SERVER, 0, :, 0]
+        return spread_of(offsets, spec)
+
+    ratio = width(1, learnt) / width(many, learnt)
+    assert ratio == pytest.approx(math.sqrt((1 + 1 / draws) / (1 + 1 / many)), rel=1e-2)
 
 
 def test_of_the_training_range_only_what_lies_near_is_looked_at() -> None:

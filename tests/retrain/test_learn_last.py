@@ -48,7 +48,7 @@ def test_what_strangers_calibrated_is_kept_and_what_they_teach_is_in_the_graph(
 ) -> None:
     learner = of_strangers(smoke.config, prepared)
     fitted = learner.train_model(smoke.config, lambda *_: None)
-    graph = learner.calibrate()
+    graph = learner.calibrate(fitted)
     offsets, before = graph.calibration.offsets.clone(), told(graph, learner)
     learner.learn_last(smoke.config, fitted, lambda *_: None)
     assert not graph.training
