@@ -29,6 +29,7 @@ from forecast.retrain.start import WEIGHTS
 from forecast.traces.files import FileSource
 from forecast.traces.settings import beside
 from forecast.training.checkpoints import Checkpoints
+from forecast.training.fit import Fit
 from forecast.wording import counted
 
 
@@ -103,7 +104,7 @@ def _learn(
         stage.facts["resumed_at_step"] = fitted.begun
         stage.result = (
             f"{learner.parameters:,} parameters, validation loss {fitted.validation_loss:.4f}, "
-            f"best at step {fitted.step} of {config.training.steps}"
+            f"{how_it_ended(fitted, config.training.steps)}"
             f"{f', resumed at step {fitted.begun}' if fitted.begun else ''}"
             f"{f'; {learner.start.said}' if learner.start.said else ''}"
             f"{''.join(f'; {line}' for line in learner.unheeded)}"
@@ -129,6 +130,16 @@ def _learn(
         training=_facts(config, prepared, learner, champion) | {"parity": apart, "operators": operators(folder)},
         scores=[],
     )
+
+
+def how_it_ended(fitted: Fit, steps: int) -> str:
+    """Where a fit of at most so many steps found its best weights, and why it ended before the last, in a few words."""
+    if not steps:
+        return "weights as they came"
+    if not fitted.step:
+        return f"no weights better than those it began with in {counted(fitted.ended, 'step')}"
+    sooner = f", nothing better came in {fitted.ended - fitted.step}" if fitted.ended < steps else ""
+    return f"best at step {fitted.step} of {fitted.ended}{sooner}"
 
 
 def _facts(config: JobConfig, prepared: Prepared, learner: Learner, champion: Bundle | None) -> dict[str, Any]:

@@ -38,6 +38,7 @@ class Course(lightning.Callback):
         begun: the step it goes on from.
         loss, step: of the best validation.
         best: weights of that validation, and of those after it that were as good.
+        over: nothing is left to do: a validation found so, or all steps are done.
     """
 
     def __init__(
@@ -49,9 +50,9 @@ class Course(lightning.Callback):
         self._checkpoints, self._key, self._patience = checkpoints, key, patience
         self._kept = checkpoints.read(key) if checkpoints else None
         self._validated = False
-        self.begun = 0
+        self.begun, self.over = 0, False
         if self._kept:
-            self.begun = self._kept["done"]
+            self.begun, self.over = self._kept["done"], self._kept["over"]
             self.loss, self.step, self.best = (self._kept[name] for name in ("loss", "step", "best"))
 
     @property
@@ -91,13 +92,15 @@ class Course(lightning.Callback):
             self.best = []
         if self.as_good(loss):
             self.best.append(copy.deepcopy(self._module.model.state_dict()))
-        trainer.should_stop |= self.ended(trainer.global_step)
+        self.over = self.ended(trainer.global_step)
+        trainer.should_stop |= self.over
 
     def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        self.over = True
         self._keep(trainer)
 
     def ended(self, step: int) -> bool:
-        """Whether there is nothing left to do after so many steps."""
+        """Whether there is nothing left to do after so many steps, the last of which was validated."""
         return step >= min(self._module.steps, self.step + self._patience)
 
     def as_good(self, loss: float) -> bool:
@@ -112,6 +115,7 @@ class Course(lightning.Callback):
             "done": trainer.global_step,
             "loss": self.loss,
             "step": self.step,
+            "over": self.over,
             "best": self.best,
             "model": self._module.model.state_dict(),
             "optimiser": trainer.optimizers[0].state_dict(),

@@ -32,11 +32,13 @@ class Fit:
         step: of the best weights.
         validation_loss: of what was kept: those, or their mean with later ones that were as good.
         begun: the step it went on from; 0 where no checkpoint was.
+        ended: its last step: sooner than all where nothing better came.
     """
 
     step: int
     validation_loss: float
     begun: int = 0
+    ended: int = 0
 
 
 def fit(
@@ -85,13 +87,14 @@ def fit(
         loop = _loop(config, trainer, course)
         if not course.begun:  # what it began with is kept where training does harm
             loop.validate(module, DataLoader(judged, batch_size=None), verbose=False)
-        if not course.ended(course.begun):
+        if not course.over:
             loop.fit(module, DataLoader(sampler, batch_size=None), DataLoader(judged, batch_size=None))
     if not course.best:
         raise FleetcastError("training diverged: no validation loss was a number; lower training.learning_rate.")
     loss = _settle(module.to(train.device), course, judged)  # Lightning leaves it on the CPU
-    progress(1.0, f"step {max(course.begun, loop.global_step)} of {config.steps}")
-    return Fit(course.step, loss, course.begun)
+    ended = max(course.begun, loop.global_step)
+    progress(1.0, f"step {ended} of {config.steps}")
+    return Fit(course.step, loss, course.begun, ended)
 
 
 def _settle(module: Fitting, course: Course, judged: Sequence[Tensor]) -> float:

@@ -193,7 +193,9 @@ def test_settings_that_contradict_each_other_are_refused_in_one_line() -> None:
     assert done.stderr.count("\n") == 1
 
 
-@pytest.mark.parametrize("wrong", ["steps=0", "batch=0", "learning_rate=-1"])
+@pytest.mark.parametrize(
+    "wrong", ["steps=0", "batch=0", "learning_rate=-1", "patience=0", "patience=-300", "patience=long", "patience=1.5"]
+)
 def test_training_that_cannot_be_is_refused(wrong: str) -> None:
     done = train(f"training.{wrong}")
     assert done.returncode == 2

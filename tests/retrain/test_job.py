@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -17,10 +18,12 @@ from forecast.contracts.errors import ConfigError, DataError, ExitCode
 from forecast.registry.store import Registry
 from forecast.retrain.job import run
 from forecast.retrain.leaderboard import leaderboard, markdown
+from forecast.retrain.make import how_it_ended
 from forecast.retrain.novelty import run_key
 from forecast.retrain.prepare import prepare
 from forecast.retrain.stages import Stages
 from forecast.traces.settings import JobsSpec
+from forecast.training.fit import Fit
 
 
 def test_scores_hold_a_row_per_target_level_and_method(smoke: Smoke) -> None:
@@ -83,6 +86,29 @@ def test_the_key_follows_settings_and_data_and_not_places(smoke: Smoke, tmp_path
     assert run_key(config, replace(prepared, code="edited")) != key
     shorter = replace(config, source=replace(config.source, until="2026-01-25T23:00"))
     assert run_key(config, prepare(shorter, Stages(2))) != key
+
+
+@pytest.mark.parametrize(
+    ("fitted", "steps", "said"),
+    [
+        (Fit(880, 0.1, ended=900), 900, "best at step 880 of 900"),
+        (Fit(225, 0.1, ended=525), 900, "best at step 225 of 525, nothing better came in 300"),
+        (Fit(225, 0.1, ended=525, begun=400), 525, "best at step 225 of 525"),
+        (Fit(0, 0.1, ended=300), 900, "no weights better than those it began with in 300 steps"),
+        (Fit(0, 0.1), 0, "weights as they came"),
+    ],
+)
+def test_a_person_is_told_why_a_fit_ended(fitted: Fit, steps: int, said: str) -> None:
+    assert how_it_ended(fitted, steps) == said
+
+
+def test_the_line_of_training_says_how_it_ended(smoke: Smoke) -> None:
+    told = (json.loads(line) for line in (smoke.out / "log.jsonl").read_text().splitlines())
+    said = next(each["said"] for each in told if each.get("step") == "train")
+    steps = smoke.config.training.steps
+    assert re.search(
+        rf"(best at step \d+ of {steps}|no weights better than those it began with in {steps} steps);", said
+    )
 
 
 def test_words_of_a_schedule_that_mean_nothing_are_said(smoke: Smoke, tmp_path: Path) -> None:

@@ -162,6 +162,17 @@ def test_one_that_ended_for_nothing_better_came_is_not_trained_on(
     assert again.told == [10]
 
 
+def test_one_that_was_stopped_between_validations_has_not_ended_for_nothing_better_came(
+    windows: Windows, checkpoints: Checkpoints
+) -> None:
+    """Neither are steps before the first validation without anything better, however patient it is."""
+    config = replace(SHORT, steps=20, validate_every=20, patience=6)
+    stopping = Stopping(7, 15)
+    assert same(until_it_ends(lambda: run(windows, checkpoints, stopping, config)), run(windows, config=config))
+    assert not stopping.steps
+    assert max(stopping.told) == 20
+
+
 def test_weights_that_were_as_good_as_the_best_are_remembered(
     windows: Windows, checkpoints: Checkpoints, monkeypatch: pytest.MonkeyPatch
 ) -> None:
