@@ -62,8 +62,8 @@ def main() -> int:
         _codes.append(tell(error, ""))
     except (HydraException, OmegaConfBaseException) as error:
         _codes.append(tell(ConfigError(explain(error, _CONFIGS)), ""))
-    except (AssertionError, AttributeError):  # what OmegaConf raises of a table that is null
-        if (said := unset(sys.argv[1:])) is None:
+    except (AssertionError, AttributeError, ValueError):  # what OmegaConf raises of a null table, Hydra of a null group
+        if (said := unset(sys.argv[1:], _CONFIGS)) is None:
             raise
         _codes.append(tell(ConfigError(said), ""))
     except (FileExistsError, NotADirectoryError) as error:  # Hydra makes the folder of the run

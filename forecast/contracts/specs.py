@@ -101,8 +101,9 @@ class ForecastSpec:
     static: tuple[str, ...] = STATIC
 
     def __post_init__(self) -> None:
-        if min(self.step_s, self.context_steps, self.horizon_steps) < 1:
-            raise ConfigError("step_s, context_steps and horizon_steps must be at least 1.")
+        for field in ("step_s", "context_steps", "horizon_steps"):
+            if getattr(self, field) < 1:
+                raise ConfigError(f"{field} is {getattr(self, field)}; it must be at least 1.")
         if 86_400 % self.step_s:
             raise ConfigError(
                 f"step_s={self.step_s} does not divide a day; the grid would drift. Use e.g. 300 or 3600."
@@ -110,6 +111,8 @@ class ForecastSpec:
         _check_names("targets", self.targets, TARGETS)
         _check_names("past", self.past, SIGNALS)
         _check_names("future", self.future, FUTURE)
+        if set(self.future) <= set(PLANS):
+            raise ConfigError(f"future names plans alone; name the calendar too: {', '.join(CALENDAR)}.")
         if self.past[: len(self.targets)] != self.targets:
             raise ConfigError(f"past must start with the targets {list(self.targets)}, got {list(self.past)}.")
         _check_levels(self.quantile_levels)

@@ -1,5 +1,6 @@
 """Which times train, which validate, which test: per entity, and never mixed."""
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from zoneinfo import available_timezones
@@ -45,10 +46,13 @@ class EvaluationConfig:
         if self.range not in _SCORED:
             raise ConfigError(f"evaluation.range is {self.range!r}; it must be {' or '.join(_SCORED)}.")
         for name in ("test_h", "validation_h", "origin_every_h"):
-            if not getattr(self, name) > 0:
-                raise ConfigError(f"evaluation.{name} is {getattr(self, name):g}; it must be above 0.")
+            if not 0 < getattr(self, name) < math.inf:
+                raise ConfigError(f"evaluation.{name} is {getattr(self, name):g}; it must be a number above 0.")
         if not all(lag_h > 0 for lag_h in self.seasons_h):
-            raise ConfigError(f"evaluation.seasons_h is {self.seasons_h}; a lag of 0 h would be the answer itself.")
+            raise ConfigError(
+                f"evaluation.seasons_h is {self.seasons_h}; each must be above 0, for a lag of 0 h would be the answer "
+                f"itself."
+            )
 
 
 @dataclass(frozen=True, eq=False)

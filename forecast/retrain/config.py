@@ -1,6 +1,7 @@
 """Everything a person can set, typed at the edge: Hydra composes it, and below it only these classes are seen."""
 
 import importlib
+import math
 import pkgutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
@@ -137,9 +138,9 @@ class JobConfig:
     def __post_init__(self) -> None:
         if not 0 <= self.seed < 2**32:  # NumPy's range
             raise ConfigError(f"seed is {self.seed}; it must be from 0 to {2**32 - 1}.")
-        for name in ("free_gb", "allowed_lateness_h"):
-            if not getattr(self, name) >= 0:
-                raise ConfigError(f"{name} is {getattr(self, name):g}; it must not be below 0.")
+        for name in ("memory_gb", "free_gb", "allowed_lateness_h"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ConfigError(f"{name} is {getattr(self, name):g}; it must be a number, 0 or above.")
 
 
 def register() -> None:

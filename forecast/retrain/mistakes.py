@@ -1,5 +1,6 @@
 """A configuration mistake in one line, with what was probably meant."""
 
+import difflib
 import re
 from collections.abc import Sequence
 from dataclasses import fields, is_dataclass
@@ -19,13 +20,17 @@ from forecast.traces.typed import nearest
 #: Settings of a source that are tables, and null where it has none.
 _TABLES = ("jobs", "weather", "slurm", "tree")
 
+_TABLE = "a table of settings, not {}; set them as {}.NAME=VALUE"
+
 
 def settings_of(composed: DictConfig) -> JobConfig:
     """The composed configuration as plain typed objects.
 
     Raises:
-        ConfigError: a key that was forced in (`+key=value`), which no setting has.
+        ConfigError: a key that was forced in (`+key=value`), which no setting has; a group that was left out.
     """
+    if left_out := next((group for group in ("source", "model") if OmegaConf.is_missing(composed, group)), None):
+        raise ConfigError(f"no {left_out} is chosen; set {left_out}=NAME (`python train.py --help` lists them).")
     added = _added(composed)
     if added:
         kind = Source.__name__ if OmegaConf.get_type(composed, "source") is Source else None
@@ -45,6 +50,8 @@ def explain(error: Exception, configs: Path) -> str:
     text = f"{error}\n{cause}"
     first = str(error).strip().splitlines()[0].rstrip(".")
     in_yaml = re.match(r"(In '.*'): (?:ValidationError|ConfigTypeError) raised while composing config:\n(.*)", text)
+    if (table := _other_shape(text)) is not None:
+        return table
     if in_yaml or isinstance(cause, ValidationError):
         file, reason = in_yaml.groups() if in_yaml else (first, str(cause).splitlines()[0])
         where = _found(r"full_key: (\S+)", text) or file
@@ -62,8 +69,35 @@ def explain(error: Exception, configs: Path) -> str:
     return _meant(wrong, [*_keys(JobConfig), *_group_keys(), *groups], _found(r"object_type=(\w+)", text))
 
 
-def unset(arguments: Sequence[str]) -> str | None:
-    """What to say where an argument sets a part of a table that is null, at which OmegaConf fails; None: none does."""
+def _other_shape(text: str) -> str | None:
+    """What to say where a table, a list and one value were taken for each other, or a part deleted; None: none was."""
+    if (key := _found(r"does not support deletion\n\s*full_key: (\S+)", text)) is not None:
+        return f"{key} cannot be deleted; set it to another value, or leave it as it is."
+    if (key := _found(r"Cannot merge DictConfig with ListConfig\n\s*full_key: (\S+)", text)) is not None:
+        is_list = re.search(r"object_type=list\b", text)
+        return f"{key} is {'a list, not a table' if is_list else _TABLE.format('a list', key)}."
+    if (key := _found(r"\w+ is not a ListConfig, list or tuple\.\n\s*full_key: (\S+)", text)) is not None:
+        return f"{key} is a list; set it as '{key}=[...]'."
+    value = re.search(
+        r"Invalid type assigned: \w+ is not a subclass of \w+Config\. value: (.*)\n\s*full_key: (\S+)", text
+    )
+    return f"{value[2]} is {_TABLE.format(repr(value[1]), value[2])}." if value else None
+
+
+def unset(arguments: Sequence[str], configs: Path) -> str | None:
+    """What to say where an argument sets a group, or a part of a table that is null, to nothing; None: none does.
+
+    Hydra and OmegaConf fail at these.
+
+    Args:
+        arguments: as given.
+        configs: the folder of configuration groups.
+    """
+    for argument in arguments:
+        group, _, value = argument.lstrip("+").partition("=")
+        if value == "null" and (configs / group).is_dir():
+            known = ", ".join(sorted(path.stem for path in (configs / group).glob("*.yaml")))
+            return f"{argument} names none of {known}; leave it out for what is chosen without it."
     names = [argument.partition("=")[0].lstrip("+") for argument in arguments if "=" in argument]
     for table in (key for key in [*_keys(JobConfig), *_group_keys()] if key.rpartition(".")[2] in _TABLES):
         if name := next((name for name in names if f"{name}.".startswith(f"{table}.")), None):
@@ -87,7 +121,10 @@ def _meant(wrong: str, known: list[str], kind: str | None = None) -> str:
     if wrong in known:
         return _elsewhere(wrong, group)
     beside = [key for key in known if key.rpartition(".")[0] == group]
-    return f"no {wrong!r}; {nearest(wrong, [key for key in known if key != group], beside)}"
+    # By their last parts: long names of one group are near each other, whatever these are.
+    leaves = difflib.get_close_matches(name, {key.rpartition(".")[2] for key in known}, n=len(known), cutoff=0.6)
+    near = [key for key in known if key != group and key.rpartition(".")[2] in leaves]
+    return f"no {wrong!r}; {nearest(wrong, near, beside or known)}"
 
 
 def _elsewhere(name: str, group: str) -> str:

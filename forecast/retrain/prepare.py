@@ -84,7 +84,10 @@ def spec_of(window: WindowConfig) -> ForecastSpec:
     Raises:
         ConfigError: the settings contradict each other.
     """
-    return ForecastSpec.from_dict({**asdict(window), "static": [*STATIC, *SHIFTS]})
+    try:
+        return ForecastSpec.from_dict({**asdict(window), "static": [*STATIC, *SHIFTS]})
+    except ConfigError as error:  # which begins with the name of the field, in a bundle as here
+        raise ConfigError(f"window.{error}") from None
 
 
 def _complete(panel: Panel, lateness_h: float) -> Panel:

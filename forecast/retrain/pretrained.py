@@ -67,12 +67,14 @@ class Pretrained:
             ConfigError: there is none, it is damaged, or it does not fit the site.
         """
         if start_from != SHIPPED:
-            if not Path(start_from).exists():
+            path = Path(start_from)
+            if not path.is_file() or path.suffix != ".safetensors":
+                missed = "no .safetensors file" if path.exists() else "no file"
                 raise ConfigError(
-                    f"training.start_from is {start_from!r}, which is no file; set it to {CHAMPION}, {SHIPPED}, "
+                    f"training.start_from is {start_from!r}, which is {missed}; set it to {CHAMPION}, {SHIPPED}, "
                     f"null, or the path of a .safetensors file."
                 )
-            found = cls.read(Path(start_from))
+            found = cls.read(path)
             found.check(spec, start_from)
             return found
         known = cls._all_shipped(spec)

@@ -1,5 +1,6 @@
 """What a person sets of training, apart from what trains: Lightning takes seconds to import."""
 
+import math
 from dataclasses import dataclass, field
 
 import torch
@@ -90,6 +91,6 @@ class TrainingConfig:
         if self.named_weights is not None:
             zero.add("steps")
         for name, value in vars(self).items():
-            if isinstance(value, int | float) and not (value > 0 or (name in zero and value == 0)):
-                also = ", or 0 with training.start_from" if name == "steps" else ""
-                raise ConfigError(f"training.{name} is {value}; it must be above 0{also}.")
+            if isinstance(value, int | float) and not (0 < value < math.inf or (name in zero and value == 0)):
+                also = ", or 0 with training.start_from" if name == "steps" else ", or 0" if name in zero else ""
+                raise ConfigError(f"training.{name} is {value}; it must be a number above 0{also}.")

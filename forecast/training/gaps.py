@@ -37,7 +37,7 @@ class GapsConfig:
         short: know nothing but the newest stretch, from an hour on. None for 0.1, or 0.3 where training goes on from
             weights that were learnt before.
         unknown_kind: have an unknown SKU; and as many an unknown level.
-        untold, mistold: are told no schedule, or one that turns out wrong.
+        untold, mistold: are told no schedule, or one that turns out wrong; together at most all.
     """
 
     outages: float = 0.2
@@ -51,6 +51,11 @@ class GapsConfig:
         for name, value in vars(self).items():
             if value is not None and not 0 <= value <= 1:
                 raise ConfigError(f"training.gaps.{name} is {value}; it is a share, from 0 to 1.")
+        if self.untold + self.mistold > 1:
+            raise ConfigError(
+                f"training.gaps.untold={self.untold} and training.gaps.mistold={self.mistold} are shares of the same "
+                f"windows; together they must be at most 1."
+            )
 
     def share_short(self, learnt_before: bool) -> float:
         """Of a fit that goes on from weights learnt before, or begins anew."""
