@@ -16,7 +16,7 @@ from statistics import median
 import numpy as np
 import polars as pl
 
-from benchmarks.machine import cpu, record
+from benchmarks.machine import cpu, no_arguments, record
 from forecast.contracts.specs import ForecastSpec
 from forecast.contracts.topology import Topology
 from forecast.features.grid import grid
@@ -39,6 +39,7 @@ SPEC = ForecastSpec(60, 1440, 60, SIGNALS, SIGNALS, (0.1, 0.5, 0.9))
 
 def main() -> None:
     """Measure, print, and record."""
+    no_arguments("benchmarks.features", __doc__)
     files, topology = _lake()
     rows = sum(pl.scan_parquet(file).select(pl.len()).collect().item() for file in files)
     threads = pl.thread_pool_size()

@@ -1,5 +1,6 @@
 """What a figure was measured on, and where it is written down."""
 
+import argparse
 import json
 import os
 import platform
@@ -20,6 +21,11 @@ def cpu() -> str:
     lines = info.read_text().splitlines() if info.exists() else []
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor() or platform.machine()
+
+
+def no_arguments(command: str, purpose: str | None) -> None:
+    """Read the command line of `python -m COMMAND`, which takes nothing: --help tells why, all else is refused."""
+    argparse.ArgumentParser(prog=f"python -m {command}", description=purpose).parse_args()
 
 
 def processor_s(process: int) -> float:

@@ -21,7 +21,7 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.accuracy.tasks import configured
-from benchmarks.machine import cpu, record
+from benchmarks.machine import cpu, no_arguments, record
 from forecast.models.thermal import ThermalResponse
 from forecast.retrain.learn import Learner
 from forecast.retrain.prepare import prepare
@@ -83,6 +83,7 @@ class Found:
 
 def main() -> None:
     """Learn, compare, print, and record."""
+    no_arguments("benchmarks.physics", __doc__)
     torch.set_num_threads(1)
     found = {kind.name: learnt(sku) for sku, kind in KINDS.items()}
     for name, one in found.items():

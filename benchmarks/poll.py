@@ -14,7 +14,7 @@ from statistics import median
 import numpy as np
 import polars as pl
 
-from benchmarks.machine import cpu, record
+from benchmarks.machine import cpu, no_arguments, record
 from forecast.contracts.topology import Topology
 from forecast.traces.files import FileSource
 from forecast.traces.trace import Pull
@@ -37,6 +37,7 @@ NAMES = [f"server-{at}" for at in range(ENTITIES)]
 
 def main() -> None:
     """Measure, print, and record."""
+    no_arguments("benchmarks.poll", __doc__)
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:CORES])
     columns = ("nothing new", "a new file", "written anew", "first look")
     print(f"{ENTITIES:,} entities, a file an hour; {CORES} cores of {cpu()}; milliseconds a look")

@@ -9,7 +9,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks.machine import cpu, record
+from benchmarks.machine import cpu, no_arguments, record
 
 CORES = 2
 GOAL_S = 60.0
@@ -18,6 +18,7 @@ GOAL_GB = 4.0
 
 def main() -> None:
     """Measure, print, and record."""
+    no_arguments("benchmarks.simulator", __doc__)
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:CORES])
     # Polars sizes its thread pool when first imported, so the cores are limited before.
     from forecast.simulator.config import DAY_S, RowConfig, SimulatorConfig  # noqa: PLC0415

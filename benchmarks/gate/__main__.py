@@ -6,7 +6,7 @@ from statistics import fmean
 import numpy as np
 
 from benchmarks.gate.losses import RECORDS, Losses
-from benchmarks.machine import record
+from benchmarks.machine import no_arguments, record
 from forecast.retrain.gate import BETTER, Row, compare
 from forecast.wording import percent
 
@@ -25,6 +25,7 @@ _GOALS = {"3 % worse": (0.05, "lower"), "5 % better": (0.8, "higher")}
 
 def main() -> None:
     """Print a row per record, length of the test range and truth; record the shares that were promoted."""
+    no_arguments("benchmarks.gate", __doc__)
     print("| losses | test days | challenger | promoted | better beyond chance | failed by segment, coverage, Brier |")
     print("| --- | ---: | --- | ---: | ---: | ---: |")
     figures = {}
