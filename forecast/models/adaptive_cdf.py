@@ -3,8 +3,8 @@
 The probability of a cell between two values follows from how the two lie to the context and to the newest value. Cells
 of all windows share these weights, which vary over the horizon and bend with the state of the window; a normal
 distribution about what other days say (`days.py`) is one of their terms, those days themselves another. Few weights say
-most of it, which is why it is learnt in a hundred steps. A quarter of each quantile is that of a linear forecast, which
-learns beside it and errs at other times.
+most of it, which is why it is learnt in a few hundred steps. Up to a quarter of each quantile is that of a linear
+forecast, which learns beside it and errs at other times.
 """
 
 from dataclasses import dataclass, field
