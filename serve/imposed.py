@@ -61,6 +61,21 @@ def silent(ahead: Ahead, now: datetime) -> Iterator[str]:
         yield "tells of no job that began or ended lately; until it does, its jobs count as unknown"
 
 
+def out_of_reach(rows: pl.DataFrame, now: datetime, until: datetime) -> Iterator[str]:
+    """Whether rows of `imposed` have plans or caps, and a forecast from `now` to `until` follows none of them.
+
+    Those that are over are no mistake; the line goes on from the schedule's name.
+    """
+    held = not_over(in_force(rows).filter(pl.col("kind").is_in([PLAN, CAP])), now)
+    later, beyond = pl.col("available_at") > now, pl.col("start_time") >= until
+    if not held.is_empty() and held.filter(~(later | beyond)).is_empty():
+        yield (
+            f"has plans or caps, none of which this forecast follows: of {len(held):,}, {len(held.filter(later)):,} "
+            f"are known only after it is made at {now:%Y-%m-%d %H:%M} UTC (available_at), and "
+            f"{len(held.filter(beyond)):,} start when it is over at {until:%Y-%m-%d %H:%M} UTC"
+        )
+
+
 def not_over(rows: pl.DataFrame, now: datetime) -> pl.DataFrame:
     """Rows of `imposed` that are not over, whichever way round their times are."""
     over = pl.max_horizontal("start_time", "end_time") <= now

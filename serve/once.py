@@ -24,7 +24,7 @@ from serve.batch import (
     write_adaptation,
     write_forecast,
 )
-from serve.imposed import doubts, imposed, passed_over, set_aside, silent
+from serve.imposed import doubts, imposed, out_of_reach, passed_over, set_aside, silent
 from serve.summary import print_summary
 
 
@@ -46,9 +46,9 @@ def run(options: argparse.Namespace) -> ExitCode:
         telemetry = read_recent(source, bundle.manifest, at)
     jobs, weather = read_ahead(*ahead_of(options.jobs, options.weather, source, bundle.manifest))
     _note_unknown(bundle.manifest.spec, jobs, weather)
-    if jobs is not None:
-        rows = imposed(jobs)
-        for doubt in (*doubts(rows, bundle.manifest.topology), *passed_over(rows, bundle.manifest.spec)):
+    told = None if jobs is None else imposed(jobs)
+    if told is not None:
+        for doubt in (*doubts(told, bundle.manifest.topology), *passed_over(told, bundle.manifest.spec)):
             _note(f"{options.jobs or where} {doubt}")
     state = read_adaptation(options.adaptation, bundle.manifest)
     predictor = Predictor(bundle, adaptation=state).told(jobs, weather)
@@ -57,6 +57,10 @@ def run(options: argparse.Namespace) -> ExitCode:
     forecast = predictor.forecast(telemetry, at, where)
     for line in silent(predictor.ahead, forecast.time):
         _note(f"{options.jobs or where} {line}")
+    if told is not None:
+        ahead = timedelta(seconds=forecast.spec.step_s * forecast.spec.horizon_steps)
+        for line in out_of_reach(told, forecast.time, forecast.time + ahead):
+            _note(f"{options.jobs or where} {line}")
     _note_strangers(telemetry if at is None else telemetry.filter(pl.col("time") < at), forecast, where)
     if set(forecast.status) == {"no_data"}:
         raise DataError(f"{where}: nothing was observed in the context before {forecast.time:%Y-%m-%d %H:%M} UTC.")

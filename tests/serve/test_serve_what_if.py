@@ -121,6 +121,31 @@ def test_a_plan_that_cannot_be_followed_is_told(
     assert said in line
 
 
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"available_at": pl.col("start_time")}, "1 are known only after it is made at 2026-03-04 01:00 UTC"),
+        (
+            {name: pl.col(name) + timedelta(days=9) for name in ("start_time", "end_time")},
+            "1 start when it is over at ",
+        ),
+        ({"start_time": NOW - timedelta(hours=3), "end_time": NOW}, None),
+    ],
+)
+def test_plans_of_which_a_forecast_follows_none_are_told_unless_they_are_over(
+    bundle: Path, record: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], wrong: dict, said: str | None
+) -> None:
+    untold = serve(bundle, record, tmp_path)
+    plan = planned(untold, untold["entity_id"][0], 200.0)
+    capsys.readouterr()
+    assert serve(bundle, record, tmp_path, plan.with_columns(**wrong)).equals(untold)
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == (said is not None)
+    for line in lines:
+        assert "has plans or caps, none of which this forecast follows: of 1, " in line
+        assert str(said) in line
+
+
 def test_a_plan_in_kw_is_followed_and_told(
     bundle: Path, record: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -154,7 +179,7 @@ def test_whom_the_fleet_lacks_is_told(
     told = pl.read_parquet(record).with_columns(entity_id=pl.when(late).then(renamed).otherwise("entity_id"))
     told.write_parquet(tmp_path / "told.parquet")
     serve(bundle, tmp_path / "told.parquet", tmp_path, planned(serve(bundle, record, tmp_path), "server-2", 200.0))
-    (line,) = (line for line in capsys.readouterr().err.splitlines() if "--jobs" not in line)
+    (line,) = (line for line in capsys.readouterr().err.splitlines() if "tells of" in line)
     assert (
         line == f"note: {tmp_path / 'told.parquet'} tells of 1 entity that the bundle's fleet lacks, the first 'node-1'"
     )
