@@ -39,13 +39,14 @@ class Doubt:
         return future
 
     def _moved(self, schedule: Tensor) -> Tensor:
+        """What is told, `[B, S, H]`, some steps too late or too early; what was told of the ends is held there."""
         rows, _, steps = schedule.shape
         off = ((2 * self._uniform(schedule, rows, 1) - 1) * _MOST_OFF * steps).long()
         place = (torch.arange(steps, device=schedule.device) + off).clamp(0, steps - 1)
         return schedule.gather(2, place[:, None].expand_as(schedule))
 
     def _another(self, schedule: Tensor, static: Tensor) -> Tensor:
-        """Of the next window of the batch, in nameplates."""
+        """What the next window of the batch is told, `[B, S, H]`, with its W in this one's nameplate."""
         share = (static[:, self.limit] / static[:, self.limit].roll(1))[:, None, None]
         powers = torch.tensor(self.powers, device=schedule.device)[None, :, None]
         other = schedule.roll(1, 0)

@@ -137,6 +137,7 @@ class Gaps:
         return older & self._some(past, self.short)
 
     def _static(self, static: Tensor) -> Tensor:
+        """`[B, S]`: some windows lose the code of their SKU, some that of their level."""
         static = static.clone()
         for code in self.codes:
             unknown = self._uniform(static, len(static)) < self.config.unknown_kind
