@@ -2,7 +2,7 @@
 
 Run as `python -m benchmarks.retrain`; writes `benchmarks/results/retrain.json`. Each run is a process of its own with
 two threads, as a scheduler starts it, so importing PyTorch counts. The first run, which builds the features of all days
-before, is not what is asked about: what it made of a few steps of training is put into service, and gone on from.
+before, is not what is asked about: what it trained is put into service, and gone on from.
 """
 
 import argparse
@@ -107,10 +107,9 @@ def main() -> None:
 
 
 def _begin(overrides: Sequence[str]) -> None:
-    """Build the features of all days but the last, and put a version that was hardly trained into service."""
+    """Build the features of all days but the last, and put a version that was trained on them into service."""
     shutil.rmtree(PLACE / "registry", ignore_errors=True)
-    hardly = ("training.steps=20", "training.validate_every=10", "evaluation.origin_every_h=24")
-    Run.of("first", DAYS, (*overrides, *hardly, "registry.publish=false"))
+    Run.of("first", DAYS, (*overrides, "evaluation.origin_every_h=24", "registry.publish=false"))
     bundle = load(PLACE / "runs" / "first" / "bundle")
     registry = Registry(PLACE / "registry", bundle.manifest.name)
     with registry.lock():
