@@ -25,24 +25,15 @@ from forecast.models.known import JobOutlook, has_outlook
 from forecast.models.linear import Straight
 from forecast.models.outcomes import Outcomes
 from forecast.models.quantiles import spread_out
-from forecast.models.scaling import Scaled, Scaler
+from forecast.models.scaling import FARTHEST, Scaled, Scaler
+from forecast.models.shape import Shape
 from forecast.models.summary import Summary
-
-#: The window's shape reaches the network as its last steps and means of equal blocks.
-_RECENT = 72
-_BLOCKS = 168
-
-#: The shape speaks softly at first: what summary and grid say is learnt before what one window looks like.
-_SOFTLY = 0.2
 
 #: This much probability lies evenly over the whole grid: no cell is impossible, and no quantile falls in an empty one.
 _ANYWHERE = 0.01
 
 #: So much more does where nothing of the target was ever seen.
 _UNHEARD_OF = 0.5
-
-#: A normalised value further out than this is as far as can be.
-_FARTHEST = 6.0
 
 #: Precision of the normal distribution at first, 1 / (2 · σ²), in spreads of the context.
 _PRECISION = 0.25
@@ -129,7 +120,9 @@ class AdaptiveCdf(CdfModel):
         self.grid = Grid(spec)
         state = self.summary.size + self.targets
         self.state = nn.Sequential(nn.Linear(state, config.hidden), nn.ReLU(), nn.Linear(config.hidden, config.hidden))
-        self.shape = Shape(config, spec, state) if config.width else None
+        self.shape = None
+        if config.width:
+            self.shape = Shape(spec, state, config.width, config.blocks, config.dropout, config.hidden)
         self.told = [] if self.drivers is None else [*self.drivers.drivers, *self.drivers.masks]
         self.ahead = nn.Linear(len(self.told), config.hidden, bias=False) if self.told else None
         self.jobs, self.outcomes = None, None
@@ -305,7 +298,7 @@ class AdaptiveCdf(CdfModel):
 
         As a square, not multiplied out: a sharp density far from its centre would lose its digits to cancellation.
         """
-        centre = ((values[:, :, 1:] + values[:, :, :-1]) / 2).clamp(-_FARTHEST, _FARTHEST)
+        centre = ((values[:, :, 1:] + values[:, :, :-1]) / 2).clamp(-FARTHEST, FARTHEST)
         if self.drivers is not None:
             median = median + self.drivers(ahead, scaled)[:, :, self.at]
         sharpness = self.sharpness(summary).unflatten(1, (self.targets, -1, 1))
@@ -313,7 +306,7 @@ class AdaptiveCdf(CdfModel):
             median = median + self.jobs.shift(told, scaled, step, median)
             sharpness = sharpness + self.jobs.sharper(told, step)
         away = centre[:, :, None] - median[..., None]
-        density = (_PRECISION * sharpness.clamp(-_FARTHEST, _FARTHEST).exp() * away * away).clamp(max=LEAST)
+        density = (_PRECISION * sharpness.clamp(-FARTHEST, FARTHEST).exp() * away * away).clamp(max=LEAST)
         logits: Tensor = (self.even * (values.diff(dim=2) + 1e-3).log())[:, :, None] - density
         return logits
 
@@ -366,43 +359,6 @@ class CellFeatures(nn.Module):
         given, taken = weights.split([Grid.features, self.size - Grid.features], dim=3)
         logits: Tensor = torch.matmul(given, cells) + torch.matmul(torch.matmul(taken, self.outward.weight), made)
         return logits
-
-
-class Shape(nn.Module):
-    """A residual network over the context's last steps, its blocks and its state: `[B, width]` and `[B, hidden]`."""
-
-    def __init__(self, config: AdaptiveCdfConfig, spec: ForecastSpec, state: int) -> None:
-        super().__init__()
-        self.recent = min(_RECENT, spec.context_steps)
-        self.block = -(-spec.context_steps // _BLOCKS)
-        self.blocks = spec.context_steps // self.block
-        self.inward = nn.Linear(len(spec.past) * (self.recent + 2 * self.blocks) + state, config.width)
-        self.body = nn.Sequential(*(Residual(config.width, config.dropout) for _ in range(config.blocks)))
-        self.dropout = nn.Dropout(config.dropout)
-        self.outward = nn.Linear(config.width, config.hidden)
-
-    def forward(self, scaled: Scaled, state: Tensor) -> tuple[Tensor, Tensor]:
-        z = scaled.z.clamp(-_FARTHEST, _FARTHEST)
-        values, seen = (
-            part[:, :, -self.blocks * self.block :].unflatten(2, (self.blocks, self.block)).mean(-1)
-            for part in (z, scaled.seen)
-        )
-        window = torch.cat([z[:, :, -self.recent :], values, seen - 1], dim=2).flatten(1)
-        shape = self.body(torch.relu(self.inward(torch.cat([window, state], dim=1)))) * _SOFTLY
-        return shape, self.outward(self.dropout(shape))
-
-
-class Residual(nn.Module):
-    """Two layers whose result is added to what came in, `[B, width]`."""
-
-    def __init__(self, width: int, dropout: float) -> None:
-        super().__init__()
-        self.norm = nn.LayerNorm(width)
-        self.layers = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Dropout(dropout), nn.Linear(width, width))
-
-    def forward(self, features: Tensor) -> Tensor:
-        changed: Tensor = features + self.layers(self.norm(features))
-        return changed
 
 
 def _rows(layers: nn.Module, features: Tensor) -> Tensor:

@@ -11,6 +11,9 @@ from forecast.contracts.specs import ForecastSpec
 #: Changes under 2 % of the typical scale are sensor noise (quantised to 1 °C, say); smaller spreads are not stretched.
 FLOOR = 0.02
 
+#: A normalised value further out than this is as far as can be.
+FARTHEST = 6.0
+
 
 class Scaled(NamedTuple):
     """A normalised context.

@@ -37,7 +37,7 @@ class LinearSkip(nn.Module):
         days = spec.context_steps // spec.day_steps
         horizon = torch.arange(spec.horizon_steps) % spec.day_steps
         lag = spec.day_steps * torch.arange(1, days + 1)[:, None]
-        self.same_time: Tensor
+        self.same_time: Tensor  # nothing is gathered by it any more; weights that were written hold it
         self.register_buffer("same_time", (spec.context_steps - lag + horizon).reshape(-1))
         # Of a day that begins with the context, the step before is not held; the next is near enough.
         just_then = [max(spec.context_steps - day * spec.day_steps - 1, 0) for day in range(1, days + 1)]
@@ -55,7 +55,7 @@ class LinearSkip(nn.Module):
 
     def forward(self, z: Tensor, seen: Tensor) -> Tensor:
         z, seen = z[:, : self.targets], seen[:, : self.targets]
-        if len(self.same_time):
+        if self.day_weight.shape[1]:
             z = self._filled(z, seen)
         pooled = z[:, :, -self.pools * self.block :].unflatten(2, (self.pools, self.block)).mean(-1)
         gap = z[:, :, -1:]
@@ -64,7 +64,7 @@ class LinearSkip(nn.Module):
         inputs = torch.cat([z[:, :, -self.recent :], pooled, gap], dim=2)
         linear = torch.matmul(inputs.transpose(0, 1), self.weight).transpose(0, 1) + self.bias
         median: Tensor = torch.matmul(linear, self.hats)
-        if not len(self.same_time):  # less than a day of context
+        if not self.day_weight.shape[1]:  # less than a day of context
             return median
         seasonal: Tensor = (self._same_time(z) * torch.matmul(self.day_weight, self.hats).flip(1)).sum(2)
         return median + seasonal
