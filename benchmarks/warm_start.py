@@ -109,7 +109,7 @@ def days_of(site: str, days: int, seed: int, overrides: Sequence[str]) -> list[d
     rows: list[dict[str, object]] = []
     champions: dict[str, Pretrained] = {}
     for day in range(days + 1):
-        until = (parse_utc(first) + timedelta(days=day)).isoformat()
+        until = (parse_utc(first, "the first day") + timedelta(days=day)).isoformat()
         config = configured(
             (*settings, "evaluation.range=validation", f"source.until='{until}'", f"seed={seed}", *overrides)
         )

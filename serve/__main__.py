@@ -47,7 +47,7 @@ def _run(options: argparse.Namespace) -> int:
     told = {"names": tuple(options.names), "as_of": None, "source": source}
     engine = EngineSettings(**{**chosen(EngineSettings), **told})
     if options.as_of is not None:
-        at = newest_of(engine) if options.as_of == "newest" else parse_utc(options.as_of)
+        at = newest_of(engine) if options.as_of == "newest" else parse_utc(options.as_of, "--as-of")
         engine = dataclasses.replace(engine, as_of=at)
     return run(engine, http, options.sinks)
 

@@ -7,6 +7,7 @@ import numpy as np
 import polars as pl
 
 from forecast.contracts.schedule import CAP, IMPOSED, KIND, LIVE, PLAN, STRANGE_STATUS, strange_words
+from forecast.contracts.signals import SIGNALS
 from forecast.contracts.specs import PLANS, ForecastSpec
 from forecast.contracts.topology import Topology
 from forecast.features.units import LIKE_KW
@@ -35,6 +36,13 @@ def doubts(rows: pl.DataFrame, topology: Topology) -> Iterator[str]:
     held = in_force(rows).filter(pl.col("kind").is_in([PLAN, CAP])).with_columns(planned_power_w=power)
     for entity in held.filter(~pl.col("entity_id").is_in(topology.entities))["entity_id"].head(1):
         yield f"has plans or caps of entities that the fleet lacks, the first {entity!r}"
+    for name, signal in PLANS.items():
+        unread = held.filter(pl.col(name).cast(pl.Float64).is_nan()) if name in held.columns else held.clear()
+        for entity in unread["entity_id"].head(1):
+            yield (
+                f"has plans or caps whose {name} is no number and is not followed, the first of {entity!r}; "
+                f"write {SIGNALS[signal].unit} alone, like 350.5"
+            )
     fans = [pl.col(name).is_null() for name in held.columns if name == "planned_fan_speed_rpm"]
     for entity in held.filter(power.is_null(), pl.all_horizontal(pl.lit(value=True), *fans))["entity_id"].head(1):
         yield f"has plans or caps with neither power nor fan speed, the first of {entity!r}"

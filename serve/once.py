@@ -39,7 +39,7 @@ def run(options: argparse.Namespace) -> ExitCode:
     if source is not None:
         source.check()
     bundle = load(options.bundle)
-    at, where = parse_utc(options.at) if options.at else None, str(options.source or options.telemetry)
+    at, where = parse_utc(options.at, "--at") if options.at else None, str(options.source or options.telemetry)
     if source is None:
         telemetry = read_telemetry(options.telemetry, bundle.manifest)
     else:

@@ -162,7 +162,7 @@ def _asked(
         signals=signals,
         targets=targets,
         step_s=options.step_s or step_s,
-        now=parse_utc(options.now) if options.now else None,
+        now=parse_utc(options.now, "--now") if options.now else None,
         memory_gb=options.memory_gb or memory_gb,
     )
 

@@ -62,6 +62,10 @@ class RegistryConfig:
     publish: bool = True
     keep: int = 10
 
+    def __post_init__(self) -> None:
+        if self.keep < 1:
+            raise ConfigError(f"registry.keep is {self.keep}; it must be 1 or more: what serves is a version too.")
+
 
 @dataclass
 class GateConfig:

@@ -103,7 +103,7 @@ class EventConfig:
     day: int
 
     def __post_init__(self) -> None:
-        _require(self.day >= 0, f"{self} begins before the record, whose first day is 0.")
+        _require(self.day >= 0, f"events: {self} begins before the record, whose first day is 0.")
 
 
 @dataclass
@@ -115,7 +115,7 @@ class FirmwareConfig(EventConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _require(self.power_ratio > 0, f"power_ratio is {self.power_ratio}; it must be above 0.")
+        _require(self.power_ratio > 0, f"events.firmware: power_ratio is {self.power_ratio}; it must be above 0.")
 
 
 @dataclass
@@ -129,8 +129,11 @@ class ChillerFailureConfig(EventConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _require(self.hours > 0, f"{self} is over at once; hours must be above 0.")
-        _require(0 < self.capacity_ratio <= 1, f"capacity_ratio is {self.capacity_ratio}; it must lie in (0, 1].")
+        _require(self.hours > 0, f"events.chiller_failures: {self} is over at once; hours must be above 0.")
+        _require(
+            0 < self.capacity_ratio <= 1,
+            f"events.chiller_failures: capacity_ratio is {self.capacity_ratio}; it must lie in (0, 1].",
+        )
 
 
 @dataclass
@@ -142,8 +145,8 @@ class SensorLossConfig(EventConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _require(self.days >= 1, f"{self} is over at once; days start at 1.")
-        _require(0 <= self.share <= 1, f"share is {self.share}; it is from 0 to 1.")
+        _require(self.days >= 1, f"events.sensor_losses: {self} is over at once; days start at 1.")
+        _require(0 <= self.share <= 1, f"events.sensor_losses: share is {self.share}; it is from 0 to 1.")
 
 
 @dataclass
@@ -154,7 +157,7 @@ class ExporterUpgradeConfig(EventConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _require(self.days >= 1, f"{self} is over at once; days start at 1.")
+        _require(self.days >= 1, f"events.exporter_upgrades: {self} is over at once; days start at 1.")
 
 
 @dataclass
@@ -213,12 +216,16 @@ class SimulatorConfig:
         _require(bool(self.rows), "rows is empty; a site needs at least one row of racks.")
         for row in self.rows:
             _require(
-                row.racks >= 1 and row.servers_per_rack >= 1, f"{row} is empty; racks and servers_per_rack start at 1."
+                row.racks >= 1 and row.servers_per_rack >= 1,
+                f"rows: {row} is empty; racks and servers_per_rack start at 1.",
             )
-            _require(0 <= row.inference_ratio <= 1, f"inference_ratio is {row.inference_ratio}; it is from 0 to 1.")
-            _require(row.from_day >= 0, f"from_day is {row.from_day}; the first day of the record is 0.")
+            _require(
+                0 <= row.inference_ratio <= 1, f"rows: inference_ratio is {row.inference_ratio}; it is from 0 to 1."
+            )
+            _require(row.from_day >= 0, f"rows: from_day is {row.from_day}; the first day of the record is 0.")
         _require(
-            any(row.from_day == 0 for row in self.rows), "no row is there from the first day on; one needs from_day 0."
+            any(row.from_day == 0 for row in self.rows),
+            "rows: none is there from the first day on; one needs from_day 0.",
         )
         for name in ("training_load", "batch_load"):
             load = getattr(self.work, name)
@@ -250,8 +257,9 @@ class SimulatorConfig:
 
 
 def _require(holds: bool, message: str) -> None:
+    """Refuse what does not hold; `message` begins with the key of what is wrong."""
     if not holds:
-        raise ConfigError(message)
+        raise ConfigError(f"source.fleet.{message}")
 
 
 def _is_iso_day(text: str) -> bool:

@@ -218,7 +218,11 @@ class FileSource(Source):
 
     def _in_service(self) -> list[pl.Expr]:
         """Rows that are not from before their entity's `since`; one without a time or an entity is not."""
-        since = {name: parse_utc(entity.since) for name, entity in self.entities.items() if entity.since}
+        since = {
+            name: parse_utc(entity.since, f"source.entities.{name}.since")
+            for name, entity in self.entities.items()
+            if entity.since
+        }
         early = [(pl.col("entity_id") == name) & (pl.col("time") < start) for name, start in since.items()]
         return [~one.fill_null(value=False) for one in early]
 

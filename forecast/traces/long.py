@@ -45,6 +45,7 @@ class LongSource(FileSource):
     measured_at: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         self.columns = {**{name: name for name in _REQUIRED}, **self.columns}
 
     @classmethod

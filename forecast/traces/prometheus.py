@@ -79,7 +79,7 @@ class PrometheusSource(Source):
         """
         self.check()
         now = datetime.now(UTC)
-        stop = min(parse_utc(self.until), now) if self.until else now
+        stop = min(parse_utc(self.until, "source.until"), now) if self.until else now
         days = self._days(stop)
         lake = SampleLake(Path(self.cache) / "samples", self.api(), self.metrics, self.step_s)
         lake.fetch(days, stop, now, progress)
@@ -119,7 +119,7 @@ class PrometheusSource(Source):
         self.api()
 
     def _days(self, stop: datetime) -> list[datetime]:
-        start = parse_utc(self.start) if self.start else stop - timedelta(days=self.lookback_days)
+        start = parse_utc(self.start, "source.start") if self.start else stop - timedelta(days=self.lookback_days)
         if start >= stop:
             raise ConfigError(f"source.start={self.start} is not before {stop:%Y-%m-%dT%H:%M}Z, where the data ends.")
         first = start.replace(hour=0, minute=0, second=0, microsecond=0)

@@ -34,4 +34,4 @@ def read_trace(source: Source, progress: Progress = silent) -> Trace:
 def _before(table: pl.LazyFrame | None, until: str | None) -> pl.LazyFrame | None:
     if table is None or until is None:
         return table
-    return table.filter(pl.col("available_at").is_null() | (pl.col("available_at") < parse_utc(until)))
+    return table.filter(pl.col("available_at").is_null() | (pl.col("available_at") < parse_utc(until, "source.until")))

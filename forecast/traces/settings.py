@@ -32,7 +32,7 @@ class SlurmSpec:
         told |= {name: getattr(self, name) for name in ("power_per_cpu_w", "delay_s")}
         for name, value in told.items():
             if not value >= 0:
-                raise ConfigError(f"jobs.slurm.{name} is {value:g}; it must not be below 0.")
+                raise ConfigError(f"source.jobs.slurm.{name} is {value:g}; it must not be below 0.")
 
 
 @dataclass

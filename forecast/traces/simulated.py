@@ -73,7 +73,9 @@ class SimulatedSource(Source):
 def _tree(out: Path, until: str | None) -> Path:
     """The fleet tree as it was known at `until`: what comes into service later is not in it."""
     dated = sorted((out / "topologies").glob("*.parquet"))
-    known = [path for path in dated if until is None or parse_utc(path.stem) < parse_utc(until)]
+    known = [
+        path for path in dated if until is None or parse_utc(path.stem, str(path)) < parse_utc(until, "source.until")
+    ]
     return known[-1] if known else out / "topology.parquet"
 
 

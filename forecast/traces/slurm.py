@@ -126,7 +126,9 @@ def reservations(text: str, slurm: SlurmSpec, time_zone: str | None, where: str)
             start_time="start",
             end_time="end",
             planned_power_w=pl.lit(0.0),
-            available_at=pl.lit(parse_utc(slurm.reservations_known_at), dtype=UTC),
+            available_at=pl.lit(
+                parse_utc(slurm.reservations_known_at, "source.jobs.slurm.reservations_known_at"), dtype=UTC
+            ),
         )
         .select(list(JOB_SCHEDULE.required))
     )

@@ -78,7 +78,7 @@ class Trace:
         """The trace without samples from `until` (an ISO time, UTC unless it says otherwise) on."""
         if until is None:
             return self
-        end = parse_utc(until)
+        end = parse_utc(until, "source.until")
         kept = self.telemetry.filter(pl.col("time").is_null() | (pl.col("time") < end))
         parts = tuple(part.before(end) for part in self.parts)
         return replace(self, telemetry=kept, key=f"{self.key}<{until}", parts=parts)
@@ -117,6 +117,10 @@ class Source:
     jobs: JobsSpec | None = None
     weather: WeatherSpec | None = None
 
+    def __post_init__(self) -> None:
+        if self.until is not None:
+            parse_utc(self.until, "source.until")
+
     def read(self, progress: Progress = silent) -> Trace:
         """Read the source, telling `progress` how far it is where that takes long."""
         raise NotImplementedError
@@ -142,12 +146,19 @@ class Source:
         return self.jobs, self.weather
 
 
-def parse_utc(text: str) -> datetime:
-    """An ISO time as an aware UTC datetime; one without a zone is UTC."""
+def parse_utc(text: str, where: str) -> datetime:
+    """An ISO time as an aware UTC datetime; one without a zone is UTC.
+
+    Args:
+        where: the setting or option that it is of, named in errors.
+
+    Raises:
+        ConfigError: it is none.
+    """
     try:
         moment = datetime.fromisoformat(text)
     except ValueError as error:
-        raise ConfigError(f"{text!r} is not an ISO time such as 2026-06-01T00:00.") from error
+        raise ConfigError(f"{where} is {text!r}, which is no ISO time; write it like 2026-06-01T00:00.") from error
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 

@@ -163,6 +163,9 @@ def test_a_value_of_the_wrong_type_names_its_key() -> None:
         ),
         (["training.start_from="], "training.start_from is '', which is no .safetensors file; set it to champion, "),
         (["evaluation.seasons_h=[0]"], "evaluation.seasons_h is [0]"),
+        (["registry.keep=0"], "registry.keep is 0; it must be 1 or more"),
+        (["source.fleet.days=0"], "source.fleet.days is 0; simulate at least 1."),
+        (["source.until=tomorrow"], "source.until is 'tomorrow', which is no ISO time; write it like 2026-06-01T00:00"),
         (["metrics_file=x.txt"], "metrics_file=x.txt must end in .prom"),
     ],
 )

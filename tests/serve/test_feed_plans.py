@@ -62,6 +62,7 @@ def problems(server: Running) -> dict[str, Any]:
         ({"end_time": pl.lit(NOW)}, "1 end_time that is not after start_time set aside"),
         ({"planned_power_w": pl.lit(-5.0)}, "1 impossible planned_power_w set aside"),
         ({"planned_power_w": pl.lit(float("nan"))}, "1 unreadable planned_power_w set aside"),
+        ({"planned_power_w": pl.lit("full")}, "whose planned_power_w is no number and is not followed, the first of "),
         (
             {"entity_id": pl.lit("server-99")},
             "has plans or caps of entities that the fleet lacks, the first 'server-99'",

@@ -121,6 +121,23 @@ def test_a_plan_that_cannot_be_followed_is_told(
     assert said in line
 
 
+@pytest.mark.parametrize(("name", "unit"), [("planned_power_w", "W"), ("planned_fan_speed_rpm", "rpm")])
+def test_a_plan_of_text_is_told_to_be_no_number(
+    bundle: Path, record: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, unit: str
+) -> None:
+    untold = serve(bundle, record, tmp_path)
+    entity = untold["entity_id"][0]
+    blank = planned(untold, entity, 200.0).with_columns(planned_power_w=pl.lit(None, pl.Float64))
+    capsys.readouterr()
+    assert serve(bundle, record, tmp_path, blank.with_columns(pl.lit("full").alias(name))).equals(untold)
+    first, second = capsys.readouterr().err.splitlines()
+    assert first == (
+        f"note: {tmp_path / 'plan.parquet'} has plans or caps whose {name} is no number and is not followed, "
+        f"the first of {entity!r}; write {unit} alone, like 350.5"
+    )
+    assert second.startswith(f"note: 1 unreadable {name} set aside")
+
+
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [

@@ -32,7 +32,7 @@ def test_it_is_a_structured_config() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"days": 0}, "days is 0"),
+        ({"days": 0}, "source.fleet.days is 0; simulate at least 1"),
         ({"step_s": 7}, "step_s is 7"),
         ({"step_s": 90}, "step_s is 90"),
         ({"start": "5 January"}, "start"),

@@ -168,7 +168,7 @@ def test_until_is_exclusive_and_utc_unless_it_says_otherwise(tmp_path: Path) -> 
     path = write(RAW, tmp_path / "x.csv")
     for until in ("2026-03-02T00:05", "2026-03-02T00:05Z", "2026-03-01T19:05-05:00"):
         assert values_of(read(path, columns=COLUMNS, until=until).telemetry) == {("a", 0): 100.5}
-    with pytest.raises(ConfigError, match="'yesterday' is not an ISO time"):
+    with pytest.raises(ConfigError, match=r"source\.until is 'yesterday', which is no ISO time; write it like 2026"):
         read(path, columns=COLUMNS, until="yesterday")
 
 

@@ -146,7 +146,7 @@ def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["power_per_gpu_w.h100", "power_per_cpu_w", "delay_s"])
 def test_no_gpu_gives_power_and_no_row_comes_before_its_event(name: str) -> None:
     key, _, kind = name.partition(".")
-    with pytest.raises(ConfigError, match=rf"^jobs\.slurm\.{name} is -1; it must not be below 0\.$"):
+    with pytest.raises(ConfigError, match=rf"^source\.jobs\.slurm\.{name} is -1; it must not be below 0\.$"):
         slurm(**{key: {kind: -1.0} if kind else -1.0})
 
 
