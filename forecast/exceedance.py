@@ -32,7 +32,10 @@ def exceedance(quantiles: Floats, levels: Sequence[float], limit: Floats) -> Flo
 
 
 def _tail(beyond: np.ndarray, width: np.ndarray, levels: Sequence[float]) -> np.ndarray:
-    """Probability of lying more than `beyond` outside the outermost quantile; all of its share when inside."""
+    """Probability of lying more than `beyond` outside the outermost quantile; all of its share when inside.
+
+    `beyond` and `width`, how far apart the outer two quantiles lie, are `[..., H]`, in the target's unit.
+    """
     with np.errstate(divide="ignore", invalid="ignore"):
         fallen = np.exp(-math.log(levels[1] / levels[0]) * np.maximum(beyond, 0.0) / width)
     return levels[0] * np.where((width == 0) & (beyond <= 0), 1.0, fallen)

@@ -20,7 +20,7 @@ CELSIUS, ZERO_C = 5.0, 40.0
 #: Days that train, validate and test, as the field cuts them: 12, 4 and 4 months of 30 days.
 _DAYS = (360, 120, 120)
 
-
+#: What others report, a row per set, method, look-back and horizon, with its source.
 _PUBLISHED = Path(__file__).parent / "ett_published.csv"
 
 

@@ -114,6 +114,7 @@ def interval(
 
 
 def _per_slot(values: np.ndarray, slot: np.ndarray, slots: int) -> np.ndarray:
+    """Sums of `values [M]` over the windows of each time, `[slots]`; what is NaN counts nothing."""
     return np.bincount(slot, np.nan_to_num(values), slots)
 
 

@@ -144,6 +144,7 @@ class Scores:
     tally: Tally
 
     def wql(self, target: int = 0, level: str | None = None) -> float:
+        """Of one target, over all windows or those of one level."""
         chosen = np.ones(len(self.level), bool) if level is None else self.level == level
         return self.tally.wql(chosen, target)
 
@@ -175,6 +176,7 @@ class Method:
     train_s: float = 0.0
 
     def scores(self, fleet: Fleet, skus: tuple[str, ...], jobs: pl.DataFrame | None) -> Scores:
+        """On windows of `fleet` at full hours, drawn alike for every method, told `jobs`; None is no schedule."""
         windows = fleet.windows(self.spec, skus, jobs)
         first = torch.zeros(len(fleet.topology.entities), dtype=torch.long)
         begin, end = first + self.spec.context_steps, first + fleet.panel.steps

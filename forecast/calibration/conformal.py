@@ -10,10 +10,8 @@ from torch import Tensor
 from forecast.contracts.signals import LEVELS
 from forecast.contracts.specs import ForecastSpec
 from forecast.models.base import QuantileModel
-from forecast.models.recalibrate import PARTS, beyond_unit, normal_scores, part_steps, score
+from forecast.models.recalibrate import beyond_unit, normal_scores, part_steps, score
 from forecast.windows.gather import Gatherer
-
-__all__ = ["HALF_TRUSTED", "PARTS", "fit_offsets", "newest"]
 
 #: A group's own offset counts half when it holds this many independent windows; the rest is the offset over all groups.
 HALF_TRUSTED = 20.0

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from forecast.calibration.conformal import PARTS
+from forecast.models.recalibrate import PARTS
 from forecast.models.what_if import Answering
 from forecast.windows.hindsight import Hindsight
 

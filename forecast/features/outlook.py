@@ -29,6 +29,9 @@ OUTLOOK_NAMES = (
     "unsubmitted_busy_ratio",
 )
 
+#: Where its pairs lie: the power of some jobs and the share of the leaves that they hold; and what tells a leaf's turn.
+EXPECTED, RUNNING, USUAL, PLACES, UNSUBMITTED = (slice(at, at + 2) for at in range(0, len(OUTLOOK_NAMES), 2))
+
 #: A limit is looked at in so many equal pieces.
 PIECES = 16
 

@@ -102,6 +102,9 @@ class ForecastGraph(nn.Module):
         return (over + above + self.levels[0] - below).clamp(0.0, 1.0)
 
     def _tail(self, beyond: Tensor, width: Tensor) -> Tensor:
-        """Probability mass more than `beyond` outside the outermost quantile; all of its share when inside."""
+        """Probability of lying more than `beyond` outside the outermost quantile; all of its share when inside.
+
+        `beyond` and `width`, how far apart the outer two quantiles lie, are `[B, T, H]`, in the target's unit.
+        """
         outer, inner = self.levels[0], self.levels[1]
         return outer * torch.exp(-math.log(inner / outer) * beyond.clamp(min=0.0) / width)

@@ -36,6 +36,7 @@ _UNSEEN = 0.01
 #: above or below another must not hang on a rounding. Values of the same time on other days are less exact.
 _BLUR, _DAILY_BLUR = 0.05, 0.25
 
+#: What was not seen is sorted behind all that was.
 _FAR = 1e6
 
 #: Less than exp of minus this is nothing.
@@ -110,6 +111,7 @@ class Grid(nn.Module):
         return ranked + _BLUR * (self.ranks - 0.5)
 
     def _sample(self, scaled: Scaled) -> tuple[Tensor, Tensor]:
+        """`z` and `seen` of the targets at the steps that are looked at, `[B, T, about _SAMPLED]` both."""
         return scaled.z[:, : self.targets, self.sampled], scaled.seen[:, : self.targets, self.sampled]
 
     def cells(self, values: Tensor, scaled: Scaled) -> Tensor:

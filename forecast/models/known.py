@@ -12,8 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from forecast.contracts.specs import FUTURE, ForecastSpec
-from forecast.features.outlook import OUTLOOK_NAMES
+from forecast.features.outlook import EXPECTED, OUTLOOK_NAMES, PLACES, RUNNING, UNSUBMITTED, USUAL
 from forecast.models.scaling import Scaled
+
+#: Where powers lie among what the outlook tells: of all jobs that are known, of those that run, of the usual ones and
+#: of newcomers; the share of the leaves that they hold follows each.
+_ALL, _RUNS, _USUAL, _COMING = (pair.start for pair in (EXPECTED, RUNNING, USUAL, UNSUBMITTED))
 
 #: Draw of an idle machine in nameplates: 0.15 to 0.35 by constants.md §2 and §3; learnt between 0 and this.
 _MOST_IDLE = 0.5
@@ -125,14 +129,14 @@ class JobOutlook(nn.Module):
         newest = _newest(z, seen) * spread + loc
         idle = _MOST_IDLE * torch.sigmoid(self.idle(summary))
         told = ahead[:, self.told].clamp(0.0, _MOST_TOLD)
-        coming = told[:, 9, self.steps]
-        with_coming = [told[:, 0] + told[:, 8], (told[:, 1] + told[:, 9]).clamp(max=1.0)]
-        told = torch.cat([torch.stack(with_coming, dim=1), told[:, 2:]], dim=1)
-        net = [told[:, at] + idle * (1 - told[:, at + 1]) for at in (0, 2, 4)]
+        coming = told[:, _COMING + 1, self.steps]
+        with_coming = [told[:, _ALL] + told[:, _COMING], (told[:, _ALL + 1] + told[:, _COMING + 1]).clamp(max=1.0)]
+        told = torch.cat([torch.stack(with_coming, dim=1), told[:, RUNNING.start :]], dim=1)
+        net = [told[:, at] + idle * (1 - told[:, at + 1]) for at in (_ALL, _RUNS, _USUAL)]
         expected, _, usual = (each[:, self.steps] for each in net)
         first = net[0][:, :1]
-        busy, staying = (told[:, at, self.steps].clamp(max=1.0) for at in (1, 3))
-        power, stays = (told[:, at, self.steps] for at in (0, 2))
+        busy, staying = (told[:, at, self.steps].clamp(max=1.0) for at in (_ALL + 1, _RUNS + 1))
+        power, stays = (told[:, at, self.steps] for at in (_ALL, _RUNS))
         joining = (power - stays) / (busy - staying).clamp(min=_UNLIKELY)
         change, unusual = (expected - first) * known, (expected - usual) * usual_known * known
         drawn, off = self._other_days(z * spread + loc, seen, newest)
@@ -164,15 +168,15 @@ class JobOutlook(nn.Module):
                     for chance in (busy, 1 - busy, staying, 1 - staying, busy - staying)
                 ),
                 (joining * known).clamp(0.0, 1.0),
-                *(told[:, at, self.steps] * known for at in (6, 7)),
+                *(told[:, at, self.steps] * known for at in range(PLACES.start, PLACES.stop)),
                 rest * known,
                 coming * known,
                 (coming + _UNLIKELY).log() * known,
             ],
             dim=2,
         )
-        lasting = (told[:, 2] / told[:, 2, :1].clamp(min=_UNLIKELY)).clamp(max=1.0)[:, self.steps]
-        declared = (stays / told[:, 3, self.steps].clamp(min=_UNLIKELY)).clamp(max=1.0)
+        lasting = (told[:, _RUNS] / told[:, _RUNS, :1].clamp(min=_UNLIKELY)).clamp(max=1.0)[:, self.steps]
+        declared = (stays / told[:, _RUNS + 1, self.steps].clamp(min=_UNLIKELY)).clamp(max=1.0)
         hour = z[:, -self.hour_steps :].mean(1, keepdim=True) * spread + loc
         return Looked(centres, features, newest, hour, idle, drawn, off, lasting, declared)
 
@@ -201,9 +205,7 @@ class JobOutlook(nn.Module):
         added = torch.zeros_like(away[:, 0])
         for at in range(len(_WIDTHS)):
             added = added + ((-((away / self.width[at]) ** 2)).exp() * weights[..., at, None]).sum(1)
-        added = added * known[..., None]
-        rows = [added if target == self.power else torch.zeros_like(added) for target in range(self.targets)]
-        return torch.stack(rows, dim=1)
+        return of_power(added * known[..., None], self.power, self.targets)
 
     def shift(self, features: Tensor, scaled: Scaled, step: Tensor, median: Tensor) -> Tensor:
         """What a `median [B, T, P]` of power gains, normalised likewise."""
@@ -212,13 +214,17 @@ class JobOutlook(nn.Module):
         away = rest - (median[:, self.power] * spread + loc) * known
         shares = self.follow(step).unbind(-1)
         added = (change * shares[0] + unusual * shares[1] + away * shares[2]) / spread
-        rows = [added if target == self.power else torch.zeros_like(added) for target in range(self.targets)]
-        return torch.stack(rows, dim=1)
+        return of_power(added, self.power, self.targets)
 
     def sharper(self, features: Tensor, step: Tensor) -> Tensor:
         """What the log precision of the distribution about the median gains, `[B, T, P, 1]`."""
         gained: Tensor = self.sharpen(step).transpose(1, 2) * features[:, None, :, self.KNOWN]
         return gained[..., None]
+
+
+def of_power(values: Tensor, power: int, targets: int) -> Tensor:
+    """`values [B, ...]` as those of the target `power`, zero for the others: `[B, T, ...]`."""
+    return torch.stack([values if target == power else torch.zeros_like(values) for target in range(targets)], dim=1)
 
 
 def _newest(z: Tensor, seen: Tensor) -> Tensor:

@@ -73,5 +73,6 @@ def _of_channels(weight: Tensor, channels: Sequence[int], count: int) -> tuple[T
 
 
 def _of_targets(weight: Tensor, targets: Sequence[int], count: int, axis: int) -> Tensor:
+    """Of a weight that holds `count` equal blocks along `axis`, one per target, those of `targets`."""
     blocks: Tensor = weight.unflatten(axis, (count, -1))
     return blocks.index_select(axis, torch.tensor(targets)).flatten(axis, axis + 1)

@@ -8,7 +8,7 @@ believed, in place of the cells, is learnt with it, by a network of its own.
 import torch
 from torch import Tensor, nn
 
-from forecast.models.known import JobOutlook, Looked
+from forecast.models.known import JobOutlook, Looked, of_power
 from forecast.models.scaling import Scaled
 
 #: Widths of the outcomes at first, in nameplates: it stays, another joins, it idles, and three that many add up to.
@@ -95,7 +95,7 @@ class Outcomes(nn.Module):
         masses = (below * torch.softmax(chance, dim=2)[..., None]).sum(2).diff(dim=2) + _LEAST
         masses = masses / masses.sum(2, keepdim=True)
         believed = torch.sigmoid(share) * looked.features[..., JobOutlook.KNOWN, None]
-        return self._of_power(masses), self._of_power(believed)
+        return of_power(masses, self.power, self.targets), of_power(believed, self.power, self.targets)
 
     def _told(self, looked: Looked, more: list[Tensor]) -> Tensor:
         """What the network is told of each step, `[B, P, told]`."""
@@ -103,8 +103,3 @@ class Outcomes(nn.Module):
         window = (looked.off, looked.newest, looked.hour, self.lead_day, self.lead_day.sqrt())
         steps = [looked.drawn, looked.lasting, looked.declared, *more, *(each.expand_as(known) for each in window)]
         return torch.cat([looked.features, torch.stack(steps, dim=2).clamp(-_FARTHEST, _FARTHEST)], dim=2)
-
-    def _of_power(self, values: Tensor) -> Tensor:
-        """`values [B, P, ...]` as those of power, zero for other targets: `[B, T, P, ...]`."""
-        rows = [values if target == self.power else torch.zeros_like(values) for target in range(self.targets)]
-        return torch.stack(rows, dim=1)

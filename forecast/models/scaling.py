@@ -81,6 +81,7 @@ class Scaler(nn.Module):
         self.power = spec.past.index("power_w") if "power_w" in spec.past else 0
 
     def forward(self, past: Tensor, static: Tensor) -> Scaled:
+        """Of `past [B, C, L]` and `static [B, S]`, both in physical units, NaN = unknown."""
         found = observed(past)
         nameplate = self.nameplate(found.values, static)
         unit = self.units(found.values, static)

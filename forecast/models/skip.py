@@ -6,8 +6,8 @@ from torch import Tensor, nn
 from forecast.contracts.specs import ForecastSpec
 from forecast.models.knots import hats, knots
 
-_RECENT = 48
-_POOLS = 24
+#: The last steps of a context that are looked at one by one, and the equal blocks that all of it is cut into.
+_RECENT, _POOLS = 48, 24
 
 #: So much of what other days say comes true at first, and of the newest step's distance from them, which fades to 1 / e
 #: of itself in so many hours. A few weeks of a few machines hardly teach better.

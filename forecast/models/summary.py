@@ -14,6 +14,10 @@ _TENTH = 10
 _WHOLE_DAYS = 2
 
 
+#: Numbers that are learnt of each level and each SKU.
+_EMBEDDED = 8
+
+
 class Summary(nn.Module):
     """Level, spread, newest state and kind of entity as one vector `[B, self.size]`.
 
@@ -24,12 +28,17 @@ class Summary(nn.Module):
     In training the share is told as it is, which keeps windows with gaps and short ones apart from the whole ones. In
     use a context of which two days were observed, or half where it is shorter than four, counts as whole: what is
     learnt of a share in between, from few windows, loses more than the gaps themselves.
+
+    Args:
+        spec: whose context it looks at.
+        skus: size of the vocabulary.
+        ahead: channels that `AheadScaler` makes of what is known ahead.
     """
 
     per_channel = 7
     SPREAD = 1
 
-    def __init__(self, spec: ForecastSpec, skus: int, ahead: int, embedding: int = 8) -> None:
+    def __init__(self, spec: ForecastSpec, skus: int, ahead: int) -> None:
         super().__init__()
         hour, day = 3600 // spec.step_s, spec.day_steps
         if spec.context_steps <= hour:
@@ -38,11 +47,12 @@ class Summary(nn.Module):
         self.enough = min(_WHOLE_DAYS * spec.day_steps, spec.context_steps / 2)
         self.level_code, self.sku_code = spec.static.index("level_code"), spec.static.index("sku_code")
         self.temperature_limit = spec.static.index("temperature_limit_c")
-        self.level = nn.Embedding(len(LEVELS) + 1, embedding)
-        self.sku = nn.Embedding(skus + 1, embedding)
-        self.size = len(spec.past) * self.per_channel + 1 + ahead + 2 * embedding
+        self.level = nn.Embedding(len(LEVELS) + 1, _EMBEDDED)
+        self.sku = nn.Embedding(skus + 1, _EMBEDDED)
+        self.size = len(spec.past) * self.per_channel + 1 + ahead + 2 * _EMBEDDED
 
     def forward(self, scaled: Scaled, ahead: Tensor, static: Tensor) -> Tensor:
+        """`[B, size]` of a context, what is known `ahead [B, channels, H]` and `static [B, S]`."""
         z = scaled.z
         recent = [z[:, :, -span:].mean(-1) for span in self.spans]
         hour = z[:, :, -self.spans[1] :]

@@ -33,8 +33,12 @@ _BEGIN = tuple(tenth / 10 for tenth in range(10))
 #: From nothing to nameplate, bending changes no slope by more than exp of this.
 _MOST_BENT = 10.0
 
-#: Nothing moves a gain by more than exp of this.
-_MOST = 2.0
+#: Nothing moves a resistance by more than exp of this, and a kind's share in it by exp of that.
+_MOST_GAIN, _MOST = 5.0, 2.0
+
+#: An entity's own resistance counts half where the rise that it showed varies by so much, K²; and lies within such
+#: factors of its kind's.
+_HALF_OWN_K2, _OWN = 25.0, (0.5, 2.0)
 
 
 class ThermalResponse(nn.Module):
@@ -95,7 +99,7 @@ class ThermalResponse(nn.Module):
             log_flow: `[B, S]`, of air; 0 is usual, and what is taken where it is unknown.
             sku: `[B]`, codes.
         """
-        still, moved = _START_RISE_C / (2 * self.stages) * (_FAST * self.log_gain).clamp(-5.0, 5.0).exp()
+        still, moved = _START_RISE_C / (2 * self.stages) * (_FAST * self.log_gain).clamp(-_MOST_GAIN, _MOST_GAIN).exp()
         eased = torch.exp(_FLOW_EXPONENT * log_flow)
         resistance = still[:, None] + moved[:, None] * eased[:, None]
         drive: Tensor = resistance * (_FAST * self.kind(sku)).clamp(-_MOST, _MOST).exp()[..., None] * self._bent(power)
@@ -149,9 +153,9 @@ class ThermalResponse(nn.Module):
         """
         count = seen.sum(1, keepdim=True).clamp(min=1.0)
         x, y = ((part - (part * seen).sum(1, keepdim=True) / count) * seen for part in (rise, temperature))
-        trust = 25.0 * (_FAST * self.log_trust).clamp(-_MOST, 2 * _MOST).exp()
+        trust = _HALF_OWN_K2 * (_FAST * self.log_trust).clamp(-_MOST, 2 * _MOST).exp()
         slope = ((x * y).sum(1, keepdim=True) / count + trust) / ((x * x).sum(1, keepdim=True) / count + trust)
-        return slope.clamp(0.5, 2.0)
+        return slope.clamp(*_OWN)
 
     def _kernel(self, lag: Tensor) -> Tensor:
         """Weights `[K · n, n]` from drives at every stage and step to the rise at every step.

@@ -106,6 +106,7 @@ class Answering(QuantileModel):
 
 
 def _answers(spec: ForecastSpec) -> bool:
+    """Whether temperature is forecast and can be seen to follow power."""
     return {"power_w", "temperature_c"} <= set(spec.past) and "temperature_c" in spec.targets
 
 
@@ -174,6 +175,7 @@ class TemperatureAnswer(nn.Module):
         return answer, reach, share
 
     def _inlet(self, behind: Tensor) -> Tensor:
+        """Over the context, °C `[B, L]`; 0 where it is not measured, for the residual looks at its changes alone."""
         return behind[:, self.channels["inlet_c"]] if "inlet_c" in self.channels else torch.zeros_like(behind[:, 0])
 
     def _known(self, future: Tensor) -> Tensor:
@@ -182,6 +184,7 @@ class TemperatureAnswer(nn.Module):
         return torch.zeros_like(future[:, 0]) if plan is None else (~torch.isnan(future[:, plan])).to(future.dtype)
 
     def _planned(self, future: Tensor, signal: str, otherwise: Tensor) -> Tensor:
+        """What is planned of a signal, in its unit `[B, H]`; where nothing is, `otherwise [B, H]`."""
         plan = self.plans.get(signal)
         if plan is None:
             return otherwise

@@ -31,6 +31,7 @@ _PATIENCE_D = 3.0
 #: What runs breathes: up to such a share, over so many steps.
 _BREATHES, _BREATHES_OVER = 0.3, (1.0, 300.0)
 
+#: What an idle server draws, of what its GPUs can.
 _IDLE = (0.05, 0.3)
 
 

@@ -44,6 +44,7 @@ class Learner:
     Attributes:
         model: forecasts without plans.
         windows: tell no plans.
+        train, validation: `[M, 2]` pairs of (entity, origin).
         answering: the model and its answer to plans, and the windows that this learns from; None where none are told.
         start: what it began with.
     """
@@ -57,6 +58,14 @@ class Learner:
 
     @classmethod
     def of(cls, config: JobConfig, prepared: Prepared, champion: Bundle | None = None) -> "Learner":
+        """A model as `training.start_from` begins it, and the windows that end before the test range.
+
+        Args:
+            champion: the version in service, which it may begin with.
+
+        Raises:
+            ConfigError: there are no such weights, they do not fit, or the device is not there.
+        """
         torch.manual_seed(config.seed)
         device = config.trainer.device()
         skus = prepared.trace.topology.skus

@@ -24,6 +24,7 @@ class Hindsight:
         self._windows = windows.told(windows.spec.unplanned)
 
     def batch(self, entity: Tensor, origin: Tensor) -> Batch:
+        """Windows of `entity [B]` whose first forecast step is `origin [B]`, told what came as planned."""
         batch = self._windows.batch(entity, origin)
         told = dict(zip(self._windows.spec.future, batch.future.unbind(1), strict=True))
         for plan, signal in PLANS.items():

@@ -34,6 +34,7 @@ class Constants:
 
     @classmethod
     def of(cls, topology: Topology, skus: tuple[str, ...], ahead: Ahead | None = None) -> "Constants":
+        """Of the entities of `topology`, whose kinds are coded as `skus` are ordered."""
         names = topology.table["time_zone"]
         countries = topology.table["country"]
         pairs = list(zip(names, countries, strict=True))

@@ -4,7 +4,7 @@ import numpy as np
 
 from forecast.contracts.specs import ForecastSpec
 from forecast.features.gridded import Floats
-from forecast.features.outlook import DAY_S, OUTLOOK_NAMES, Outlook
+from forecast.features.outlook import DAY_S, OUTLOOK_NAMES, PLACES, USUAL, Outlook
 from forecast.features.schedule import MILLI
 from forecast.windows.overlap import overlap
 from forecast.windows.queues import Queues
@@ -21,11 +21,11 @@ def outlook_at(known: Outlook, origin_s: int, spec: ForecastSpec) -> Floats:
         return values.astype(np.float32)
     everyone = np.arange(shape[0])
     values = Queues(known, spec).at(everyone, np.full(shape[0], origin_s))
-    values[4:6] = _usual(known, origin_s, spec)
+    values[USUAL] = _usual(known, origin_s, spec)
     held = (known.plan_from_s <= origin_s) & (known.plan_until_s > origin_s)
     free_s = np.full(shape[0], origin_s)
     np.maximum.at(free_s, known.entity, np.where(held, known.plan_end_s, origin_s).repeat(np.diff(known.plan_first)))
-    values[6:8] = known.peers.places(free_s[known.peers.leaf], np.array(origin_s))[..., None]
+    values[PLACES] = known.peers.places(free_s[known.peers.leaf], np.array(origin_s))[..., None]
     return values.astype(np.float32)
 
 

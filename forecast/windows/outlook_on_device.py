@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from forecast.contracts.specs import ForecastSpec
-from forecast.features.outlook import DAY_S, Outlook
+from forecast.features.outlook import DAY_S, PLACES, USUAL, Outlook
 from forecast.features.schedule import MILLI, Ints
 from forecast.windows.ahead_on_device import overlap
 from forecast.windows.outlook import USUAL_DAYS
@@ -39,8 +39,8 @@ class OutlookOnDevice:
         """Covariates `[B, OUTLOOK_NAMES, H]` of `entity [B]` as known at `origin_s [B]` (seconds since 1970)."""
         told = torch.from_numpy(self._queues.at(entity.cpu().numpy(), origin_s.cpu().numpy()).swapaxes(0, 1))
         told = told.to(entity.device)
-        told[:, 4:6] = self._usual(entity, origin_s)
-        told[:, 6:8] = self._places[:, entity, (origin_s - self._begin_s) // self.step_s].T[..., None]
+        told[:, USUAL] = self._usual(entity, origin_s)
+        told[:, PLACES] = self._places[:, entity, (origin_s - self._begin_s) // self.step_s].T[..., None]
         return torch.where((origin_s >= self.since_s)[:, None, None], told, torch.nan).float()
 
     def _places_by_step(self, known: Outlook, origin_s: Ints) -> NDArray[np.float64]:
@@ -68,6 +68,7 @@ class OutlookOnDevice:
         return torch.stack([overlap(place, edges, amount, len(known.leaves), steps, self.step_s) for amount in amounts])
 
     def _usual(self, entity: Tensor, origin_s: Tensor) -> Tensor:
+        """What ran at the same time of the days before, `[B, 2, H]`."""
         totals = torch.zeros(2, len(entity), self.steps, dtype=torch.long, device=entity.device)
         days = torch.zeros_like(origin_s)
         since_s = torch.where(origin_s >= self.whole_s, self.whole_s, self.since_s)

@@ -3,6 +3,9 @@
 In each future every job uses a share of its limit, and one that waits begins when all before it on its entities have
 ended. Jobs that nobody has submitted yet come as those of one of the days before came, and wait behind. Everything is
 counted in whole seconds and milliwatts.
+
+All of it is in one file, for compiled code is kept until the file of the function that is called changes: of a change
+in another file numba would know nothing.
 """
 
 from typing import NamedTuple
@@ -157,6 +160,7 @@ def _spells(known: Known, plans: Ints, lanes: int, origin_s: int) -> tuple[Ints,
 
 @njit(cache=True, nogil=True)
 def _day(known: Known, origin_s: int) -> int:
+    """The row of `survival` that holds what was known at a time."""
     return min(max(origin_s // DAY_S - known.first_day, 0), len(known.survival) - 1)
 
 

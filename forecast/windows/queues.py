@@ -6,12 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from forecast.contracts.specs import ForecastSpec
-from forecast.features.outlook import OUTLOOK_NAMES, Outlook
+from forecast.features.outlook import EXPECTED, OUTLOOK_NAMES, RUNNING, UNSUBMITTED, Outlook
 from forecast.features.schedule import MILLI, Ints
 from forecast.windows.playing import FUTURES, SUMS, Asked, Coming, Known, play
-
-#: Of the names of the outlook, those that are told here: of known jobs, and of newcomers.
-KNOWN, NEWCOMERS = slice(0, 4), slice(8, 10)
 
 
 class Queues:
@@ -25,7 +22,7 @@ class Queues:
         self._leaves, self._spec = known.leaves, spec
         group, lane, lanes = _lanes(known)
         self._known = _known(known, group, lane, lanes)
-        asks = not set(OUTLOOK_NAMES[NEWCOMERS]).isdisjoint(spec.future)
+        asks = not set(OUTLOOK_NAMES[UNSUBMITTED]).isdisjoint(spec.future)
         self._coming = _coming(known, group, lane, len(lanes), asks)
         self._below = _Below(known, group, lane)
 
@@ -40,13 +37,13 @@ class Queues:
         total = sums.cumsum(axis=2)[:, :, : spec.horizon_steps].swapaxes(0, 1)
         told = np.full((len(OUTLOOK_NAMES), len(entity), spec.horizon_steps), np.nan)
         seconds = FUTURES * spec.step_s
-        for at, (power, busy, unknown) in (
-            (0, total[:3] + total[3:6]),
-            (2, total[3:6]),
-            (8, [*total[6:], 0 * total[0]]),
+        for pair, (power, busy, unknown) in (
+            (EXPECTED, total[:3] + total[3:6]),
+            (RUNNING, total[3:6]),
+            (UNSUBMITTED, [*total[6:], 0 * total[0]]),
         ):
-            told[at] = np.where(unknown == 0, power / (MILLI * seconds), np.nan)
-            told[at + 1] = np.minimum(busy / (self._leaves[entity][:, None] * seconds), 1.0)
+            told[pair.start] = np.where(unknown == 0, power / (MILLI * seconds), np.nan)
+            told[pair.start + 1] = np.minimum(busy / (self._leaves[entity][:, None] * seconds), 1.0)
         return told
 
 

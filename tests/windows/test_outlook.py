@@ -15,12 +15,12 @@ from trees import MONDAY, node, tree_of
 
 from forecast.contracts.specs import ForecastSpec
 from forecast.contracts.tables import JOB_SCHEDULE
-from forecast.features.outlook import OUTLOOK_NAMES, outlook
+from forecast.features.outlook import OUTLOOK_NAMES, UNSUBMITTED, outlook
 from forecast.windows.ahead import Ahead
 from forecast.windows.gather import Windows
 from forecast.windows.inputs import Constants, inputs_at
 from forecast.windows.panel import Panel
-from forecast.windows.queues import NEWCOMERS, Queues
+from forecast.windows.queues import Queues
 
 TREE = tree_of(node("a", parent="rack"), node("b", parent="rack"), node("rack", "rack"))
 ENTITIES = {name: index for index, name in enumerate(TREE.entities)}
@@ -259,7 +259,7 @@ def test_of_large_pools_and_many_jobs_a_part_stands_for_all(leaves: int, jobs: i
     known = outlook(pl.LazyFrame(rows, schema=dict(JOB_SCHEDULE.required)), tree)
     now = np.array([int(moment(72).timestamp())] * (leaves + 1))
     day = replace(SPEC, horizon_steps=24)
-    found = Queues(known, day).at(np.arange(leaves + 1), now)[NEWCOMERS][1]
+    found = Queues(known, day).at(np.arange(leaves + 1), now)[UNSUBMITTED][1]
     rack = tree.entities.index("rack")
     assert_allclose(found[rack].sum() * leaves, jobs * length_h, rtol=0.05)
     assert_allclose(found[rack], np.delete(found, rack, axis=0).mean(0), atol=1e-9)

@@ -14,14 +14,14 @@ from trees import MONDAY, node, tree_of
 from forecast.contracts.specs import ForecastSpec
 from forecast.contracts.tables import JOB_SCHEDULE
 from forecast.contracts.topology import Topology
-from forecast.features.outlook import DAY_S, OUTLOOK_NAMES, PIECES, Outlook, outlook
+from forecast.features.outlook import DAY_S, EXPECTED, OUTLOOK_NAMES, PIECES, RUNNING, UNSUBMITTED, Outlook, outlook
 from forecast.features.schedule import ONE
 from forecast.simulator.config import RowConfig, SimulatorConfig
 from forecast.simulator.fleet import Fleet
 from forecast.simulator.tree import topology
 from forecast.simulator.workload import Workload
 from forecast.windows.playing import FUTURES, _alive, _days, _lasts, _rank_of
-from forecast.windows.queues import KNOWN, NEWCOMERS, Queues
+from forecast.windows.queues import Queues
 
 SPEC = ForecastSpec(3600, 8, 24, ("power_w",), ("power_w",), (0.1, 0.5, 0.9), OUTLOOK_NAMES)
 
@@ -127,7 +127,7 @@ def agree(jobs: pl.DataFrame, tree: Topology, hours: list[int]) -> float:
         now = int((MONDAY + timedelta(hours=hour)).timestamp())
         found = queues.at(np.arange(len(known.leaves)), np.full(len(known.leaves), now))
         expected = Slow(known, now).busy()
-        for at, row in enumerate((KNOWN.start, KNOWN.start + 2, NEWCOMERS.start)):
+        for at, row in enumerate((EXPECTED.start, RUNNING.start, UNSUBMITTED.start)):
             assert_allclose(found[row + 1], expected[at], atol=1e-9, err_msg=f"{OUTLOOK_NAMES[row + 1]} at hour {hour}")
         told += expected.sum()
     return told

@@ -39,6 +39,7 @@ class Naive(Peer):
         return answers
 
     def _at(self, entity: np.ndarray, past: Floats) -> Floats:
+        """Quantiles `[M, T, Q, H]` of the windows of one origin: entities `[M]`, contexts `[M, C, L]`."""
         values = np.full((past.shape[1], len(self._panel.entities), past.shape[2]), np.nan, np.float32)
         values[:, entity] = past.transpose(1, 0, 2)
         quantiles: Floats = self._naive.predict(replace(self._panel, chunks=(values,)), past.shape[2])[entity]
