@@ -8,6 +8,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # workers share the cores; before
 
 import hypothesis
 import pytest
+import torch
+from exported_once import remembering
 from filelock import FileLock
 from smoke_run import SHARED, Smoke, settings
 
@@ -37,10 +39,18 @@ def smoke(tmp_path_factory: pytest.TempPathFactory) -> Smoke:
     published = replace(config.registry, publish=True, root=str(folder / "published"))
     with FileLock(f"{folder}.lock"):
         if not (folder / "done").exists():
-            code = run(replace(config, registry=published), folder / "run")
+            with pytest.MonkeyPatch.context() as patched:
+                patched.setattr(torch.onnx, "export", remembering(torch.onnx.export, folder / "exports"))
+                code = run(replace(config, registry=published), folder / "run")
             (folder / "done").write_text(str(int(code)))
         code = ExitCode(int((folder / "done").read_text()))
     return Smoke(config, folder / "run", folder / "fleet", published, code)
+
+
+@pytest.fixture
+def exported_once(smoke: Smoke, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Weights that the shared run exported are not exported again: for tests that fit them anew and look elsewhere."""
+    monkeypatch.setattr(torch.onnx, "export", remembering(torch.onnx.export, smoke.exports))
 
 
 @pytest.fixture

@@ -71,3 +71,8 @@ class Smoke:
     @property
     def bundle(self) -> Path:
         return self.out / "bundle"
+
+    @property
+    def exports(self) -> Path:
+        """Where graphs are kept that `exported_once` does not export again."""
+        return self.out.parent / "exports"

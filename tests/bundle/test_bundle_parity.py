@@ -107,6 +107,7 @@ def test_the_export_reports_its_own_parity(exported: Exported) -> None:
     assert 0 <= exported.apart <= TOLERANCE
 
 
+@pytest.mark.slow  # of what exporting is asked here, test_models_ahead.py asks all but a linear member beside jobs
 def test_a_graph_that_is_told_jobs_agrees(tmp_path: Path) -> None:
     graph = graph_of("adaptive_cdf", TOLD_JOBS)
     assert export(graph, example(TOLD_JOBS), tmp_path) < TOLERANCE

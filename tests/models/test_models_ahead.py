@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from forecast.bundle.export import export
-from forecast.bundle.golden import TOLERANCE
+from forecast.bundle.golden import TOLERANCE, check_golden
+from forecast.bundle.session import MODEL, Session
 from forecast.contracts.signals import LEVELS
 from forecast.contracts.specs import CALENDAR, FUTURE, ForecastSpec
 from forecast.models.ahead import AheadScaler
@@ -125,15 +126,18 @@ def test_a_schedule_that_says_it_all_is_learnt_in_few_steps(name: str) -> None:
     assert loss.item() < 0.25 * first
 
 
-@every_model
+# Exports take long: what the linear model is told of is exported in windows/test_ahead_leakage.py.
+@pytest.mark.parametrize("name", [name for name in MODELS if name != "linear"])
 def test_both_runtimes_agree_on_what_is_known_ahead(name: str, tmp_path: Path) -> None:
     past, future, static = random_inputs(SPEC, 6, missing=0.3)
     future[0, OPTIONAL] = torch.nan
     offsets = torch.zeros(len(LEVELS) + 1, 2, len(SPEC.quantile_levels), SPEC.horizon_steps)
     graph = ForecastGraph(build(name, SPEC, noise=0.02), offsets, SPEC).eval()
     assert export(graph, Batch(past, future, static, torch.empty(0)), tmp_path) <= TOLERANCE
+    check_golden(tmp_path, Session((tmp_path / MODEL).read_bytes()))
 
 
+@pytest.mark.slow  # the same parts are members of what test_adaptive_cdf.py exports with such a context
 def test_a_context_of_less_than_a_day_exports_too(tmp_path: Path) -> None:
     spec = replace(SPEC, context_steps=12, future=CALENDAR)
     offsets = torch.zeros(len(LEVELS) + 1, 2, len(spec.quantile_levels), spec.horizon_steps)

@@ -1,5 +1,6 @@
 """Whatever happened to the version in service, the next run finds a whole one there."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,15 +14,22 @@ from forecast.registry.store import Registry
 from forecast.registry.verify import registry_problems
 
 
-@pytest.fixture
-def registry(tmp_path: Path) -> Registry:
+@pytest.fixture(scope="module")
+def master(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three versions, k3 in service."""
-    registry = Registry(tmp_path / "registry", "day-ahead")
+    folder = tmp_path_factory.mktemp("repair")
+    registry = Registry(folder / "registry", "day-ahead")
     for key in ("k1", "k2", "k3"):
-        bundle = load(make_bundle(tmp_path / key, key))
+        bundle = load(make_bundle(folder / key, key))
         with registry.lock():
             publish_bundle(registry, bundle, {"passed": True})
-    return registry
+    return folder / "registry"
+
+
+@pytest.fixture
+def registry(master: Path, tmp_path: Path) -> Registry:
+    """A copy that a test may damage."""
+    return Registry(Path(shutil.copytree(master, tmp_path / "registry", symlinks=True)), "day-ahead")
 
 
 def spoil(registry: Registry, key: str) -> None:

@@ -88,11 +88,11 @@ def test_a_mistake_of_ours_is_no_failure_of_anybody_elses(
 
 
 def test_what_was_rejected_is_not_made_again_until_there_is_something_else_to_beat(
-    trained: Train, registry: Registry, tmp_path: Path
+    trained: Train, exported_once: None, registry: Registry, tmp_path: Path
 ) -> None:
-    too_large = ("model=linear", "training.steps=1", "gate.max_bundle_mb=1e-3")
-    assert trained(*too_large)[0] == ExitCode.REJECTED
-    code, said = trained(*too_large)
+    too_large = "gate.max_bundle_mb=1e-3"
+    assert trained(too_large)[0] == ExitCode.REJECTED
+    code, said = trained(too_large)
     assert code == ExitCode.NOTHING_NEW
     assert "was rejected before" in said
     assert not (tmp_path / "run-1" / "bundle").exists()

@@ -123,6 +123,7 @@ AFTER_TRAINING = {
 @pytest.mark.parametrize("moments", [BEFORE_EXPORT, pytest.param(AFTER_TRAINING, marks=pytest.mark.slow)])
 def test_wherever_a_run_was_stopped_the_same_run_ends_the_same(
     smoke: Smoke,
+    exported_once: None,
     signalled: Callable[..., None],
     tmp_path: Path,
     moments: dict[str, tuple[signal.Signals, int | None]],

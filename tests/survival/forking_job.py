@@ -8,7 +8,6 @@ Exporting is the one thing that is not done again: it takes longer than all else
 for the same weights. What it gave is kept under a key of them, in the folder that is the second argument.
 """
 
-import hashlib
 import importlib
 import json
 import os
@@ -16,12 +15,10 @@ import runpy
 import socket
 import sys
 import traceback
-from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
-import onnx_ir
 import torch
+from exported_once import remembering
 from system_calls import watch_this_process
 
 #: What is slow to import and starts no thread, which a fork would not have; Polars and ONNX Runtime start some.
@@ -65,25 +62,6 @@ def _become_job(asked: socket.socket, folder: str, said: str, arguments: list[st
         code = 1
     sys.stdout.flush()
     os._exit(code)
-
-
-def remembering(export: Callable[..., Any], folder: Path) -> Callable[..., Any]:
-    """`torch.onnx.export`, which leaves what it gave in `folder` and finds it there."""
-
-    def exported(graph: torch.nn.Module, arguments: Sequence[torch.Tensor], **options: Any) -> Any:
-        digest = hashlib.sha256(repr((graph, options)).encode())
-        for tensor in (*graph.state_dict().values(), *arguments):
-            digest.update(repr((tensor.shape, tensor.dtype)).encode())
-            digest.update(tensor.detach().contiguous().numpy().tobytes())
-        kept = folder / f"{digest.hexdigest()}.onnx"
-        if not kept.exists():
-            program = export(graph, arguments, **options)
-            part = kept.with_suffix(f".{os.getpid()}.part")
-            onnx_ir.save(program.model, part)
-            part.rename(kept)
-        return torch.onnx.ONNXProgram(onnx_ir.load(kept), None)
-
-    return exported
 
 
 if __name__ == "__main__":

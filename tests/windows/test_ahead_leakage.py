@@ -11,6 +11,7 @@ import torch
 from every_model import build, random_inputs
 
 from forecast.bundle.export import export
+from forecast.bundle.golden import TOLERANCE
 from forecast.bundle.load import load
 from forecast.bundle.manifest import Manifest
 from forecast.contracts.signals import LEVELS
@@ -179,7 +180,7 @@ def predictor(fleet: Fleet, tmp_path_factory: pytest.TempPathFactory) -> Predict
     folder = tmp_path_factory.mktemp("bundle")
     offsets = torch.zeros(len(LEVELS) + 1, len(SPEC.targets), len(SPEC.quantile_levels), SPEC.horizon_steps)
     graph = ForecastGraph(build("linear", SPEC, noise=0.3), offsets, SPEC).eval()
-    export(graph, Batch(*random_inputs(SPEC, 4), torch.empty(0)), folder)
+    assert export(graph, Batch(*random_inputs(SPEC, 4), torch.empty(0)), folder) <= TOLERANCE
     skus = fleet.topology.skus
     Manifest("probe", "probe", SPEC, fleet.topology, skus, None, {}, []).write(folder)
     return Predictor(load(folder))
