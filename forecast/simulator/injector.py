@@ -33,9 +33,9 @@ class FaultInjector:
         self._rates = dict(fleet.config.faults)
         for name, rate in self._rates.items():
             if name not in FAULTS:
-                raise ConfigError(f"unknown fault {name!r}; known are {', '.join(FAULTS)}.")
+                raise ConfigError(f"source.fleet.faults: unknown fault {name!r}; known are {', '.join(FAULTS)}.")
             if not 0 <= rate <= 1:
-                raise ConfigError(f"the rate of fault {name!r} is {rate}; it is a probability per day, from 0 to 1.")
+                raise ConfigError(f"source.fleet.faults.{name} is {rate}; it is a probability per day, from 0 to 1.")
         self._truth: list[tuple[str, str, str, int, int]] = []
         self._opens_s = fleet.from_day[: len(fleet.server_ids)] * DAY_S
         self._joins_s, self._leaves_s = self._draw_joins(), self._draw_leaves()

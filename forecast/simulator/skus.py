@@ -143,5 +143,5 @@ SKUS = {
 def sku(name: str) -> Sku:
     """Return the SKU called `name`, or say which exist."""
     if name not in SKUS:
-        raise ConfigError(f"unknown SKU {name!r}; known are {', '.join(SKUS)}.")
+        raise ConfigError(f"source.fleet: unknown SKU {name!r}; known are {', '.join(SKUS)}.")
     return SKUS[name]

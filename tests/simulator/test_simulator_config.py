@@ -50,5 +50,5 @@ def test_what_cannot_mean_anything_is_refused(changes: dict[str, object], messag
 
 
 def test_an_unknown_sku_is_refused_by_name() -> None:
-    with pytest.raises(ConfigError, match="unknown SKU 'abacus'; known are h100-air"):
+    with pytest.raises(ConfigError, match=r"source\.fleet: unknown SKU 'abacus'; known are h100-air"):
         Fleet.of(SimulatorConfig(rows=[RowConfig("h", "abacus", 1, 1)]))

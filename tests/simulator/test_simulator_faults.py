@@ -236,7 +236,7 @@ def test_one_fault_does_not_move_another() -> None:
 
 def test_what_cannot_be_injected_is_refused_by_name() -> None:
     config = SimulatorConfig(days=1, rows=ROWS)
-    with pytest.raises(ConfigError, match="unknown fault 'gremlin'; known are duplicate"):
+    with pytest.raises(ConfigError, match=r"source\.fleet\.faults: unknown fault 'gremlin'; known are duplicate"):
         FaultInjector(Fleet.of(replace(config, faults={"gremlin": 0.1})))
-    with pytest.raises(ConfigError, match="from 0 to 1"):
+    with pytest.raises(ConfigError, match=r"source\.fleet\.faults\.\w+ is .* from 0 to 1"):
         FaultInjector(Fleet.of(replace(config, faults={"gap": 1.5})))
