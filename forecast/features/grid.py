@@ -18,6 +18,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from forecast.contracts.signals import SIGNALS
+from forecast.features.frozen import frozen
 from forecast.features.gridded import Floats, Gridded
 from forecast.features.marks import Mark
 
@@ -108,7 +109,8 @@ def _batches(rows: pl.LazyFrame, signals: Sequence[str]) -> Iterator[_Batch]:
 
 
 def _batch(frame: pl.DataFrame, signals: Sequence[str]) -> _Batch:
-    return _Batch(frame["time"].to_numpy(), frame["code"].to_numpy(), [frame[name].to_numpy() for name in signals])
+    time_us, code, *values = (frozen(frame[name].to_numpy()) for name in ("time", "code", *signals))
+    return _Batch(time_us, code, values)
 
 
 def _sorted(rows: pl.LazyFrame, group: NDArray[np.intp], signals: Sequence[str]) -> _Batch:

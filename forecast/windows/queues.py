@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from forecast.contracts.specs import ForecastSpec
+from forecast.features.frozen import frozen
 from forecast.features.outlook import EXPECTED, OUTLOOK_NAMES, RUNNING, UNSUBMITTED, Outlook
 from forecast.features.schedule import MILLI, Ints
 from forecast.windows.playing import FUTURES, SUMS, Asked, Coming, Known, play
@@ -91,6 +92,7 @@ def _lanes(known: Outlook) -> tuple[Ints, Ints, Ints]:
 def _known(known: Outlook, group: Ints, lane: Ints, lanes: Ints) -> Known:
     of_plan = group[known.entity[known.plan_first[:-1]]]
     own = {name: getattr(known, name) for name in Known._fields if hasattr(known, name)}
+    own |= {name: frozen(each) for name, each in own.items() if isinstance(each, np.ndarray)}
     return Known(first=np.searchsorted(of_plan, np.arange(len(lanes) + 1)), lanes=lanes, lane=lane[known.entity], **own)
 
 
@@ -104,7 +106,7 @@ def _coming(known: Outlook, group: Ints, lane: Ints, groups: int, asks: bool) ->
     pool, of_pool = (each[np.argsort(of_pool, kind="stable")] for each in (pool, of_pool))
     places = [order[bounds[each] : bounds[each + 1]] for each in pool]
     place = np.concatenate([np.zeros(0, np.int64), *places])
-    return Coming(
+    made = Coming(
         pools=np.searchsorted(of_pool, np.arange(groups + 1)),
         pool=pool,
         leaf_first=np.cumsum([0, *map(len, places)]),
@@ -112,3 +114,4 @@ def _coming(known: Outlook, group: Ints, lane: Ints, groups: int, asks: bool) ->
         since_s=jobs.since_s[place],
         **{name: getattr(jobs, name) for name in ("first", "at_s", "wanted", "limit_s", "kind", "power")},
     )
+    return Coming(*map(frozen, made))

@@ -11,6 +11,7 @@ import polars as pl
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from numba import typeof
 from numpy.testing import assert_allclose, assert_array_equal
 from trees import MONDAY, at, samples
 
@@ -324,3 +325,15 @@ def test_a_sample_after_a_step_never_changes_it(before: list[Row], after: list[R
     seen, alone = gridded(table([*future, *past])), gridded(table(past))
     assert_array_equal(seen.values[..., :step], alone.values[..., :step])
     assert_array_equal(seen.came[..., :step], alone.came[..., :step])
+
+
+def test_columns_are_of_one_type_to_the_kernel_however_polars_keeps_them() -> None:
+    """It would be compiled anew, in seconds, for those that were copied since they came in several chunks."""
+    whole = pl.DataFrame({"time": [0, 1], "code": [0, 0], "power_w": [1.0, 2.0]})
+    parts = pl.concat([whole[:1], whole[1:]], rechunk=False)
+    assert parts["time"].to_numpy().flags.writeable != whole["time"].to_numpy().flags.writeable
+    kinds = [
+        {typeof(column) for column in (batch.time_us, batch.code, *batch.values)}
+        for batch in (module._batch(frame, ["power_w"]) for frame in (whole, parts))
+    ]
+    assert kinds[0] == kinds[1]

@@ -20,7 +20,7 @@ from forecast.simulator.config import RowConfig, SimulatorConfig
 from forecast.simulator.fleet import Fleet
 from forecast.simulator.tree import topology
 from forecast.simulator.workload import Workload
-from forecast.windows.playing import FUTURES, _alive, _days, _lasts, _rank_of
+from forecast.windows.playing import FUTURES, _alive, _days, _lasts, _rank_of, play
 from forecast.windows.queues import Queues
 
 SPEC = ForecastSpec(3600, 8, 24, ("power_w",), ("power_w",), (0.1, 0.5, 0.9), OUTLOOK_NAMES)
@@ -179,10 +179,7 @@ SHARED = [
 ]
 
 
-@settings(max_examples=30, deadline=None)
-@example(SHARED, 0)
-@given(ROWS, st.integers(0, 40))
-def test_messy_queues_are_played_as_one_future_after_the_other_tells(rows: list[tuple], hour: int) -> None:
+def schedule(rows: list[tuple]) -> pl.DataFrame:
     table = [
         {
             "job_id": job,
@@ -197,4 +194,18 @@ def test_messy_queues_are_played_as_one_future_after_the_other_tells(rows: list[
         for entities, known, start, length, job, status in PAST + rows
         for entity in entities
     ]
-    agree(pl.DataFrame(table, schema=dict(JOB_SCHEDULE.required)), TREE, [hour])
+    return pl.DataFrame(table, schema=dict(JOB_SCHEDULE.required))
+
+
+@settings(max_examples=30, deadline=None)
+@example(SHARED, 0)
+@given(ROWS, st.integers(0, 40))
+def test_messy_queues_are_played_as_one_future_after_the_other_tells(rows: list[tuple], hour: int) -> None:
+    agree(schedule(rows), TREE, [hour])
+
+
+def test_queues_without_jobs_are_played_by_what_was_compiled_for_those_with_jobs() -> None:
+    """It takes seconds, in which a server would forecast nothing."""
+    for table in (schedule(SHARED), schedule([]), schedule([]).clear()):
+        agree(table, TREE, [0])
+    assert len(play.signatures) == 1
