@@ -4,10 +4,10 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-import scoringrules
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+from outside_scores import quantile_score
 
 from forecast.evaluation.metrics import WQL_LEVELS, Tally
 
@@ -52,7 +52,7 @@ class Random:
         actual, quantiles = self.chosen(group, target)
         actual, quantiles = actual[:, steps], quantiles[:, :, steps]
         levels = [index for index, level in enumerate(LEVELS) if level in WQL_LEVELS]
-        scores = scoringrules.quantile_score(actual[:, None], quantiles[:, levels], np.array(WQL_LEVELS)[:, None])
+        scores = quantile_score(actual[:, None], quantiles[:, levels], np.array(WQL_LEVELS)[:, None])
         size = np.nansum(np.abs(actual))
         return float(np.mean(2 * np.nansum(scores, axis=(0, 2)) / size)) if size else float("nan")
 

@@ -3,7 +3,7 @@
 import numpy as np
 import polars as pl
 import pytest
-from scoringrules import quantile_score
+from outside_scores import quantile_score
 
 from forecast.bundle.session import Outputs
 from forecast.contracts.specs import ForecastSpec
