@@ -71,7 +71,7 @@ class TrainingConfig:
 
     steps: int = 900
     patience: int = 300
-    batch: int = 128
+    batch: int = 256
     learning_rate: float = 5e-3
     weight_decay: float = 0.1
     validate_every: int = 25

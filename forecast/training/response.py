@@ -12,10 +12,9 @@ from forecast.training.fit import Fit, fit
 from forecast.training.gaps import NOTHING
 from forecast.windows.hindsight import Hindsight
 
-#: A response has few weights, is soon computed and soon learnt: twice the steps, no more than so many, of at least so
-#: many windows. Its rate is its own, for those of its weights that hold logarithms move ten times as fast
-#: (`forecast.models.thermal`).
-_STEPS, _MOST, _BATCH, _RATE = 2, 600, 256, 4e-3
+#: A response has few weights, is soon computed and soon learnt: twice the steps, no more than so many. Its rate is its
+#: own, for those of its weights that hold logarithms move ten times as fast (`forecast.models.thermal`).
+_STEPS, _MOST, _RATE = 2, 600, 4e-3
 
 
 def fit_response(
@@ -40,7 +39,6 @@ def fit_response(
         config,
         steps=min(_STEPS * config.steps, _MOST),
         patience=_STEPS * config.patience,
-        batch=max(config.batch, _BATCH),
         learning_rate=_RATE,
         validate_every=_STEPS * config.validate_every,
         gaps=NOTHING,
