@@ -118,11 +118,13 @@ class Adaptation:
         """The state that `save` left; a fresh one where there is none, or one of another bundle.
 
         Raises:
-            DataError: the file is damaged.
+            DataError: the file is damaged, or a folder.
         """
         state = cls(spec, topology, bundle_id)
         if not path.exists():
             return state
+        if path.is_dir():
+            raise DataError(f"{path}: a folder; name a file in it that keeps the state, such as {path / 'state.npz'}.")
         try:
             if not is_zipfile(path):
                 raise BadZipFile("no .npz")  # of which NumPy would say how to load it unsafely

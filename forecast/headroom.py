@@ -15,7 +15,8 @@ def tightest(forecast: Forecast, confidence: float = 0.9) -> pl.DataFrame:
 
     Returns:
         Columns `entity_id, level, time_zone, target, unit, headroom, share, confidence, until` (end of the horizon,
-        UTC); `share` is the headroom over the limit, which orders the rows. Entities without a limit are left out.
+        UTC); `share` is the headroom over the limit, which orders the rows. Entities without a limit are left out, and
+        those of which nothing was observed: no headroom is promised there, which is not the same as none left.
 
     Raises:
         ConfigError: the forecast has no quantile at `confidence`.
@@ -28,6 +29,7 @@ def tightest(forecast: Forecast, confidence: float = 0.9) -> pl.DataFrame:
     rows = []
     for index, name in enumerate(forecast.spec.targets):
         least = np.nanmin(np.nan_to_num(forecast.outputs.headroom[:, index, level], nan=np.inf), axis=-1)
+        least[forecast.unobserved[:, index]] = np.inf
         rows.append(
             forecast.topology.table.select(
                 "entity_id",

@@ -51,6 +51,8 @@ def run(options: argparse.Namespace) -> ExitCode:
         for doubt in (*doubts(told, bundle.manifest.topology), *passed_over(told, bundle.manifest.spec)):
             _note(f"{options.jobs or where} {doubt}")
     state = read_adaptation(options.adaptation, bundle.manifest)
+    if state is not None and state.now_s is None and options.adaptation.exists():
+        _note(f"{options.adaptation} is of another bundle than {bundle.manifest.bundle_id}: adaptation begins anew")
     predictor = Predictor(bundle, adaptation=state).told(jobs, weather)
     for line in set_aside(predictor.ahead.set_aside):
         _note(line)

@@ -84,6 +84,16 @@ def test_without_a_limit_there_is_no_headroom_to_tell(spec: ForecastSpec) -> Non
     assert table["target"].to_list() == ["temperature_c"]
 
 
+def test_what_was_never_observed_is_not_said_to_be_tight(spec: ForecastSpec) -> None:
+    """A safe bound leaves no headroom; that is no chance of anything."""
+    made = forecast(spec, topology_of(["server", "server"]), WORST[:2])
+    made.outputs.headroom[1, 1], made.outputs.quantiles[1, 1] = 0.0, 90.0
+    made.outputs.exceedance[1, 1] = NAN
+    made.outputs.headroom[0, 0], made.outputs.exceedance[0, 0] = NAN, NAN  # observed, and without a limit
+    assert made.unobserved.tolist() == [[False, False], [False, True]]
+    assert tightest(made).select("entity_id", "target").rows() == [("e01", "power_w"), ("e00", "temperature_c")]
+
+
 def test_a_confidence_between_the_levels_is_refused_with_those_there_are(spec: ForecastSpec) -> None:
     made = forecast(spec, topology_of(["server"]), WORST[:1])
     with pytest.raises(ConfigError, match=r"confidence 0\.8.*0\.05, 0\.1, 0\.5, 0\.9, 0\.95"):

@@ -95,7 +95,7 @@ def _write(
 ) -> None:
     """Write a module as ONNX, with names and a dynamic batch."""
     batch = torch.export.Dim("batch", min=1, max=_LARGEST_BATCH)
-    with _quiet():
+    with quiet():
         program = torch.onnx.export(
             module,
             arguments,
@@ -128,13 +128,15 @@ def _punctured(past: Tensor) -> Tensor:
 
 
 @contextlib.contextmanager
-def _quiet():  # type: ignore[no-untyped-def]
+def quiet():  # type: ignore[no-untyped-def]
     """The exporter narrates on stdout and warns of what it handles."""
-    level = logging.getLogger("torch.onnx").level
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    levels = {name: logging.getLogger(name).level for name in ("torch.onnx", "onnxscript")}
+    for name in levels:
+        logging.getLogger(name).setLevel(logging.ERROR)
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
         try:
             yield
         finally:
-            logging.getLogger("torch.onnx").setLevel(level)
+            for name, level in levels.items():
+                logging.getLogger(name).setLevel(level)

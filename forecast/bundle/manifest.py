@@ -18,6 +18,9 @@ from forecast.disk import write_whole
 FORMAT = 1
 NAME = "manifest.json"
 
+#: Where a bundle lies in the folders that are given in its place: of a run, of a forecast, of a registry.
+_BUNDLES = tuple(f"{at}/{NAME}" for at in ("bundle", "current", "*/current"))
+
 #: What parsing someone else's file can raise.
 _DAMAGE = (KeyError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError, pl.exceptions.PolarsError)
 
@@ -87,7 +90,11 @@ class Manifest:
         """
         path = folder / NAME
         if not path.is_file():
-            raise BundleError(f"{folder}: not a bundle, it has no {NAME}; give the folder of a published version.")
+            near = next((found.parent for at in _BUNDLES for found in sorted(folder.glob(at))), None)
+            hint = f", such as {near}" if near else ""
+            raise BundleError(
+                f"{folder}: not a bundle, it has no {NAME}; give the folder of a published version{hint}."
+            )
         try:
             data = json.loads(path.read_text())
             if data["format"] != FORMAT:

@@ -32,10 +32,21 @@ Medians = Mapping[str, float | None]
 def typical(gridded: Gridded, topology: Topology) -> dict[str, float | None]:
     """Median of each checked signal relative to its limit; None where there is no limit or nothing observed."""
     return {
-        name: _median(gridded.values[gridded.signals.index(name)], limit)
+        name: median_of(name, gridded.values[gridded.signals.index(name)], limit, _CELLS)
         for name, limit in limits_of(topology).items()
         if name in gridded.signals
     }
+
+
+def median_of(signal: str, values: Floats, limit: NDArray[np.float64] | None, most: int) -> float | None:
+    """Median of a signal's `values [N, T]`, over its `limit [N]` if given, of `most` of them or a few more.
+
+    None where none tells a unit: 0 W is 0 kW too, so that machines which are off, or not yet there, say nothing.
+    """
+    few = values[:, :: values.size // most + 1]
+    few = few if limit is None else few / limit[:, None]
+    seen = few[few > 0] if signal == "power_w" else few[~np.isnan(few)]
+    return float(np.median(seen)) if seen.size else None
 
 
 def limits_of(topology: Topology) -> dict[str, NDArray[np.float64]]:
@@ -54,9 +65,9 @@ def middle(days: Iterable[float | None]) -> float | None:
 def check_units(medians: Medians, where: str) -> None:
     """Refuse telemetry whose typical values fit another unit better than the declared one.
 
-    A fleet's median power is never under 0.3 % of nameplate (idle boards draw over 4 %, constants.md §2) unless it is
-    in kW, nor over 30 times nameplate unless in mW, or nameplates are in kW; a median temperature above every limit
-    fits °F.
+    The median power of machines that draw any is never under 0.3 % of nameplate (idle boards draw over 4 %,
+    constants.md §2) unless it is in kW, nor over 30 times nameplate unless in mW, or nameplates are in kW; a median
+    temperature above every limit fits °F.
 
     Raises:
         DataError: naming `where`, the signal, the typical value, and the setting that would convert it.
@@ -75,9 +86,3 @@ def check_units(medians: Medians, where: str) -> None:
                 f"{where}: {name} typically exceeds any limit by {share - 1:.0%}, which fits °F rather than °C; "
                 f"declare it in the source's YAML, e.g. units: {{{name}: degF}}."
             )
-
-
-def _median(values: Floats, limit: NDArray[np.float64]) -> float | None:
-    relative = (values[:, :: values.size // _CELLS + 1] / limit[:, None]).ravel()
-    seen = relative[~np.isnan(relative)]
-    return float(np.median(seen)) if seen.size else None

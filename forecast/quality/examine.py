@@ -72,7 +72,7 @@ def examine(trace: Trace, asked: Asked, progress: Progress = silent, resets: pl.
     told = spoken(trace.telemetry, trace.topology, asked.signals, start, end)
     tally = _tallied(replace(trace, telemetry=believed), asked, told, (start, end), progress)
     evidence = _evidence(trace, asked, told, tally, int(set_aside["count"].sum()))
-    facts = list(odd_values(tally, asked.targets, resets))
+    facts = list(odd_values(tally, told, asked.targets, resets))
     return _quality(trace, asked, told, tally, evidence, set_aside, facts)
 
 

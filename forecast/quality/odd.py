@@ -9,7 +9,9 @@ from numpy.typing import NDArray
 from forecast.contracts.rules import EXAMPLES
 from forecast.contracts.signals import LEVELS, TARGETS
 from forecast.contracts.topology import Topology
+from forecast.features.absence import LEFT_S
 from forecast.quality.quality import Fact
+from forecast.quality.rows import Spoken
 from forecast.quality.tally import Tally
 from forecast.wording import percent, target_title
 
@@ -17,11 +19,12 @@ from forecast.wording import percent, target_title
 _OFTEN_BEYOND = 0.01
 
 
-def odd_values(tally: Tally, targets: Iterable[str], resets: pl.DataFrame | None) -> Iterator[Fact]:
+def odd_values(tally: Tally, told: Spoken, targets: Iterable[str], resets: pl.DataFrame | None) -> Iterator[Fact]:
     """Facts about the values.
 
     Args:
         tally: of the whole record.
+        told: who spoke, and when.
         targets: the signals that are judged.
         resets: as of `examine`.
     """
@@ -34,6 +37,11 @@ def odd_values(tally: Tally, targets: Iterable[str], resets: pl.DataFrame | None
         constant = (believed >= a_day) & (tally.low[at] == tally.high[at])
         yield from _fact(f"{title} that is the same from the first sample to the last", constant, names)
         yield from _fact(f"{title} of which no sample can be believed", (came > 0) & (believed == 0), names)
+        yield from _fact(
+            f"{title} that ended a day or more before the last of the same entity", _ended(told, at), names
+        )
+        text = f"{title} that never came, though others of the level tell theirs"
+        yield from _fact(text, _absent(told, at, tally.topology), names)
         beyond = tally.beyond[at] > _OFTEN_BEYOND * np.maximum(believed, 1)
         limit = TARGETS[signal].limit
         yield from _fact(f"{title} above {limit} for more than {percent(_OFTEN_BEYOND, 0)} of the time", beyond, names)
@@ -41,6 +49,19 @@ def odd_values(tally: Tally, targets: Iterable[str], resets: pl.DataFrame | None
         reset = resets["entity_id"].unique(maintain_order=True)
         text = f"energy counters that started again ({len(resets)} times); the rate leaves the interval out"
         yield Fact(text, len(reset), tuple(reset.head(EXAMPLES)))
+
+
+def _ended(told: Spoken, at: int) -> NDArray[np.bool_]:
+    """Who goes on telling other signals: a sensor that died, which is not expected any more."""
+    ended: NDArray[np.bool_] = np.fmax.reduce(told.last_s, axis=0) - told.last_s[at] >= LEFT_S
+    return ended
+
+
+def _absent(told: Spoken, at: int, topology: Topology) -> NDArray[np.bool_]:
+    """Who tells other signals and not this one, which some entity of its level has."""
+    level, came = topology.table["level"].to_numpy(), ~np.isnan(told.first_s)
+    absent: NDArray[np.bool_] = came.any(axis=0) & ~came[at] & np.isin(level, level[came[at]])
+    return absent
 
 
 def odd_tree(topology: Topology) -> Iterator[Fact]:

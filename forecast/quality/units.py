@@ -11,7 +11,7 @@ from forecast.contracts.errors import DataError
 from forecast.contracts.signals import SIGNALS
 from forecast.contracts.topology import Topology
 from forecast.features.gridded import Gridded
-from forecast.features.units import CHECKED, Medians, check_units, limits_of, middle
+from forecast.features.units import CHECKED, Medians, check_units, limits_of, median_of, middle
 from forecast.quality.quality import Elsewhere, Unit
 
 #: A median needs no more cells than this.
@@ -49,11 +49,8 @@ def medians_by_group(day: Gridded, topology: Topology, groups: Groups) -> dict[t
         values = day.values[day.signals.index(signal)]
         for name, places in groups.members.items():
             mine = places[~np.isnan(limit[places])]
-            every = len(mine) * day.steps // _CELLS + 1
-            relative = values[mine, ::every] / limit[mine, None] if mine.size else np.empty(0)
-            seen = relative[~np.isnan(relative)]
-            if seen.size:
-                found[signal, name] = float(np.median(seen))
+            if mine.size and (typical := median_of(signal, values[mine], limit[mine], _CELLS)) is not None:
+                found[signal, name] = typical
     return found
 
 
@@ -63,11 +60,9 @@ def raw_medians(day: Gridded, relative: Medians) -> dict[str, float]:
     for signal, typical in relative.items():
         if typical is not None:
             continue
-        values = day.values[day.signals.index(signal)]
-        few = values[:, :: values.size // _CELLS + 1]
-        seen = few[~np.isnan(few)]
-        if seen.size:
-            found[signal] = float(np.median(seen))
+        middle_one = median_of(signal, day.values[day.signals.index(signal)], None, _CELLS)
+        if middle_one is not None:
+            found[signal] = middle_one
     return found
 
 

@@ -88,7 +88,7 @@ def _unit(unit: Unit) -> Judged:
     bound, source = "the median fits", "training refuses another unit"
     if unit.typical is None or unit.fits is None:
         typically = f"typically {significant(unit.raw)} {unit.declared}; " if unit.raw is not None else ""
-        return Judged(rule, f"{typically}cannot be judged: no nameplate", bound, source, None)
+        return Judged(rule, f"{typically}{unjudged(unit)}", bound, source, None)
     where = "the limit" if unit.signal != "power_w" else "nameplate"
     typically = f"typically {significant(unit.typical)} × {where}"
     if unit.fits == unit.declared:
@@ -111,7 +111,8 @@ def _complete(target: str, evidence: Evidence) -> Judged:
 
 def _usable(target: str, evidence: Evidence) -> Judged:
     share = evidence.unusable[target]
-    found = f"{share_of(share) if share else 'none'} of what came is stuck, a spike, impossible or in another unit"
+    broken = "stuck, a spike, impossible, contradicted or in another unit"
+    found = f"{share_of(share) if share else 'none'} of what came is {broken}"
     source = "more is a broken exporter, not single sensors"
     return Judged(
         f"{_named(target)} can be believed", found, f"at most {percent(MOST_BROKEN, 0)}", source, share <= MOST_BROKEN
@@ -156,6 +157,12 @@ def _fresh(evidence: Evidence) -> Judged:
         return Judged(rule, f"{found}; judged with --now", bound, source, None)
     fresh = evidence.watermark is not None and (evidence.now - evidence.watermark).total_seconds() <= LEFT_S
     return Judged(rule, found, bound, source, fresh)
+
+
+def unjudged(unit: Unit) -> str:
+    """Why nothing can be said of a unit."""
+    nothing = "nothing above 0 came" if unit.signal == "power_w" else "nothing came"
+    return f"cannot be judged: {nothing if unit.raw is None else 'no nameplate'}"
 
 
 def declaring(signal: str, unit: str) -> str:

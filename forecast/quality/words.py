@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from datetime import date, datetime
 
 from forecast.contracts.errors import one_line
-from forecast.quality.quality import Coverage, Fact, Fault, Judged, Moved, Quality, Unit
-from forecast.quality.verdict import declaring, share_of, significant
+from forecast.quality.quality import Coverage, Fact, Fault, Judged, Moved, Quality, SetAside, Unit
+from forecast.quality.verdict import declaring, share_of, significant, unjudged
 from forecast.wording import MISSING, fixed, moment
 
 #: Fault to how it is seen and what is done with it (docs/faults.md).
@@ -157,7 +157,7 @@ def _set_aside(quality: Quality) -> Section:
         fixed(quality.unknown_rows, 0),
         "\n".join(f"entity_id={one_line(name)}" for name in quality.unknown),
     )
-    rows = [(aside.reason, fixed(aside.count, 0), "\n".join(aside.examples)) for aside in quality.set_aside]
+    rows = [(_reason(aside), fixed(aside.count, 0), "\n".join(aside.examples)) for aside in quality.set_aside]
     return Section(
         "set-aside",
         "Rows set aside",
@@ -166,6 +166,13 @@ def _set_aside(quality: Quality) -> Section:
         (1,),
         (*rows, *([unknown] if quality.unknown_rows else [])),
         "None: every row keeps the contract.",
+    )
+
+
+def _reason(aside: SetAside) -> str:
+    """Why rows are set aside; a local hour that clocks skip is a null like a time that is none."""
+    return (
+        f"{aside.reason}, or local in an hour that clocks skip" if aside.reason == "unreadable time" else aside.reason
     )
 
 
@@ -204,7 +211,7 @@ def _units(quality: Quality) -> Section:
 def _unit(unit: Unit) -> Iterator[tuple[str, ...]]:
     if unit.typical is None:
         typically = f"{significant(unit.raw)} {unit.declared}" if unit.raw is not None else MISSING
-        yield unit.signal, unit.declared, typically, "cannot be judged: no nameplate", ""
+        yield unit.signal, unit.declared, typically, unjudged(unit), ""
         return
     elsewhere = "\n".join(
         f"fits {other.unit} in {one_line(other.group)} on {_days(other.days)}: "

@@ -127,7 +127,8 @@ def _learn(
         topology=prepared.trace.topology,
         skus=prepared.trace.topology.skus,
         source=config.source.mapping() if isinstance(config.source, FileSource) else None,
-        training=_facts(config, prepared, learner, champion) | {"parity": apart, "operators": operators(folder)},
+        training=_facts(config, prepared, learner, champion)
+        | {"trained_steps": fitted.step, "parity": apart, "operators": operators(folder)},
         scores=[],
     )
 

@@ -17,7 +17,7 @@ from forecast.contracts.tables import TOPOLOGY, listed
 from forecast.contracts.topology import Topology
 from forecast.contracts.version import code_version, key_of
 from forecast.traces.files_pull import FilesPull, Reader
-from forecast.traces.numbers import check_numbers, number
+from forecast.traces.numbers import BLANKS, check_numbers, number
 from forecast.traces.parts import Range, TimeColumn, parts_of, ranges_by_footer, spans_of
 from forecast.traces.places import File, local_file, shown
 from forecast.traces.readers import check_expansion, collected, find_files, scan
@@ -271,12 +271,19 @@ def read_topology(path: str, storage_options: Mapping[str, str]) -> Topology:
     files = find_files(path, storage_options)
     raw = scan(files, hold=True)
     check_expansion(files, raw.collect_schema())
-    table = collected(raw, path).collect()
+    table = _without_blanks(collected(raw, path).collect())
     limits = [name for name in ("power_limit_w", "temperature_limit_c") if name in table.columns]
     try:
         return Topology.of(table.with_columns(pl.col(limits).cast(pl.Float64)), path)
     except pl.exceptions.InvalidOperationError as error:
         raise DataError(f"{path}: a limit is not a number; write W and °C without units.") from error
+
+
+def _without_blanks(table: pl.DataFrame) -> pl.DataFrame:
+    """Text that says "nothing", such as the `""` of a writer that quotes every field, as null; ids are left alone."""
+    text = pl.selectors.string() - pl.selectors.by_name("entity_id", require_all=False)
+    blank = text.str.strip_chars().str.to_lowercase().is_in(BLANKS)
+    return table.with_columns(pl.when(~blank).then(text))
 
 
 def content_key(files: Sequence[File | Path]) -> str:

@@ -98,7 +98,10 @@ def _naive(iso: pl.Expr) -> pl.Expr:
 def _placed(local: pl.Expr, time_zone: str | None, where: str) -> pl.Expr:
     """Times without a zone as those of `time_zone`, in UTC."""
     if time_zone is None:
-        raise DataError(f"{where}: times carry no zone; set the source's `time_zone` (e.g. UTC).")
+        raise DataError(
+            f"{where}: times carry no zone; write them with one (2026-06-01T00:00Z), or "
+            f"set the source's `time_zone` (e.g. UTC)."
+        )
     if not is_time_zone(time_zone):
         raise ConfigError(f"{where}: time_zone={time_zone!r} is not an IANA time zone such as America/New_York.")
     return local.dt.replace_time_zone(time_zone, ambiguous="earliest", non_existent="null").dt.convert_time_zone("UTC")

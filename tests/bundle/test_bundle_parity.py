@@ -1,5 +1,6 @@
 """PyTorch and ONNX Runtime agree, for every model, at the size that is deployed. `pytest -s` prints the figures."""
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from rich.table import Table
 from smoke_run import settings
 from told_jobs import SPEC as TOLD_JOBS
 
-from forecast.bundle.export import OPSET, export, operators, torch_outputs
+from forecast.bundle.export import OPSET, export, operators, quiet, torch_outputs
 from forecast.bundle.golden import GOLDEN, TOLERANCE, check_golden, disagreement, disagreements
 from forecast.bundle.session import MODEL, Outputs, Session
 from forecast.contracts.signals import LEVELS
@@ -180,3 +181,12 @@ def test_a_value_that_is_not_finite_where_it_should_be_disagrees(wrong: float) -
 def test_unknown_in_the_same_places_agrees() -> None:
     unknown = np.array([[[np.nan, 1.0]]], np.float32)
     assert disagreement(unknown, unknown) == 0.0
+
+
+def test_what_the_exporter_narrates_is_not_the_readers_business(caplog: pytest.LogCaptureFixture) -> None:
+    chatty = logging.getLogger("onnxscript.optimizer._constant_folding")
+    with quiet():
+        chatty.warning("Skipping constant folding")
+    assert caplog.records == []
+    chatty.warning("Afterwards")
+    assert [record.message for record in caplog.records] == ["Afterwards"]

@@ -42,6 +42,14 @@ def test_idle_boards_are_not_taken_for_kilowatts() -> None:
     check("power_w", 0.0, 0.0, 400.0, 410.0, 390.0)
 
 
+def test_machines_that_draw_nothing_are_not_taken_for_kilowatts() -> None:
+    """Racks that are not in service, or a site without power: 0 W is 0 kW too."""
+    check("power_w", *[0.0] * 8, 400.0)
+    assert typically("power_w", 0.0, 0.0) == {"power_w": None}
+    with pytest.raises(DataError, match="fits kW"):
+        check("power_w", *[0.0] * 8, 0.4)
+
+
 @pytest.mark.parametrize("celsius", [45.0, 60.0, 85.0])
 def test_hot_boards_pass_and_the_same_in_fahrenheit_do_not(celsius: float) -> None:
     check("temperature_c", celsius)

@@ -269,6 +269,33 @@ def test_what_no_single_sample_shows(clean: Record, tmp_path: Path) -> None:
     assert facts.get(constant) == (frozen,) or frozen in {one.entity_id for fault in stuck for one in fault.examples}
 
 
+def test_a_sensor_that_died_or_never_was_is_named_while_its_entity_goes_on(clean: Record, tmp_path: Path) -> None:
+    died, never = "site-1.hall-a.row-1.rack-01.server-01", "site-1.hall-b.row-1.rack-01.server-01"
+    late = pl.col("time") >= datetime(2026, 1, 7, tzinfo=UTC)
+    lost = ((pl.col("entity_id") == died) & late) | (pl.col("entity_id") == never)
+    heat = pl.when(~lost).then("temperature_c")
+    quality = examined(clean.copy(tmp_path / "odd", clean.telemetry.with_columns(temperature_c=heat)))
+    assert {fact.text: fact.examples for fact in quality.facts} == {
+        "Temperature that ended a day or more before the last of the same entity": (died,),
+        "Temperature that never came, though others of the level tell theirs": (never,),
+    }
+    assert moved(quality, "left") == moved(quality, "never") == (0, ())
+
+
+def test_a_fleet_without_power_is_not_taken_for_one_in_kilowatts(clean: Record, tmp_path: Path) -> None:
+    quality = examined(clean.copy(tmp_path / "off", clean.telemetry.with_columns(power_w=0.0)))
+    power = next(rule for rule in quality.verdict if rule.rule == "Load (power_w) is in W")
+    assert (power.passed, power.found) == (None, "cannot be judged: nothing above 0 came")
+    assert any(fact.text == "Load that is the same from the first sample to the last" for fact in quality.facts)
+
+
+def test_a_time_that_is_none_may_be_one_that_clocks_skip(clean: Record, tmp_path: Path) -> None:
+    timeless = clean.telemetry.head(1).with_columns(time=pl.lit(None, pl.Datetime("us", "UTC")))
+    rows = pl.concat([clean.telemetry, timeless], how="vertical_relaxed")
+    told = next(one for one in sections(examined(clean.copy(tmp_path / "x", rows))) if one.name == "set-aside")
+    assert told.rows[0][:2] == ("unreadable time, or local in an hour that clocks skip", "1")
+
+
 @pytest.mark.parametrize("days", [1, 3])
 def test_little_memory_finds_the_same(
     faulty: Record, found: Quality, days: int, monkeypatch: pytest.MonkeyPatch

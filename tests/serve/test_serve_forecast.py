@@ -1,6 +1,7 @@
 """`python -m serve forecast` as a person runs it, wrong inputs included."""
 
 import shutil
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -8,8 +9,10 @@ import polars as pl
 import pytest
 from smoke_run import Smoke
 
+from forecast.adaptation import Adaptation
+from forecast.bundle.manifest import Manifest
 from serve.__main__ import main
-from serve.summary import sentence
+from serve.summary import is_untrained, sentence
 
 
 def serve(bundle: Path, telemetry: Path | str, out: Path, *more: str) -> int:
@@ -159,7 +162,9 @@ def test_pages_that_are_damaged(smoke: Smoke, tmp_path: Path, one_line) -> None:
     assert "cannot be read" in one_line()
 
 
-def test_a_target_that_was_never_a_number_is_labelled(smoke: Smoke, tmp_path: Path) -> None:
+def test_a_target_that_was_never_a_number_is_labelled(
+    smoke: Smoke, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     frame = pl.read_parquet(smoke.fleet / "telemetry", hive_partitioning=False)
     one = frame.filter(pl.col("power_w").is_not_null())["entity_id"].min()
     text = pl.when(pl.col("entity_id") == one).then(pl.lit("n.a.")).otherwise(pl.col("power_w").cast(pl.String))
@@ -168,6 +173,9 @@ def test_a_target_that_was_never_a_number_is_labelled(smoke: Smoke, tmp_path: Pa
     rows = pl.read_parquet(tmp_path / "f.parquet").filter(pl.col("entity_id") == one)
     assert rows["status"].unique().to_list() == ["partial"]
     assert rows["source"].unique().to_list() == ["safe_bound"]
+    said = capsys.readouterr().out
+    assert f"Load was not observed, so no headroom is promised: {one}\n" in said
+    assert f"  {one}: 90 % chance to be 0" not in said
 
 
 def test_an_entity_with_an_hour_of_history_has_a_forecast_that_says_it_is_new(
@@ -200,8 +208,8 @@ def test_the_sentence_says_what_the_number_means() -> None:
         "time_zone": "America/New_York",
     }
     day, week = row["until"] - timedelta(days=1), row["until"] - timedelta(days=7)
-    assert sentence(row, day) == "90 % chance to be 4.20 °C below its limit at each step through Mon 18:00"
-    assert sentence(row, week).endswith("at each step through 2026-06-01 18:00")
+    assert sentence(row, day) == "90 % chance to be 4.20 °C below its limit at each step through Mon 18:00 EDT"
+    assert sentence(row, week).endswith("at each step through 2026-06-01 18:00 EDT")
     assert "1.50 kW above its limit" in sentence({**row, "headroom": -1500.0, "target": "power_w"}, day)
 
 
@@ -227,3 +235,40 @@ def test_a_damaged_memory(smoke: Smoke, tmp_path: Path, one_line) -> None:
     more = ("--adaptation", str(tmp_path / "state.npz"))
     assert serve(smoke.bundle, smoke.fleet / "telemetry", tmp_path / "out.csv", *more) == 20
     assert "delete it to begin anew" in one_line()
+
+
+def test_a_memory_that_is_a_folder_is_not_to_be_deleted(smoke: Smoke, tmp_path: Path, one_line) -> None:
+    assert serve(smoke.bundle, smoke.fleet / "telemetry", tmp_path / "out.csv", "--adaptation", str(tmp_path)) == 20
+    assert f"{tmp_path}: a folder; name a file in it" in one_line()
+
+
+def test_a_memory_of_another_bundle_is_said_to_begin_anew(
+    smoke: Smoke, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state = tmp_path / "state.npz"
+    manifest = Manifest.read(smoke.bundle)
+    other = Adaptation(manifest.spec, manifest.topology, "another")
+    other.save(state)
+    for said in (f"note: {state} is of another bundle than {manifest.bundle_id}: adaptation begins anew\n", ""):
+        assert serve(smoke.bundle, smoke.fleet / "telemetry", tmp_path / "f.csv", "--adaptation", str(state)) == 0
+        assert capsys.readouterr().err == said
+
+
+def test_the_folder_of_a_run_or_a_registry_is_answered_with_the_bundle_in_it(
+    smoke: Smoke, tmp_path: Path, one_line
+) -> None:
+    published = tmp_path / "registry" / "smoke" / "current"
+    shutil.copytree(smoke.bundle, published)
+    for folder in (published.parent, published.parent.parent):
+        assert serve(folder, smoke.fleet / "telemetry", tmp_path / "f.csv") == 20
+        assert f"give the folder of a published version, such as {published}.\n" in one_line()
+
+
+@pytest.mark.parametrize(("steps", "champion", "untrained"), [(0, None, True), (0, "b1", False), (25, None, False)])
+def test_weights_that_learnt_nothing_from_the_site_are_called_untrained(
+    smoke: Smoke, steps: int, champion: str | None, untrained: bool
+) -> None:
+    manifest = Manifest.read(smoke.bundle)
+    assert manifest.training["trained_steps"] >= 0
+    training = manifest.training | {"trained_steps": steps, "champion": champion}
+    assert is_untrained(replace(manifest, training=training)) == untrained

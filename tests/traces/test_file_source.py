@@ -220,6 +220,21 @@ def test_a_topology_file_stands_in_for_the_list_of_entities(tmp_path: Path, name
     assert trace.topology.entities == ("b", "rack")
 
 
+def test_blanks_in_a_topology_file_say_nothing_however_they_are_written(tmp_path: Path) -> None:
+    """Writers that quote every field give `""`, others `NA`; a limit that is another word is refused."""
+    header = "entity_id,parent_id,level,sku,power_limit_w,temperature_limit_c,site,time_zone\n"
+    rows = '"a","rack","server","h100","300","","s","UTC"\n"rack","","rack","pdu","NA","-","s","UTC"\n'
+    tree = tmp_path / "tree.csv"
+    tree.write_text(header + rows)
+    table = read(write(RAW, tmp_path / "x.csv"), columns=COLUMNS, topology=str(tree)).topology.table
+    assert table["parent_id"].to_list() == ["rack", None]
+    assert table["power_limit_w"].to_list() == [300.0, None]
+    assert table["temperature_limit_c"].to_list() == [None, None]
+    tree.write_text(header + rows.replace("300", "0.3 kW"))
+    with pytest.raises(DataError, match=r"tree.csv: a limit is not a number; write W and °C without units"):
+        read(tmp_path / "x.csv", columns=COLUMNS, topology=str(tree))
+
+
 def test_a_source_without_topology_and_entities_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"x.csv: name a `topology` file or list the `entities`"):
         read(write(RAW, tmp_path / "x.csv"), entities={})
