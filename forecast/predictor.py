@@ -92,9 +92,10 @@ class Forecast:
     def unobserved(self) -> Mask:
         """`[N, T]`, targets of which the context told nothing: their quantiles are a safe bound, or unknown."""
         outputs = self.outputs
-        bounded = ~np.isnan(outputs.headroom).all(axis=(2, 3)) | np.isnan(outputs.quantiles).all(axis=(2, 3))
-        unobserved: Mask = bounded & np.isnan(outputs.exceedance).all(axis=2)
-        return unobserved
+        limited: Mask = np.logical_not(np.isnan(outputs.headroom).all(axis=(2, 3)))
+        untold: Mask = np.isnan(outputs.quantiles).all(axis=(2, 3))
+        unsure: Mask = np.isnan(outputs.exceedance).all(axis=2)
+        return np.asarray(unsure & (limited | untold))
 
     def columns(self) -> Iterator[tuple[str, Floats]]:
         """The numbers of the contract: each column's name, and its values `[N, H]`; NaN is null."""

@@ -1,7 +1,8 @@
 """What of a schedule no forecast follows, or follows and hardly means: a line each, for people."""
 
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
+from itertools import islice
 
 import numpy as np
 import polars as pl
@@ -63,6 +64,34 @@ def passed_over(rows: pl.DataFrame, spec: ForecastSpec) -> Iterator[str]:
             yield f"has {kind}s, which change nothing: the bundle looks at no {' or '.join(names)}"
 
 
+def entangled(rows: pl.DataFrame, topology: Topology, spec: ForecastSpec, now: datetime) -> Iterator[str]:
+    """What following plans of `imposed` at `now` leaves out; each line goes on from the schedule's name.
+
+    Those above a planned entity stay as they were: a graph sees one entity. A server's what-if, which has the rows of
+    all at hand, moves them too (`serve/dispatch`).
+    """
+    until = now + timedelta(seconds=spec.step_s * spec.horizon_steps)
+    plans = in_force(rows).filter(
+        pl.col("kind") == PLAN,
+        pl.col("entity_id").is_in(topology.entities),
+        pl.col("planned_power_w") >= 0,
+        pl.col("available_at") <= now,
+        pl.col("start_time") < until,
+        pl.col("end_time") > pl.max_horizontal("start_time", pl.lit(now)),
+    )
+    if set(PLANS).isdisjoint(spec.future):
+        return
+    plans = plans.sort("entity_id", "start_time")
+    ended = pl.col("end_time").cum_max().shift(1).over("entity_id")
+    for entity in plans.filter(pl.col("start_time") < ended)["entity_id"].head(1):
+        yield f"has plans that overlap, the first of {entity!r}: their mean is followed, not their sum"
+    parents = dict(topology.table.select("entity_id", "parent_id").iter_rows())
+    above = ((entity, parents[entity]) for entity in plans["entity_id"])
+    planned = {None, *plans["entity_id"]}
+    for entity, parent in islice(((one, over) for one, over in above if over not in planned), 1):
+        yield f"has plans of {entity!r} and none of {parent!r} above it, which is forecast as if there were none"
+
+
 def silent(ahead: Ahead, now: datetime) -> Iterator[str]:
     """Whether a schedule is no longer kept up, or comes late; the line goes on from its name."""
     if not ahead.believed(np.array(int(now.timestamp()))):
@@ -75,6 +104,7 @@ def out_of_reach(rows: pl.DataFrame, now: datetime, until: datetime) -> Iterator
     Those that are over are no mistake; the line goes on from the schedule's name.
     """
     held = not_over(in_force(rows).filter(pl.col("kind").is_in([PLAN, CAP])), now)
+    held = held.drop_nulls(["available_at", "start_time"])  # those are told as unreadable
     later, beyond = pl.col("available_at") > now, pl.col("start_time") >= until
     if not held.is_empty() and held.filter(~(later | beyond)).is_empty():
         yield (

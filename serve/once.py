@@ -24,7 +24,7 @@ from serve.batch import (
     write_adaptation,
     write_forecast,
 )
-from serve.imposed import doubts, imposed, out_of_reach, passed_over, set_aside, silent
+from serve.imposed import doubts, entangled, imposed, out_of_reach, passed_over, set_aside, silent
 from serve.summary import print_summary
 
 
@@ -60,9 +60,7 @@ def run(options: argparse.Namespace) -> ExitCode:
     for line in silent(predictor.ahead, forecast.time):
         _note(f"{options.jobs or where} {line}")
     if told is not None:
-        ahead = timedelta(seconds=forecast.spec.step_s * forecast.spec.horizon_steps)
-        for line in out_of_reach(told, forecast.time, forecast.time + ahead):
-            _note(f"{options.jobs or where} {line}")
+        _note_plans(told, forecast, options.jobs or where)
     _note_strangers(telemetry if at is None else telemetry.filter(pl.col("time") < at), forecast, where)
     if set(forecast.status) == {"no_data"}:
         raise DataError(f"{where}: nothing was observed in the context before {forecast.time:%Y-%m-%d %H:%M} UTC.")
@@ -79,6 +77,16 @@ def _note_unknown(spec: ForecastSpec, jobs: pl.LazyFrame | None, weather: pl.Laz
         missing = [name for name in spec.future if FUTURE[name].source == kind and table is None]
         if missing:
             _note(f"without {option} the forecast knows no {', '.join(missing)}")
+
+
+def _note_plans(told: pl.DataFrame, forecast: Forecast, where: str) -> None:
+    """Say what of the plans the forecast does not follow, and whom they leave as they were."""
+    ahead = timedelta(seconds=forecast.spec.step_s * forecast.spec.horizon_steps)
+    for line in (
+        *entangled(told, forecast.topology, forecast.spec, forecast.time),
+        *out_of_reach(told, forecast.time, forecast.time + ahead),
+    ):
+        _note(f"{where} {line}")
 
 
 def _note_strangers(telemetry: pl.LazyFrame, forecast: Forecast, where: str) -> None:

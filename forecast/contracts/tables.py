@@ -4,7 +4,7 @@ Each table is a `Table`. `check_schema` looks at the schema alone, so it costs n
 `sift` look at the values too, in one streaming pass when all is well: `check` raises, `sift` sets the bad aside.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
@@ -128,17 +128,25 @@ class Table:
             DataError: naming `where`, the column, and what to do.
         """
         schema = frame.collect_schema()
-        missing = [column for column in self.required if column not in schema]
-        if missing:
-            advice = f" Map them in {self.mapping}." if self.mapping else ""
-            raise DataError(
-                f"{where}: {self.name} lacks column{'s' * (len(missing) > 1)} {', '.join(missing)}; "
-                f"found {listed(schema)}.{advice}"
-            )
+        self.check_names(schema, where)
         for column, expected in {**self.required, **self.optional}.items():
             if column in schema and not _fits(schema[column], expected):
                 raise DataError(f"{where}: column {column} of {self.name} is {schema[column]}, expected {expected}.")
         return frame
+
+    def check_names(self, found: Collection[str], where: str) -> None:
+        """See that every required column is among those `found`.
+
+        Raises:
+            DataError: naming `where`, what is missing, what was found, and what to do.
+        """
+        missing = [column for column in self.required if column not in found]
+        if missing:
+            advice = f" Map them in {self.mapping}." if self.mapping else ""
+            raise DataError(
+                f"{where}: {self.name} lacks column{'s' * (len(missing) > 1)} {', '.join(missing)}; "
+                f"found {listed(found)}.{advice}"
+            )
 
     def _quoted(self, rule: Rule) -> list[str]:
         """The columns that show what is meant."""

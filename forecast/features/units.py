@@ -44,8 +44,8 @@ def median_of(signal: str, values: Floats, limit: NDArray[np.float64] | None, mo
     None where none tells a unit: 0 W is 0 kW too, so that machines which are off, or not yet there, say nothing.
     """
     few = values[:, :: values.size // most + 1]
-    few = few if limit is None else few / limit[:, None]
-    seen = few[few > 0] if signal == "power_w" else few[~np.isnan(few)]
+    relative = few if limit is None else few / limit[:, None]
+    seen = relative[relative > 0] if signal == "power_w" else relative[~np.isnan(relative)]
     return float(np.median(seen)) if seen.size else None
 
 

@@ -26,6 +26,8 @@ def read_jobs(spec: JobsSpec) -> pl.LazyFrame:
                 parts.append(reservations(printed, spec.slurm, spec.time_zone, file.name))
         return collected(JOB_SCHEDULE.check_schema(pl.concat(parts), spec.path), spec.path)
     raw = scan(find_files(spec.path), hold=True)
+    if not spec.columns:
+        JOB_SCHEDULE.check_names(raw.collect_schema(), spec.path)
     known = {**JOB_SCHEDULE.required, **JOB_SCHEDULE.optional}
     table = mapped(raw, known, spec.columns, spec.units, spec.time_zone, spec.path)
     return collected(JOB_SCHEDULE.check_schema(table, spec.path), spec.path)

@@ -1,5 +1,6 @@
 """`python -m serve forecast` under a plan: a table beside the telemetry, an answer in the forecast's rows."""
 
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -9,7 +10,9 @@ import pytest
 from fleets import NOW, fleet, telemetry, write_bundle
 from planned import write_planned
 
+from forecast.bundle.manifest import Manifest
 from serve.__main__ import main
+from serve.imposed import entangled
 
 
 @pytest.fixture(scope="module")
@@ -169,7 +172,7 @@ def test_a_plan_in_kw_is_followed_and_told(
     untold = serve(bundle, record, tmp_path)
     capsys.readouterr()
     serve(bundle, record, tmp_path, planned(untold, "server-1", 0.5))
-    (line,) = capsys.readouterr().err.splitlines()
+    line, _ = capsys.readouterr().err.splitlines()
     assert "next to nothing, the first of 'server-1': 0.5 W beside the limit of 1000 W; if it is kW, give W" in line
 
 
@@ -200,3 +203,30 @@ def test_whom_the_fleet_lacks_is_told(
     assert (
         line == f"note: {tmp_path / 'told.parquet'} tells of 1 entity that the bundle's fleet lacks, the first 'node-1'"
     )
+
+
+def test_plans_that_overlap_are_told_and_so_is_who_above_stays_as_it_was(
+    bundle: Path, record: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    manifest = Manifest.read(bundle)
+    untold = serve(bundle, record, tmp_path)
+    now = untold["forecast_time"][0]
+    rack = manifest.topology.table.filter(entity_id="server-1")["parent_id"].item()
+    plan, above = planned(untold, "server-1", 200.0), planned(untold, rack, 900.0)
+    other = plan.with_columns(job_id=pl.lit("other"), start_time=pl.col("start_time").dt.offset_by("5m"))
+    mean = "has plans that overlap, the first of 'server-1': their mean is followed, not their sum"
+    still = f"has plans of 'server-1' and none of {rack!r} above it, which is forecast as if there were none"
+
+    def told(*plans: pl.DataFrame, **spec: tuple[str, ...]) -> list[str]:
+        return list(entangled(pl.concat(plans), manifest.topology, replace(manifest.spec, **spec), now))
+
+    assert told(plan) == [still]
+    assert told(other, plan) == [mean, still]
+    over = {name: pl.col(name) - timedelta(days=1) for name in ("start_time", "end_time")}
+    assert told(other.with_columns(**over), plan.with_columns(**over)) == []
+    assert told(plan, future=("day_sin",)) == []
+    assert still not in told(plan, above)
+    capsys.readouterr()
+    serve(bundle, record, tmp_path, pl.concat([other, plan]))
+    where = f"note: {tmp_path / 'plan.parquet'}"
+    assert capsys.readouterr().err.splitlines() == [f"{where} {mean}", f"{where} {still}"]

@@ -73,6 +73,12 @@ def test_a_power_that_is_no_number_is_told_and_one_that_is_unknown_is_not(
     assert sifted.good.collect()["planned_power_w"].to_list() == [None, 1500.0, None]
 
 
+def test_a_table_that_is_no_schedule_is_told_what_it_has(tmp_path: Path) -> None:
+    pl.DataFrame({"time": [1], "power_w": [2.0]}).write_parquet(tmp_path / "jobs.parquet")
+    with pytest.raises(DataError, match=r"jobs.parquet: job schedule lacks columns .*; found time, power_w\. Map them"):
+        read_jobs(JobsSpec(path=str(tmp_path / "jobs.parquet")))
+
+
 def test_powers_with_a_decimal_comma_are_refused(tmp_path: Path) -> None:
     path = file_of(tmp_path, JOBS.replace(",", "\t").replace("1.5", "1,5"), "jobs.tsv")
     with pytest.raises(DataError, match=r"column kw holds '1,5', with a comma in the number; write it"):
