@@ -91,11 +91,11 @@ class Forecast:
     @property
     def unobserved(self) -> Mask:
         """`[N, T]`, targets of which the context told nothing: their quantiles are a safe bound, or unknown."""
-        outputs = self.outputs
-        limited: Mask = np.logical_not(np.isnan(outputs.headroom).all(axis=(2, 3)))
-        untold: Mask = np.isnan(outputs.quantiles).all(axis=(2, 3))
-        unsure: Mask = np.isnan(outputs.exceedance).all(axis=2)
-        return np.asarray(unsure & (limited | untold))
+        outputs, shape = self.outputs, (len(self.status), len(self.spec.targets), -1)
+        limited = np.isfinite(outputs.headroom.reshape(shape)).any(axis=2)
+        told = np.isfinite(outputs.quantiles.reshape(shape)).any(axis=2)
+        unsure = np.isnan(outputs.exceedance).all(axis=2)
+        return np.asarray(unsure & (limited | ~told))
 
     def columns(self) -> Iterator[tuple[str, Floats]]:
         """The numbers of the contract: each column's name, and its values `[N, H]`; NaN is null."""
