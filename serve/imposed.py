@@ -74,7 +74,7 @@ def entangled(rows: pl.DataFrame, topology: Topology, spec: ForecastSpec, now: d
     plans = in_force(rows).filter(
         pl.col("kind") == PLAN,
         pl.col("entity_id").is_in(topology.entities),
-        pl.col("planned_power_w") >= 0,
+        pl.col("planned_power_w").cast(pl.Float64).is_between(0.0, SIGNALS["power_w"].high),
         pl.col("available_at") <= now,
         pl.col("start_time") < until,
         pl.col("end_time") > pl.max_horizontal("start_time", pl.lit(now)),
