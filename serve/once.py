@@ -9,6 +9,7 @@ import polars as pl
 from forecast.bundle.load import load
 from forecast.contracts.errors import DataError, ExitCode
 from forecast.contracts.specs import FUTURE, ForecastSpec
+from forecast.features.units import jobs_like_kw
 from forecast.predictor import Forecast, Predictor
 from forecast.tables import console
 from forecast.traces.kinds import read_source
@@ -47,8 +48,9 @@ def run(options: argparse.Namespace) -> ExitCode:
     jobs, weather = read_ahead(*ahead_of(options.jobs, options.weather, source, bundle.manifest))
     _note_unknown(bundle.manifest.spec, jobs, weather)
     told = None if jobs is None else imposed(jobs)
-    if told is not None:
-        for doubt in (*doubts(told, bundle.manifest.topology), *passed_over(told, bundle.manifest.spec)):
+    if jobs is not None and told is not None:
+        tree = bundle.manifest.topology
+        for doubt in (*doubts(told, tree), *jobs_like_kw(jobs, tree), *passed_over(told, bundle.manifest.spec)):
             _note(f"{options.jobs or where} {doubt}")
     state = read_adaptation(options.adaptation, bundle.manifest)
     if state is not None and state.now_s is None and options.adaptation.exists():

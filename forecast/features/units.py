@@ -1,6 +1,6 @@
 """Whether a fleet's values can be in the units they claim."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from statistics import median
 
 import numpy as np
@@ -8,6 +8,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from forecast.contracts.errors import DataError
+from forecast.contracts.schedule import IMPOSED
 from forecast.contracts.topology import Topology
 from forecast.features.gridded import Floats, Gridded
 
@@ -54,6 +55,17 @@ def limits_of(topology: Topology) -> dict[str, NDArray[np.float64]]:
     table = topology.table.select("power_limit_w", "temperature_limit_c").cast(pl.Float64).fill_null(float("nan"))
     power, die = table["power_limit_w"].to_numpy(), table["temperature_limit_c"].to_numpy()
     return dict(zip(CHECKED, (power, die, np.full(table.height, _WARMEST_SUPPLY_C)), strict=True))
+
+
+def jobs_like_kw(jobs: pl.LazyFrame, topology: Topology) -> Iterator[str]:
+    """Whether jobs of JOB_SCHEDULE typically ask for next to nothing; the line goes on from the schedule's name."""
+    power, limit = pl.col("planned_power_w").cast(pl.Float64), pl.col("power_limit_w")
+    places = topology.table.lazy().select("entity_id", "power_limit_w")
+    asked = jobs.filter(~pl.col("kind").fill_null("").is_in(IMPOSED), power > 0).join(places, on="entity_id")
+    share, power_w = asked.select((power / limit).median(), power.median().alias("power_w")).collect().row(0)
+    if share is not None and share <= LIKE_KW:
+        advice = "if that is kW, tell units: {planned_power_w: kW}"
+        yield f"has jobs of typically {power_w:g} W, {share:.2g} × nameplate; {advice}"
 
 
 def middle(days: Iterable[float | None]) -> float | None:

@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
@@ -12,9 +12,10 @@ import polars as pl
 
 from forecast.contracts.errors import ConfigError
 from forecast.contracts.schedule import strange_words
-from forecast.contracts.specs import SHIFTS, STATIC, ForecastSpec
+from forecast.contracts.specs import FUTURE, PLANS, SHIFTS, STATIC, ForecastSpec
 from forecast.contracts.version import code_version, key_of
 from forecast.evaluation.splits import Split, split
+from forecast.features.units import jobs_like_kw
 from forecast.retrain.config import JobConfig, WindowConfig
 from forecast.retrain.stages import Stage, Stages
 from forecast.traces.read import read_trace
@@ -72,10 +73,23 @@ def prepare(config: JobConfig, stages: Stages) -> Prepared:
             stage.result += f"; {later:,} steps after the watermark {watermark:%Y-%m-%d %H:%M} left out"
         ranges = split(panel, spec.horizon_steps, config.evaluation)
         ahead = Ahead.of(trace.topology, spec, trace.jobs, trace.weather)
-        stage.result += "".join(f"; {count:,} {reason}" for reason, count, _ in ahead.set_aside.iter_rows())
-        strange = () if trace.jobs is None else strange_words(trace.jobs)
+        stage.result += "".join(f"; {count:,} {reason} set aside" for reason, count, _ in ahead.set_aside.iter_rows())
+        jobs = trace.jobs
+        strange = () if jobs is None else (*strange_words(jobs), *jobs_like_kw(jobs, trace.topology))
         stage.result += "".join(f"; the schedule {line}" for line in strange)
+        stage.result += "".join(f"; {line}" for line in untold(spec, trace))
     return Prepared(trace, spec, panel, ranges, content, code_version(), ahead)
+
+
+def untold(spec: ForecastSpec, trace: Trace) -> Iterator[str]:
+    """What a forecast is to look at and nobody tells: it is unknown in training and ever after.
+
+    Plans are learnt from what came true, so they need no table to train.
+    """
+    for kind, setting, table in (("schedule", "jobs", trace.jobs), ("weather", "weather", trace.weather)):
+        names = [name for name in spec.future if FUTURE[name].source == kind and name not in PLANS]
+        if names and table is None:
+            yield f"no source.{setting}, so nothing is known ahead of {', '.join(names)}"
 
 
 def spec_of(window: WindowConfig) -> ForecastSpec:

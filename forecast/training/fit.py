@@ -74,8 +74,9 @@ def fit(
     for name, pairs in (("training", train), ("validation", validation)):
         if not len(pairs) and (config.steps or name == "validation"):
             raise DataError(
-                f"no {name} window: the {name} range is shorter than horizon_steps, or too little was observed; "
-                f"shorten window.context_steps or evaluation's ranges, or bring more data."
+                f"no {name} window: the {name} range is shorter than horizon_steps, or too little was observed "
+                f"(has each step of window.step_s a sample?); shorten window.context_steps or evaluation's ranges, "
+                f"or bring more data."
             )
     lightning.seed_everything(seed, verbose=False)
     judged = spread(validation, config.validation_windows).split(2 * config.batch)

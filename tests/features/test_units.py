@@ -1,5 +1,6 @@
 """Telemetry in the wrong unit is refused; telemetry of odd but possible fleets is not."""
 
+import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,7 +10,7 @@ from forecast.contracts.errors import DataError
 from forecast.contracts.topology import Topology
 from forecast.features.grid import grid
 from forecast.features.gridded import Gridded
-from forecast.features.units import check_units, typical
+from forecast.features.units import check_units, jobs_like_kw, typical
 
 TREE = tree_of(node("a"), node("b", power_limit_w=10_000.0, temperature_limit_c=80.0))
 
@@ -98,3 +99,13 @@ def test_a_long_panel_is_judged_by_steps_from_all_of_it() -> None:
     assert typical(into, TREE)["power_w"] == pytest.approx(0.4e-3)
     into.values[0, 0, :126_000] = 400.0
     assert typical(into, TREE)["power_w"] == pytest.approx(0.4)
+
+
+def test_jobs_in_kilowatts_are_told_and_plans_and_watts_are_not() -> None:
+    def told(power_w: float | None, kind: str = "batch") -> list[str]:
+        rows = {"entity_id": ["a", "b", "who"], "kind": kind, "planned_power_w": [power_w, power_w, 900.0]}
+        return list(jobs_like_kw(pl.LazyFrame(rows, schema_overrides={"planned_power_w": pl.Float64}), TREE))
+
+    (line,) = told(0.7)
+    assert line.startswith("has jobs of typically 0.7 W, 0.00039 × nameplate; if that is kW, tell units:")
+    assert told(700.0) == told(0.0) == told(None) == told(0.7, "plan") == []

@@ -12,7 +12,7 @@ from forecast.contracts.specs import CALENDAR, ForecastSpec
 from forecast.features.outlook import OUTLOOK_NAMES
 from forecast.models.adapted import adapted
 from forecast.retrain.learn import Learner
-from forecast.retrain.prepare import prepare
+from forecast.retrain.prepare import prepare, untold
 from forecast.retrain.pretrained import Pretrained
 from forecast.retrain.stages import Stages
 from forecast.retrain.unheeded import unheeded
@@ -65,3 +65,15 @@ def test_a_run_looks_at_what_its_model_was_made_for(smoke: Smoke, tmp_path: Path
     began = replace(config, training=replace(config.training, start_from=str(tmp_path / "mine.safetensors")))
     (line,) = Learner.of(began, prepared).unheeded
     assert f"know nothing of holiday, {', '.join(OUTLOOK_NAMES[1:])}," in line
+
+
+def test_what_is_to_be_known_ahead_and_nobody_tells_is_named(smoke: Smoke, spec: ForecastSpec) -> None:
+    trace = prepare(smoke.config, Stages(2)).trace
+    named = ("holiday", "planned_power_w", "scheduled_power_w", "outdoor_c", "usual_power_w", "wet_bulb_c")
+    site = replace(spec, future=(*CALENDAR, *named))
+    assert list(untold(site, trace)) == []
+    assert list(untold(site, replace(trace, jobs=None, weather=None))) == [
+        "no source.jobs, so nothing is known ahead of scheduled_power_w, usual_power_w",
+        "no source.weather, so nothing is known ahead of outdoor_c, wet_bulb_c",
+    ]
+    assert list(untold(replace(spec, future=(*CALENDAR, "planned_power_w")), replace(trace, jobs=None))) == []
