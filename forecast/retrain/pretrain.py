@@ -6,6 +6,7 @@ again.
 """
 
 import argparse
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -13,10 +14,13 @@ from typing import Any
 
 import torch
 from hydra import compose, initialize_config_dir
+from hydra.errors import HydraException
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor
 
 from forecast.calibration.conformal import fit_offsets
+from forecast.contracts.errors import FAILURES, ConfigError, ExitCode, tell
 from forecast.contracts.specs import CALENDAR, ForecastSpec
 from forecast.contracts.version import code_version
 from forecast.evaluation.splits import EvaluationConfig
@@ -24,6 +28,7 @@ from forecast.features.outlook import OUTLOOK_NAMES
 from forecast.models.adaptive_cdf import AdaptiveCdf
 from forecast.retrain.config import JobConfig, register
 from forecast.retrain.fleets import fleets
+from forecast.retrain.mistakes import explain
 from forecast.retrain.prepare import prepare, spec_of
 from forecast.retrain.pretrained import Pretrained
 from forecast.retrain.prior import drawn
@@ -156,10 +161,18 @@ def pretrain(name: str, public: Sequence[str], stages: Stages, overrides: Sequen
 
 
 def composed(*overrides: str) -> JobConfig:
-    """The configuration of `python train.py OVERRIDES`."""
+    """The configuration of `python train.py OVERRIDES`.
+
+    Raises:
+        ConfigError: an override of what there is not.
+    """
     register()
-    with initialize_config_dir(str(_CONFIGS), version_base="1.3"):
-        config = OmegaConf.to_object(compose("config", overrides=[f"hydra.searchpath=[file://{_MORE}]", *overrides]))
+    try:
+        with initialize_config_dir(str(_CONFIGS), version_base="1.3"):
+            found = compose("config", overrides=[f"hydra.searchpath=[file://{_MORE}]", *overrides])
+            config = OmegaConf.to_object(found)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError(explain(error, _CONFIGS)) from error
     assert isinstance(config, JobConfig)  # noqa: S101 - the schema's
     return config
 
@@ -237,9 +250,17 @@ def _facts(
     }
 
 
-def main() -> None:
-    """Write the models that are asked for."""
-    chosen = _arguments()
+def main(arguments: list[str] | None = None) -> int:
+    """Write the models that are asked for; return the exit code."""
+    chosen = _arguments(arguments)
+    try:
+        _write(chosen)
+    except FAILURES as error:
+        return tell(error, "pretraining")
+    return ExitCode.PUBLISHED
+
+
+def _write(chosen: argparse.Namespace) -> None:
     for name in chosen.windows:
         public = [source for source in PUBLIC[name] if source in chosen.public]
         stages = Stages(2 * (len(fleets(300)) + len(public)) + 3)
@@ -248,15 +269,15 @@ def main() -> None:
         stages.say(f"{chosen.out / name}.safetensors")
 
 
-def _arguments() -> argparse.Namespace:
+def _arguments(arguments: list[str] | None) -> argparse.Namespace:
     everything = sorted({source for sources in PUBLIC.values() for source in sources})
     parser = argparse.ArgumentParser(prog="python -m forecast.retrain.pretrain", description=__doc__)
     parser.add_argument("--windows", type=some_of(WINDOWS), default=list(WINDOWS), help=f"of {','.join(WINDOWS)}")
     parser.add_argument("--public", type=some_of(everything), default=[], help=f"of {','.join(everything)}")
     parser.add_argument("--out", type=Path, default=_SHIPPED)
     parser.add_argument("overrides", nargs="*", help="of the configuration, such as model=adaptive_cdf")
-    return parser.parse_args()
+    return parser.parse_args(arguments)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

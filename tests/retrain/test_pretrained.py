@@ -19,6 +19,7 @@ from forecast.features.outlook import OUTLOOK_NAMES
 from forecast.models.adaptive_cdf import AdaptiveCdfConfig
 from forecast.models.linear import LinearConfig
 from forecast.models.recalibrate import normal_scores
+from forecast.retrain.pretrain import main
 from forecast.retrain.pretrained import Pretrained
 
 SKUS = ("a100", "h100")
@@ -215,3 +216,11 @@ def test_those_that_ship_are_a_few_megabytes_of_the_package() -> None:
     assert sum(path.stat().st_size for path in weights) < 8_000_000
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]["forecast"]
     assert shipped <= {path for pattern in settings for path in package.glob(pattern)}
+
+
+def test_a_misspelt_setting_of_pretraining_is_told_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--windows", "minutes", "--out", str(tmp_path / "own"), "training.step=3"]) == 2
+    assert "no 'training.step'; did you mean 'training.steps'?\n" in capsys.readouterr().err
+    assert not (tmp_path / "own").exists()
