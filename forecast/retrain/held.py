@@ -27,7 +27,7 @@ _SLOW, _STARTS_OVER = 0.3, (1.0, 12.0)
 _BREATHES, _BREATHES_OVER, _IDLE = (1e-3, 0.05), (1.0, 300.0), (0.0, 0.6)
 
 #: Fans of some are set, and set anew after so many times as long as a load is held: to such shares of the full flow.
-_SET, _SET_AFTER, _FLOW = 0.15, (1.0, 3.0), (0.4, 1.0)
+_SET, _SET_AFTER, _FLOW = 0.15, (1.0, 3.0), (0.15, 1.0)
 
 
 def held(random: np.random.Generator, entities: int, steps: int, step_s: int) -> tuple[Floats, Floats]:

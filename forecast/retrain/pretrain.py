@@ -31,7 +31,7 @@ from forecast.retrain.fleets import fleets
 from forecast.retrain.mistakes import explain
 from forecast.retrain.prepare import prepare, spec_of
 from forecast.retrain.pretrained import Pretrained
-from forecast.retrain.prior import drawn
+from forecast.retrain.prior import KINDS, drawn
 from forecast.retrain.stages import Stages
 from forecast.simulator.config import SimulatorConfig
 from forecast.traces.simulated import SimulatedSource
@@ -67,17 +67,20 @@ class Recipe:
         wider: levels lie so many times as far from the median as what is simulated or drawn asks for: measured sites
             are stranger.
         weekly: so much more is the power of a week ago preferred, in logits of the day: measured fleets repeat weeks.
+        every: so many steps lie between windows that are learnt from; of machines that hold a load all are in whose
+            context the temperature goes up or down. At 1 there are few of those among many that tell the same.
     """
 
     overrides: tuple[str, ...]
     drawn: Mapping[str, int]
     wider: float = 1.0
     weekly: float = 0.0
+    every: int = 1
 
 
 #: Windows that ship. Servers by the hour, which idle for days and then do not, are worse where calm contexts count as
-#: much, and where what is simulated is learnt for long. Transients are few and the loss of minutes, in the root of the
-#: spread, falls for long. What all else is worth is told in docs/experiments.md.
+#: much, and where what is simulated is learnt for long. Transients are few: minutes see more of them, and their loss,
+#: in the root of the spread, falls for long. What all else is worth is told in docs/experiments.md.
 WINDOWS: dict[str, Recipe] = {
     "day-ahead": Recipe((_CALM_TOO,), drawn={"any": 32}, wider=1.2, weekly=0.7),
     "day-ahead-schedule": Recipe(_JOBS_TOLD, drawn={}),
@@ -91,12 +94,16 @@ WINDOWS: dict[str, Recipe] = {
             "window.context_steps=40",
             "window.horizon_steps=40",
             "training.by_spread=0.5",
-            "training.steps=4500",
+            "training.steps=6000",
         ),
         drawn={"any": 32, "held": 128},
         wider=1.05,
+        every=16,
     ),
 }
+
+#: A temperature goes up or down where the means of these steps of a context lie so many kelvin apart.
+_MOVES_K, _FROM, _TO = 0.7, slice(-13, -10), slice(-3, None)
 
 #: Seeds of what is drawn: nearly as many as there are simulated sites. With few entities each they count for half.
 _DRAWN = range(201, 209)
@@ -113,6 +120,9 @@ PUBLIC = {
 _VALIDATION_SHARE = 0.2
 _VALIDATION_STRIDE = 6
 _CALIBRATION_WINDOWS = 8192
+
+#: Windows that are looked at at once for how they move.
+_AT_ONCE = 65_536
 
 #: The weights that have a row per level of the tree, the first for an unknown one.
 _PER_LEVEL = "level.weight"
@@ -142,7 +152,7 @@ def pretrain(name: str, public: Sequence[str], stages: Stages, overrides: Sequen
     recipe = WINDOWS[name]
     base = composed("experiment=pretraining", *recipe.overrides, *overrides)
     spec = spec_of(base.window)
-    sites, skus = _sites(base, spec, recipe.drawn, public, stages)
+    sites, skus = _sites(base, spec, recipe, public, stages)
     pool = Pool([site.windows for site in sites], spec)
     train = pool.joined([site.train for site in sites])
     validation = pool.joined([site.validation for site in sites])
@@ -178,19 +188,26 @@ def composed(*overrides: str) -> JobConfig:
 
 
 def _sites(
-    base: JobConfig, spec: ForecastSpec, kinds: Mapping[str, int], public: Sequence[str], stages: Stages
+    base: JobConfig, spec: ForecastSpec, recipe: Recipe, public: Sequence[str], stages: Stages
 ) -> tuple[list[Site], tuple[str, ...]]:
     """Every site's windows, so many drawn entities of each seed by kind, and the kinds of machine of all."""
     configs = [_simulated(base, fleet) for fleet in fleets(base.window.step_s)]
     configs += [_published(source, spec) for source in public]
     found = [prepare(config, stages) for config in configs]
     skus = tuple(sorted({sku for prepared in found for sku in prepared.trace.topology.skus} - {"unknown"}))
-    members = [(each.panel, Constants.of(each.trace.topology, skus, each.ahead), each.spec) for each in found]
+    device = base.trainer.device()
+    sites = [
+        _site(Windows(each.panel, Constants.of(each.trace.topology, skus, each.ahead), each.spec, device), recipe.every)
+        for each in found
+    ]
     with stages("draw") as stage:
-        pairs = [drawn(spec, seed, kinds[kind], kind=kind) for kind in kinds for seed in _DRAWN]
-        stage.result = f"{sum(len(panel.entities) for panel, _ in pairs)} entities"
-    members += [(panel, Constants.of(topology, skus), spec) for panel, topology in pairs]
-    return [_site(Windows(*member, base.trainer.device())) for member in members], skus
+        for kind, entities in recipe.drawn.items():
+            for seed in _DRAWN:
+                panel, topology = drawn(spec, seed, entities, kind=kind)
+                windows = Windows(panel, Constants.of(topology, skus), spec, device)
+                sites.append(_site(windows, recipe.every, transients=KINDS[kind].held))
+        stage.result = f"{sum(recipe.drawn.values()) * len(_DRAWN)} entities"
+    return sites, skus
 
 
 def _simulated(base: JobConfig, fleet: SimulatorConfig) -> JobConfig:
@@ -213,10 +230,23 @@ def _shortest(spec: ForecastSpec) -> EvaluationConfig:
     return EvaluationConfig(test_h=horizon_h, validation_h=horizon_h)
 
 
-def _site(windows: Windows) -> Site:
+def _site(windows: Windows, every: int = 1, transients: bool = False) -> Site:
+    """Learns from windows so many steps apart, and from all `transients` where those are asked for."""
     until = round(windows.steps * (1 - _VALIDATION_SHARE))
     first, cut, last = (torch.full_like(windows.level_code, step) for step in (0, until, windows.steps))
-    return Site(windows, windows.pairs(first, cut), windows.pairs(cut, last, _VALIDATION_STRIDE))
+    validation = windows.pairs(cut, last, _VALIDATION_STRIDE)
+    if not transients:
+        return Site(windows, windows.pairs(first, cut, every), validation)
+    train = windows.pairs(first, cut)
+    moving = torch.cat([_moves(windows.batch(*some.T).past, windows.spec) for some in train.split(_AT_ONCE)])
+    return Site(windows, train[moving | (train[:, 1] % every == 0)], validation)
+
+
+def _moves(past: Tensor, spec: ForecastSpec) -> Tensor:
+    """Whether the temperature goes up or down in each context, `past [B, C, L]`; where it is unknown it does not."""
+    temperature = past[:, spec.past.index("temperature_c")]
+    trend = temperature[:, _TO].mean(1) - temperature[:, _FROM].mean(1)
+    return trend.abs() > _MOVES_K
 
 
 def _known_kinds(weights: dict[str, Tensor], level_code: Tensor) -> dict[str, Tensor]:
@@ -239,6 +269,7 @@ def _facts(
         "simulated": [fleet.seed for fleet in fleets(base.window.step_s)],
         "drawn": list(_DRAWN) if recipe.drawn else [],
         "drawn_of_each": dict(recipe.drawn),
+        "every": recipe.every,
         "public": list(public),
         "entities": sum(len(site.windows.level_code) for site in sites),
         "windows": sum(len(site.train) for site in sites),

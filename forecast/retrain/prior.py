@@ -90,6 +90,13 @@ _STAGES_S, _RISE_K = ((5.0, 60.0), (60.0, 600.0), (600.0, 7200.0)), (8.0, 60.0)
 #: power, as in the simulator.
 _FANS, _OPENS, _FULL, _LEAST_FLOW, _FLOW_EXPONENT = 0.6, (0.0, 0.6), (0.6, 1.2), 0.4, -0.8
 
+#: Fans that hold a temperature: such shares of the rise; they sum up what is off, and answer to a part of it at once.
+#: Ten kelvin off they go from the least to the full flow within such seconds.
+_WANTED, _ACTS_S, _AT_ONCE, _OFF_K = (0.4, 1.0), (60.0, 1800.0), 0.3, 10.0
+
+#: Nobody sets fans so low that it gets hotter, above the inlet.
+_TOO_HOT_K = 70.0
+
 #: Inlets: °C, and their drift in kelvin, over so many seconds [K].
 _INLET_C, _INLET_DRIFT_K, _INLET_OVER_S = (16.0, 32.0), (0.05, 1.5), (600.0, 36_000.0)
 
@@ -115,6 +122,9 @@ class Ranges:
         late_s: fans follow the temperature so late, in seconds; None is at once.
         back: what of the chassis' rise the inlet's sensor feels, at most.
         leaks: so much more power is drawn for each kelvin of the rise, at most.
+        controls: of the fans that follow so many hold a temperature, for as long as they can.
+        slower: who has less air, for longer goes on getting warmer: a time constant is resistance times capacity.
+        rest: what draws power and heats nothing that is measured, of all that can be drawn, at most.
     """
 
     jobs: Ends = _JOBS
@@ -134,6 +144,9 @@ class Ranges:
     late_s: Ends | None = None
     back: float = 0.0
     leaks: float = 0.0
+    controls: float = 0.0
+    slower: bool = False
+    rest: float = 0.0
 
 
 #: Fleets of many users, each of whose weeks is like the one before. Accelerators are rated for what they draw, get hot,
@@ -158,6 +171,9 @@ KINDS = {
         late_s=(5.0, 600.0),
         back=0.3,
         leaks=0.006,
+        controls=0.5,
+        slower=True,
+        rest=0.85,
         held=True,
     ),
 }
@@ -193,6 +209,9 @@ def drawn(
     temperature, inlet = _heat(random, ranges, load, step_s, flow)
     if ranges.leaks:
         load = load * (1 + random.uniform(0, ranges.leaks, (entities, 1)) * (temperature - inlet))
+    if ranges.rest:
+        rest = random.uniform(0, ranges.rest, (entities, 1))
+        load = rest + (1 - rest) * load
     said = _readings(random, ranges, load, counted, temperature, inlet, always)
     topology = _topology(jobs, random.random(entities) < _KNOWN)
     order = [int(name.removeprefix("drawn-")) for name in topology.entities]
@@ -285,26 +304,69 @@ def _heat(
     keep = np.stack([np.exp(-step_s / between(random, ends, entities)) for ends in ranges.stages_s], axis=1)
     rise = between(random, ranges.rise_k, entities)
     part = random.dirichlet(ranges.parts, entities) * rise[:, None]
-    opens, full = (random.uniform(*ends, entities) * rise for ends in (_OPENS, _FULL))
-    follow = random.random(entities) < ranges.fans
-    late = np.exp(-step_s / between(random, ranges.late_s, entities)) if ranges.late_s else np.zeros(entities)
+    fans = _Fans.drawn(random, ranges, rise, step_s)
     feels = random.uniform(0, ranges.back, (entities, 1)) if ranges.back else np.zeros((entities, 1))
-    warms = load
-    if flow is not None:
-        follow &= (flow == 1).all(1)
-        warms = load * flow**_FLOW_EXPONENT
-    opening = (1 - _LEAST_FLOW) * follow / np.maximum(full - opens, 1.0)
-    stages = part * warms[:, :1]
-    moved = np.full(entities, _LEAST_FLOW)
+    if flow is None:
+        flow = np.ones_like(load)
+    fans.follow &= (flow == 1).all(1)
+    stages = part * (load * flow**_FLOW_EXPONENT)[:, :1]
     rises, chassis = np.empty_like(load), np.empty_like(load)
     for step in range(steps):
-        more = opening * (stages.sum(1) - opens)
-        asked = np.clip(_LEAST_FLOW + more, _LEAST_FLOW, 1.0)
-        moved = asked + (moved - asked) * late
-        steady = part * (warms[:, step] * (moved / _LEAST_FLOW) ** _FLOW_EXPONENT)[:, None]
-        stages = steady + (stages - steady) * keep
+        rose = stages.sum(1)
+        least = np.where(rose > _TOO_HOT_K, 1.0, 0.0)
+        air = np.maximum(flow[:, step], least) * fans.move(rose) / _LEAST_FLOW
+        resists = air[:, None] ** _FLOW_EXPONENT
+        steady = part * load[:, step, None] * resists
+        stages = steady + (stages - steady) * (keep ** (1 / resists) if ranges.slower else keep)
         rises[:, step], chassis[:, step] = stages.sum(1), stages[:, -1]
     return inlet + rises, inlet + feels * chassis
+
+
+@dataclass
+class _Fans:
+    """Fans of machines, each `[N]`. Flows are shares of the full one; what a kelvin opens is such a share.
+
+    Attributes:
+        follow: they open with the rise, from `opens` on, by `opening` for each kelvin.
+        hold: of those they keep the rise at `wanted` instead; what is off is summed up by so much with each step.
+        late: what is left after a step of what they lag behind.
+        summed, moved: the sum, and the flow.
+    """
+
+    follow: np.ndarray
+    opens: Floats
+    opening: Floats
+    late: Floats
+    hold: np.ndarray
+    wanted: Floats
+    acts: Floats
+    summed: Floats
+    moved: Floats
+
+    @classmethod
+    def drawn(cls, random: np.random.Generator, ranges: Ranges, rise: Floats, step_s: int) -> "_Fans":
+        """Of machines that get so much hotter at the ceiling `[N]`."""
+        entities = len(rise)
+        opens, full = (random.uniform(*ends, entities) * rise for ends in (_OPENS, _FULL))
+        opening = (1 - _LEAST_FLOW) / np.maximum(full - opens, 1.0)
+        follow = random.random(entities) < ranges.fans
+        late = np.exp(-step_s / between(random, ranges.late_s, entities)) if ranges.late_s else np.zeros(entities)
+        hold, wanted, acts = np.zeros(entities, bool), rise, np.zeros(entities)
+        if ranges.controls:
+            hold = random.random(entities) < ranges.controls
+            wanted, acts = rise * random.uniform(*_WANTED, entities), step_s / between(random, _ACTS_S, entities)
+        least = np.full(entities, _LEAST_FLOW)
+        return cls(follow, opens, opening, late, hold, wanted, acts, least, least)
+
+    def move(self, rose: Floats) -> Floats:
+        """The flow of the next step, of parts that are so many kelvin above their inlet `[N]`."""
+        off = (1 - _LEAST_FLOW) * (rose - self.wanted) / _OFF_K
+        self.summed = np.clip(self.summed + self.acts * off, _LEAST_FLOW, 1.0)
+        follows = _LEAST_FLOW + self.opening * (rose - self.opens)
+        asked = np.where(self.hold, self.summed + _AT_ONCE * off, follows)
+        asked = np.where(self.follow, np.clip(asked, _LEAST_FLOW, 1.0), _LEAST_FLOW)
+        self.moved = asked + (self.moved - asked) * self.late
+        return self.moved
 
 
 def _readings(
