@@ -1,5 +1,6 @@
 """What pretraining draws: the same for a seed, physical, and calmer the more machines it is the sum of."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -9,8 +10,12 @@ from forecast.contracts.signals import LEVELS, SIGNALS
 from forecast.contracts.specs import ForecastSpec
 from forecast.contracts.topology import Topology
 from forecast.retrain.held import held
-from forecast.retrain.prior import KINDS, drawn
+from forecast.retrain.prior import KINDS, Ranges, drawn
+from forecast.retrain.prior import _heat as heat
 from forecast.windows.panel import Panel
+
+#: Seconds of a stage that is soon as warm as it gets.
+FAST = (60.0, 60.1)
 
 PAST = ("power_w", "temperature_c", "inlet_c", "utilization_ratio")
 
@@ -157,3 +162,41 @@ def test_kinds_of_one_seed_have_nothing_to_do_with_each_other() -> None:
     power = [values(drawn(spec(3600), 1, 8, 2, kind)[0], "power_w") for kind in KINDS]
     for one, other in pairwise(power):
         assert not np.array_equal(one, other, equal_nan=True)
+
+
+def test_who_holds_a_load_draws_power_for_what_heats_nothing_too() -> None:
+    panel = drawn(spec(15), seed=5, entities=64, days=1, kind="held")[0]
+    power, _, _, counted = (values(panel, name) for name in PAST)
+    told = ~np.isnan(power + counted).any(1)
+    idle = power[told].min(1) / power[told].max(1)
+    busy = counted[told].min(1) / counted[told].max(1)
+    assert np.median(idle) > np.median(busy) + 0.15
+    assert (idle < 0.3).any(), "some hardly draw any"
+
+
+def test_fans_that_hold_a_temperature_bring_it_back() -> None:
+    machines = Ranges(
+        rise_k=(40.0, 40.1), inlet_drift_k=(1e-3, 2e-3), fans=1.0, stages_s=(FAST,) * 3, controls=1.0, slower=True
+    )
+    load = np.ones((32, 1000))
+    load[:, :400] = 0.3
+    rises = heat(np.random.default_rng(5), machines, load, 15, None)[0]
+    held = rises.argmax(1)
+    came_back = rises.max(1) - rises[:, -1]
+    assert (held[came_back > 5] < 600).all()
+    assert (came_back > 5).mean() > 0.3
+
+
+def test_who_has_less_air_takes_longer_to_get_warm() -> None:
+    machines = Ranges(rise_k=(20.0, 20.1), inlet_drift_k=(1e-3, 2e-3), fans=0.0, stages_s=(FAST,) * 3)
+    load = np.ones((16, 400))
+    load[:, :200] = 0.2
+    flow = np.full_like(load, 0.5)
+    flow[:, 0] = 0.49  # set, so that nothing follows
+
+    def half_way(slower: bool) -> float:
+        rises = heat(np.random.default_rng(5), replace(machines, slower=slower), load, 15, flow)[0][:, 200:]
+        risen = (rises - rises[:, :1]) / (rises[:, -1:] - rises[:, :1])
+        return float((risen < 0.5).sum(1).mean())
+
+    assert half_way(slower=True) > 1.4 * half_way(slower=False)
