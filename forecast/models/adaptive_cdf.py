@@ -24,7 +24,7 @@ from forecast.models.grid import LEAST, Grid
 from forecast.models.known import JobOutlook, has_outlook
 from forecast.models.linear import Straight
 from forecast.models.outcomes import Outcomes
-from forecast.models.quantiles import spread_out
+from forecast.models.quantiles import apart, spread_out
 from forecast.models.scaling import FARTHEST, Scaled, Scaler
 from forecast.models.shape import Shape
 from forecast.models.summary import Summary
@@ -97,11 +97,13 @@ class Beside(NamedTuple):
 
     Attributes:
         median: `[B, T, H]`.
-        steps: `[B, T, Q - 1, knots]`, from one quantile to the next.
+        scale: `[B, T, 1, 1]`, what is told of the steps from one quantile to the next counts so much.
+        summary: `[B, S]`, what tells them.
     """
 
     median: Tensor
-    steps: Tensor
+    scale: Tensor
+    summary: Tensor
 
 
 class AdaptiveCdf(CdfModel):
@@ -197,8 +199,8 @@ class AdaptiveCdf(CdfModel):
         told, course = quantiles_of(cdf, self.levels), None
         if recurring is not None:
             course = self.share * recurring * cdf.unit
-        if beside is not None:
-            told = torch.cat([told, self._apart(beside)], dim=3)
+        if beside is not None and self.linear is not None:
+            told = torch.cat([told, self._apart(self.linear, beside)], dim=3)
             shared = (1 - self.share) * beside.median
             course = shared if course is None else course + shared
         return Curved(told, course)
@@ -209,7 +211,8 @@ class AdaptiveCdf(CdfModel):
             cdf = cdf._replace(shift=recurring[:, :, self.at])
         if beside is None or self.linear is None:
             return Scored(cdf, None)
-        return Scored(cdf, self._linear(beside.median, torch.matmul(beside.steps, self.linear.hats)))
+        steps = torch.matmul(self.linear.at_knots(beside.summary) * beside.scale, self.linear.hats)
+        return Scored(cdf, self.scaler.possible(spread_out(beside.median, steps, self.levels)))
 
     def _told(self, past: Tensor, future: Tensor, static: Tensor) -> tuple[Cdf, Tensor | None, Beside | None]:
         """The CDF but for what recurs; that, in typical scales, `[B, T, H]`; and the linear forecast."""
@@ -254,19 +257,17 @@ class AdaptiveCdf(CdfModel):
         if usual is not None:
             median = median + usual
         centre = median * scale + (scaled.loc * scaled.unit)[:, : self.targets]
-        return Beside(centre, self.linear.at_knots(summary) * scale[:, :, None])
+        return Beside(centre, scale[:, :, None], summary)
 
-    def _apart(self, beside: Beside) -> Tensor:
+    def _apart(self, linear: Straight, beside: Beside) -> Tensor:
         """How far the linear member's quantiles lie from its median at the steps `beside_at`, `[B, T, Q, steps]`."""
-        centre = beside.median.index_select(2, self.beside_at)
-        steps = beside.steps
-        if self.linear is not None and self.within_day:
-            steps = torch.matmul(steps, self.linear.hats[:, self.at])
-        return self._linear(centre, steps) - centre[:, :, None]
-
-    def _linear(self, median: Tensor, steps: Tensor) -> Tensor:
-        """Quantiles `[B, T, Q, S]` of the linear member from its median and the steps between them there."""
-        return self.scaler.possible(spread_out(median, steps, self.levels))
+        summary = beside.summary
+        steps = linear.at_steps(summary, self.at) if self.within_day else linear.at_knots(summary)
+        away = apart(steps * beside.scale, self.levels)
+        if not self.scaler.bounded:
+            return away
+        centre = beside.median.index_select(2, self.beside_at)[:, :, None]
+        return self.scaler.possible(centre + away) - centre
 
     def _steps(
         self, scaled: Scaled, ahead: Tensor, summary: Tensor, told: Tensor | None
@@ -298,7 +299,8 @@ class AdaptiveCdf(CdfModel):
 
         As a square, not multiplied out: a sharp density far from its centre would lose its digits to cancellation.
         """
-        centre = ((values[:, :, 1:] + values[:, :, :-1]) / 2).clamp(-FARTHEST, FARTHEST)
+        low, high = values[:, :, :-1], values[:, :, 1:]
+        centre = ((low + high) / 2).clamp(-FARTHEST, FARTHEST)
         if self.drivers is not None:
             median = median + self.drivers(ahead, scaled)[:, :, self.at]
         sharpness = self.sharpness(summary).unflatten(1, (self.targets, -1, 1))
@@ -307,7 +309,7 @@ class AdaptiveCdf(CdfModel):
             sharpness = sharpness + self.jobs.sharper(told, step)
         away = centre[:, :, None] - median[..., None]
         density = (_PRECISION * sharpness.clamp(-FARTHEST, FARTHEST).exp() * away * away).clamp(max=LEAST)
-        logits: Tensor = (self.even * (values.diff(dim=2) + 1e-3).log())[:, :, None] - density
+        logits: Tensor = (self.even * (high - low + 1e-3).log())[:, :, None] - density
         return logits
 
     def _cdf(self, values: Tensor, masses: Tensor, scaled: Scaled) -> Cdf:

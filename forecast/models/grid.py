@@ -9,6 +9,10 @@ from forecast.models.scaling import Scaled
 #: Steps of the context that are looked at, evenly spaced: enough to tell its distribution.
 _SAMPLED = 168
 
+#: Of a context of more steps than that, and longer than a day, so many tell its distribution, and so many its newest
+#: day: where it was before, its quantiles tell.
+_LONG, _SAMPLED_OF_LONG, _OF_DAY = 1000, 84, 24
+
 #: Values that are quantiles of the context, at most so many for each step of it, and values evenly from the lowest to
 #: the highest that are possible.
 _RANKED, _RANKED_PER_STEP = 28, 0.45
@@ -58,15 +62,22 @@ class Grid(nn.Module):
         super().__init__()
         self.targets = len(spec.targets)
         self.to_busy = _BUSY if spec.horizon_steps >= spec.day_steps else 0.0
-        stride = max(spec.context_steps // _SAMPLED, 1)
-        self.sampled = slice((spec.context_steps - 1) % stride, None, stride)
-        back = torch.arange(spec.context_steps - 1, -1, -1)[self.sampled, None]
+        self.long = spec.context_steps > max(_LONG, spec.day_steps)
+        self.sampled = _evenly(spec.context_steps, spec.context_steps, _SAMPLED_OF_LONG if self.long else _SAMPLED)
+        counted = _evenly(spec.context_steps, spec.day_steps, _OF_DAY) if self.long else self.sampled
+        self.counted = counted
+        back = torch.arange(spec.context_steps - 1, -1, -1)[counted, None]
         spans = torch.tensor(_DAYS) * spec.day_steps
         if spec.context_steps <= spans[0]:
             spans = torch.tensor(_SHARES_OF_CONTEXT) * spec.context_steps
+        ranks = torch.linspace(0, 1, min(_RANKED, max(int(_RANKED_PER_STEP * spec.context_steps), 2)))
+        recent = (back < spans).float().T
+        if self.long:
+            of_quantiles = torch.tensor([0.0, 0.0, 1.0])[:, None]
+            recent = torch.cat([recent * (1 - of_quantiles), of_quantiles.expand(-1, len(ranks))], dim=1)
         constants = {
-            "recent": (back < spans).float().T,
-            "ranks": torch.linspace(0, 1, min(_RANKED, max(int(_RANKED_PER_STEP * spec.context_steps), 2))),
+            "recent": recent,
+            "ranks": ranks,
             "even": torch.linspace(0, 1, _EVEN),
             "near": torch.tensor(_NEAR),
             "order": torch.arange(spec.context_steps, dtype=torch.float32),
@@ -91,7 +102,7 @@ class Grid(nn.Module):
     def forward(self, scaled: Scaled) -> Tensor:
         """The values, normalised as the context is, `[B, T, K]`."""
         loc, spread = scaled.loc[:, : self.targets], scaled.spread[:, : self.targets]
-        ranked = self._ranked(scaled)
+        ranked = self._quantiles(scaled) + _BLUR * (self.ranks - 0.5)
         lowest, highest = (ranked[:, :, :1] * spread + loc), (ranked[:, :, -1:] * spread + loc)
         low = torch.where(self.is_power, torch.zeros_like(lowest), lowest - _COLDER)
         hottest = torch.maximum(highest + _HOTTER, lowest + self.to_busy)
@@ -101,18 +112,26 @@ class Grid(nn.Module):
         inside = torch.minimum(torch.maximum(values, even[:, :, :1]), even[:, :, -1:])
         return inside.sort(dim=2).values
 
-    def _ranked(self, scaled: Scaled) -> Tensor:
+    def _quantiles(self, scaled: Scaled) -> Tensor:
         """Quantiles of the context `[B, T, ranks]`; the mean where nothing was observed."""
         z, seen = self._sample(scaled)
         count = seen.sum(-1, keepdim=True)
         place = (self.ranks * (count - 1).clamp(min=0.0)).round().long()
         ordered = (z + _FAR * (1 - seen)).sort(dim=2).values
-        ranked = torch.where(count > 0, ordered.gather(2, place), torch.zeros_like(count))
-        return ranked + _BLUR * (self.ranks - 0.5)
+        return torch.where(count > 0, ordered.gather(2, place), torch.zeros_like(count))
 
     def _sample(self, scaled: Scaled) -> tuple[Tensor, Tensor]:
         """`z` and `seen` of the targets at the steps that are looked at, `[B, T, about _SAMPLED]` both."""
         return scaled.z[:, : self.targets, self.sampled], scaled.seen[:, : self.targets, self.sampled]
+
+    def _counted(self, scaled: Scaled) -> tuple[Tensor, Tensor]:
+        """The values that shares are counted of, and 1 where they are known, `[B, T, N]` both."""
+        z, seen = scaled.z[:, : self.targets, self.counted], scaled.seen[:, : self.targets, self.counted]
+        if not self.long:
+            return z, seen
+        quantiles = self._quantiles(scaled)
+        known = self._sample(scaled)[1].amax(-1, keepdim=True).expand_as(quantiles)
+        return torch.cat([z, quantiles], dim=2), torch.cat([seen, known], dim=2)
 
     def cells(self, values: Tensor, scaled: Scaled) -> Tensor:
         """What is known of each cell, `[B, T, features, K - 1]`."""
@@ -137,7 +156,7 @@ class Grid(nn.Module):
 
     def _ranks(self, values: Tensor, scaled: Scaled) -> Tensor:
         """Share of the last quarter day, day and fortnight of the context below each value, `[B, T, 3, K]`."""
-        z, seen = self._sample(scaled)
+        z, seen = self._counted(scaled)
         counted = seen[:, :, None] * self.recent
         shares = counted / counted.sum(3, keepdim=True).clamp(min=1.0)
         below = _sums(_edges(values, _BLUR), z / -_BLUR).clamp(0.0, 1.0)
@@ -155,6 +174,12 @@ class Grid(nn.Module):
         below = _sums(leads.flatten(2), _edges(values, _DAILY_BLUR)).clamp(0.0, 1.0).unflatten(2, leads.shape[2:])
         shares = torch.matmul(weights.transpose(2, 3)[:, :, :, None], below)[:, :, :, 0]
         return (shares.diff(dim=3) + _UNSEEN).log()
+
+
+def _evenly(steps: int, newest: int, most: int) -> slice:
+    """The last of so many steps, and others of the `newest` as far apart as leaves about so many."""
+    stride = max(newest // most, 1)
+    return slice(steps - newest + (newest - 1) % stride, None, stride)
 
 
 def _edges(values: Tensor, blur: float) -> Tensor:

@@ -51,6 +51,15 @@ class Straight(nn.Module):
         steps: Tensor = self.steps(summary).unflatten(1, self.shape)
         return steps
 
+    def at_steps(self, summary: Tensor, at: Tensor) -> Tensor:
+        """The same at the steps `at [P]` of the horizon, `[B, T, Q - 1, P]`: the weights are interpolated before."""
+        hats = self.hats[:, at]
+        weight = torch.matmul(self.steps.weight.unflatten(0, self.shape).transpose(2, 3), hats).transpose(2, 3)
+        bias = torch.matmul(self.steps.bias.unflatten(0, self.shape), hats)
+        told = nn.functional.linear(summary, weight.flatten(0, 2), bias.flatten())
+        steps: Tensor = told.unflatten(1, (*self.shape[:2], len(at)))
+        return steps
+
 
 def at_levels(weight: Tensor, spec: ForecastSpec, levels: Sequence[float]) -> Tensor:
     """One of `PER_STEP`, learnt for the quantile levels of `spec`, for others; for the same ones bit for bit itself."""

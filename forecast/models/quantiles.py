@@ -18,7 +18,12 @@ def spread_out(centre: Tensor, steps: Tensor, levels: Sequence[float]) -> Tensor
             each is the distance between two neighbouring levels.
         levels: quantile levels, symmetric about 0.5.
     """
-    return centre[:, :, None] + torch.matmul(outwards(levels).to(steps), torch.relu(steps))
+    return centre[:, :, None] + apart(steps, levels)
+
+
+def apart(steps: Tensor, levels: Sequence[float]) -> Tensor:
+    """How far quantiles lie from their median, `[B, T, Q, H]`, by the `steps` of `spread_out`."""
+    return torch.matmul(outwards(levels).to(steps), torch.relu(steps))
 
 
 def outwards(levels: Sequence[float]) -> Tensor:

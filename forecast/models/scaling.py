@@ -77,6 +77,8 @@ class Scaler(nn.Module):
         lowest = [-torch.inf if SIGNALS[name].typical_scale else 0.0 for name in spec.targets]
         self.lowest: Tensor
         self.register_buffer("lowest", torch.tensor(lowest)[None, :, None, None], persistent=False)
+        #: Whether anything is too low for a target to be possible.
+        self.bounded = max(lowest) > -torch.inf
         self.limit = spec.static.index("power_limit_w")
         self.power = spec.past.index("power_w") if "power_w" in spec.past else 0
 

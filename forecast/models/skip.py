@@ -57,7 +57,9 @@ class LinearSkip(nn.Module):
         z, seen = z[:, : self.targets], seen[:, : self.targets]
         if self.day_weight.shape[1]:
             z = self._filled(z, seen)
-        pooled = z[:, :, -self.pools * self.block :].unflatten(2, (self.pools, self.block)).mean(-1)
+        pooled = z[:, :, -self.pools * self.block :]
+        if self.block > 1:
+            pooled = pooled.unflatten(2, (self.pools, self.block)).mean(-1)
         gap = z[:, :, -1:]
         if len(self.just_then):
             gap = gap - z.index_select(2, self.just_then).mean(2, keepdim=True)

@@ -144,7 +144,7 @@ class TemperatureAnswer(nn.Module):
         """Quantiles under the plan, which may cross, reach of the residual's, both `[B, Q, H]`; and its share `[B, H]`.
 
         The reach is how far each quantile could move, in units of which calibration shifts it: from neighbour to
-        neighbour, and a little of the median. The share is how much of the answer the plan says.
+        neighbour, and a little of the median's mean. The share is how much of the answer the plan says.
         """
         nameplate = self.scaler.nameplate(observed(past).values, static)[:, 0]
         sku = static[:, self.sku].long()
@@ -166,12 +166,13 @@ class TemperatureAnswer(nn.Module):
         flow, flow_planned = log_flow[:, : self.recent], log_flow[:, -future.shape[2] :]
         views = View(temperature, seen, gain * rise, gain * drive.sum(1), flow, flow_planned, self._inlet(behind))
         centre, wide = self.residual(views, marginal[:, self.residual.median] - usual)
-        least = _NARROWEST * centre.abs()[:, None]
-        apart, reach = self.residual.told(wide, self.offsets), self.residual.reach(wide) + least
+        least = _NARROWEST * centre.abs().mean(1, keepdim=True)
+        apart = self.residual.told(wide, least, self.offsets)
+        reach = self.residual.reach(wide) + least[:, None]
         share = self.response.share(self._known(future))
         # What all quantiles have in common is added to them at once, and last: nothing else hangs on planned power.
         lifted = share * (centre + usual) + change
-        answer = marginal + share[:, None] * (apart + self.offsets * least - marginal) + lifted[:, None]
+        answer = marginal + share[:, None] * (apart - marginal) + lifted[:, None]
         return answer, reach, share
 
     def _inlet(self, behind: Tensor) -> Tensor:
@@ -251,9 +252,11 @@ class Residual(nn.Module):
             nn.init.zeros_(layer.bias)
         self.growth = nn.Parameter(torch.zeros(len(self.levels) - 1, points))
         horizon = torch.arange(1, spec.horizon_steps + 1) / spec.horizon_steps
+        at = torch.linspace(0, spec.horizon_steps - 1, points).round()
         constants = {
             "hats": hats(spec.horizon_steps),
-            "at": torch.linspace(0, spec.horizon_steps - 1, points).round().long(),
+            # 1 where a step is one of the points, `[H, points]`: the runtime takes longer to gather them.
+            "at": (torch.arange(spec.horizon_steps)[:, None] == at).float(),
             "age": torch.arange(recent).flip(0).float(),
             "typical": torch.tensor([1 / _TYPICAL_C, _TYPICAL_LOG, 1 / _TYPICAL_C]).repeat_interleave(
                 torch.tensor([4 * recent, recent + points, points])
@@ -284,27 +287,36 @@ class Residual(nn.Module):
             *(part - part[:, -1:] for part in (view.temperature, view.settling, inlet)),
             error - bias,
             flow - flow[:, -1:],
-            view.flow_planned.index_select(1, self.at) - flow[:, -1:],
-            expected.index_select(1, self.at) - bias,
+            torch.matmul(view.flow_planned, self.at) - flow[:, -1:],
+            torch.matmul(expected, self.at) - bias,
         ]
         hidden = self.body((torch.cat(parts, dim=1) * self.typical).clamp(-_FARTHEST, _FARTHEST))
         centre = bias + _TYPICAL_C * torch.matmul(self.centre(hidden), self.hats)
         return centre, self.spread(hidden).clamp(-_FARTHEST, _FARTHEST).exp()
 
-    def told(self, wide: Tensor, offsets: Tensor) -> Tensor:
-        """How far the quantiles lie from the median `[B, Q, H]`, moved by `offsets [Q, H]` in units of their reach."""
-        return self._product(wide, self.outwards[..., None] + offsets[:, None] * self.beside[..., None])
+    def told(self, wide: Tensor, least: Tensor, offsets: Tensor) -> Tensor:
+        """How far the quantiles lie from the median `[B, Q, H]`, moved by `offsets [Q, H]` in units of their reach.
+
+        That is no less than `least [B, 1]`.
+        """
+        steps = self._steps(self.outwards[..., None] + offsets[:, None] * self.beside[..., None])
+        return _product(torch.cat([wide, least], dim=1), torch.cat([steps, offsets[None]]))
 
     def reach(self, wide: Tensor) -> Tensor:
         """From the quantile below each to the one above it, `[B, Q, H]`; of the outermost, from it to the next."""
-        return self._product(wide, self.beside[..., None])
+        return _product(wide, self._steps(self.beside[..., None]))
 
-    def _product(self, wide: Tensor, shares: Tensor) -> Tensor:
-        """Sums `[B, Q, H]` of the steps between levels, `shares [Q, Q - 1, H]` of each."""
+    def _steps(self, shares: Tensor) -> Tensor:
+        """What `shares [Q, Q - 1, H]` of the usual steps between levels are, `[Q - 1, Q, H]`."""
         growth = torch.matmul(self.growth, self.hats).clamp(-_FARTHEST, _FARTHEST)
-        each = (shares * (self.start * growth.exp())).transpose(0, 1)
-        sums: Tensor = torch.matmul(wide, each.flatten(1)).unflatten(1, each.shape[1:])
-        return sums
+        steps: Tensor = (shares * (self.start * growth.exp())).transpose(0, 1)
+        return steps
+
+
+def _product(each: Tensor, curves: Tensor) -> Tensor:
+    """Sums `[B, Q, H]` of `curves [N, Q, H]`, so much of each `[B, N]`."""
+    sums: Tensor = torch.matmul(each, curves.flatten(1)).unflatten(1, curves.shape[1:])
+    return sums
 
 
 def held(values: Tensor) -> tuple[Tensor, Tensor]:

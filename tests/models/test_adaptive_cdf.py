@@ -19,6 +19,7 @@ from forecast.models.adaptive_cdf import PARTS, AdaptiveCdf, AdaptiveCdfConfig
 from forecast.models.cdf import Cdf, quantiles_of
 from forecast.models.graph import ForecastGraph
 from forecast.models.grid import Grid
+from forecast.models.linear import Straight
 from forecast.models.scaling import Scaled, Scaler
 from forecast.windows.gather import Batch
 
@@ -194,3 +195,39 @@ def test_quantiles_calibrated_as_sums_of_curves_are_those_calibrated_one_by_one(
     assert 2 * len(curves) <= horizon
     one_by_one = graph.calibration(model(past, future, static), past, static)
     torch.testing.assert_close(graph.marginal(past, future, static), one_by_one, rtol=1e-5, atol=1e-4)
+
+
+@torch.no_grad()
+def test_the_linear_members_widths_are_interpolated_in_its_weights_as_in_what_they_tell(spec: ForecastSpec) -> None:
+    long = replace(spec, horizon_steps=96)
+    linear = Straight(long, 5)
+    linear.steps.weight.normal_()
+    summary, at = torch.randn(3, 5), torch.tensor([0, 1, 7, 50, 95])
+    told = torch.matmul(linear.at_knots(summary), linear.hats)[..., at]
+    torch.testing.assert_close(linear.at_steps(summary, at), told)
+
+
+@torch.no_grad()
+def test_what_lies_below_the_possible_is_cut_where_a_target_has_such(spec: ForecastSpec) -> None:
+    for targets in (spec.targets, ("temperature_c",)):
+        others = tuple(name for name in spec.past if name not in targets)
+        scaler = Scaler(replace(spec, targets=targets, past=(*targets, *others)))
+        assert scaler.bounded == ("power_w" in targets)
+        cold = torch.full((3, len(targets), 2, 4), -10.0)
+        assert bool((scaler.possible(cold) == cold).all()) != scaler.bounded
+
+
+def test_of_a_long_context_the_newest_day_and_quantiles_tell_where_it_was(spec: ForecastSpec) -> None:
+    """A week at 5 min that lies high for half of its newest quarter day, and low for a third of all before."""
+    week = replace(spec, step_s=300, context_steps=2016, horizon_steps=288)
+    past, _, static = random_inputs(week, 2, missing=0.0)
+    past[0, 0, :-36] = torch.where(torch.arange(1980) < 660, 100.0, 200.0)
+    past[0, 0, -36:] = 700.0
+    past[1, 0] = torch.nan
+    scaled, grid = Scaler(week)(past, static), Grid(week)
+    watts = torch.tensor([150.0, 500.0, 800.0]) / scaled.unit[0, 0]
+    values = ((watts - scaled.loc[0, 0]) / scaled.spread[0, 0])[None, None].expand(2, len(week.targets), -1)
+    shares = grid._ranks(values, scaled)[:, 0]
+    torch.testing.assert_close(shares[0, :2, 1:], torch.tensor([[0.5, 1.0], [7 / 8, 1.0]]))
+    torch.testing.assert_close(shares[0, 2], torch.tensor([1 / 3, 1980 / 2016, 1.0]), atol=0.04, rtol=0)
+    assert (shares[1] == 0).all()

@@ -252,3 +252,23 @@ def test_the_last_observation_is_held() -> None:
     (filled,), (seen,) = held(values[None])
     assert filled.tolist() == [[4.0, 2.0, 2.0, 6.0, 6.0], [0.0] * 5, [1.0, 2.0, 3.0, 4.0, 5.0]]
     assert seen.sum(1).tolist() == [2.0, 0.0, 5.0]
+
+
+@torch.no_grad()
+def test_quantiles_of_the_answer_move_by_their_reach() -> None:
+    answer = graph_of(3).what_if
+    assert answer is not None
+    assert answer.temperature is not None
+    past, future, static = random_inputs(SPEC, ROWS, missing=0.0)
+    future[:, POWER] = 500.0
+    marginal, load = 20 + torch.rand(ROWS, 5, 24).cumsum(1), torch.full((ROWS, 24), 300.0)
+    offsets = answer.temperature.offsets
+    moved, reach, share = answer.temperature.answered(marginal, load, past, future, static)
+    offsets.zero_()
+    unmoved, _, _ = answer.temperature.answered(marginal, load, past, future, static)
+    assert reach.min() > 0
+    by = share[:, None] * reach * torch.ones_like(offsets)
+    offsets.fill_(1.0)
+    raised, _, _ = answer.temperature.answered(marginal, load, past, future, static)
+    torch.testing.assert_close(raised - unmoved, by, rtol=1e-4, atol=1e-3)
+    assert not torch.allclose(moved, unmoved)
