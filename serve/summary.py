@@ -57,8 +57,8 @@ def _print_unobserved(target: str, names: pl.Series, console: Console) -> None:
 
 
 def is_untrained(manifest: Manifest) -> bool:
-    """Whether its weights are those that ship, and learnt nothing from the site."""
-    return manifest.training.get("trained_steps") == 0 and manifest.training.get("champion") is None
+    """Whether its weights were learnt elsewhere, and learnt nothing from the site: a champion's are told by its id."""
+    return manifest.training.get("trained_steps") == 0 and isinstance(manifest.training.get("started_from"), dict)
 
 
 def sentence(row: dict[str, Any], now: datetime) -> str:
@@ -78,5 +78,5 @@ def _provenance(forecast: Forecast, *, untrained: bool) -> str:
     step_s, steps = forecast.spec.step_s, forecast.spec.horizon_steps
     return (
         f"Forecast from {forecast.time:%Y-%m-%d %H:%M} UTC, {span(steps * step_s)} in steps of {span(step_s)}, "
-        f"by bundle {forecast.bundle_id}{' (untrained: the weights that ship)' if untrained else ''}; data: {status}."
+        f"by bundle {forecast.bundle_id}{' (untrained: its weights were learnt elsewhere)' if untrained else ''}; data: {status}."
     )

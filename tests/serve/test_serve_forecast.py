@@ -264,11 +264,14 @@ def test_the_folder_of_a_run_or_a_registry_is_answered_with_the_bundle_in_it(
         assert f"give the folder of a published version, such as {published}.\n" in one_line()
 
 
-@pytest.mark.parametrize(("steps", "champion", "untrained"), [(0, None, True), (0, "b1", False), (25, None, False)])
-def test_weights_that_learnt_nothing_from_the_site_are_called_untrained(
-    smoke: Smoke, steps: int, champion: str | None, untrained: bool
+@pytest.mark.parametrize(
+    ("steps", "started_from", "untrained"),
+    [(0, {"recipe": "day-ahead"}, True), (0, "b1", False), (0, None, False), (25, {"recipe": "day-ahead"}, False)],
+)
+def test_weights_that_learnt_elsewhere_and_nothing_from_the_site_are_called_untrained(
+    smoke: Smoke, steps: int, started_from: str | dict[str, str] | None, untrained: bool
 ) -> None:
     manifest = Manifest.read(smoke.bundle)
     assert manifest.training["trained_steps"] >= 0
-    training = manifest.training | {"trained_steps": steps, "champion": champion}
+    training = manifest.training | {"trained_steps": steps, "started_from": started_from}
     assert is_untrained(replace(manifest, training=training)) == untrained
