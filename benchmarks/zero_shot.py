@@ -7,7 +7,7 @@ results tell the peers. Three ways of not having seen:
     entities    trained on the other entities of the same data set, in turns, so that each is forecast by a model that
                 never saw it
     data sets   pretrained (`make pretrain`) on what is simulated or drawn, and on all public telemetry but the task's
-    everything  pretrained on what is simulated or drawn alone
+    everything  the weights that ship, pretrained on what is simulated or drawn alone; with overrides, such made anew
 
 Weights and calibration of the latter two come as they would ship: nothing is learnt from the site.
 """
@@ -31,7 +31,7 @@ from forecast.features.gridded import Floats
 from forecast.models.graph import ForecastGraph
 from forecast.retrain.learn import Learner
 from forecast.retrain.pretrain import PUBLIC, pretrain
-from forecast.retrain.pretrained import Pretrained
+from forecast.retrain.pretrained import SHIPPED, Pretrained
 from forecast.retrain.stages import Stages
 from forecast.wording import percent, some_of, target_title
 
@@ -85,7 +85,7 @@ def _answers(task: Task, chosen: argparse.Namespace) -> Iterator[tuple[str, Floa
     if "data sets" in chosen.ways and others:
         yield "data sets", _shipped(task, _weights(window, others, chosen.overrides))
     if "everything" in chosen.ways:
-        yield "everything", _shipped(task, _weights(window, [], chosen.overrides))
+        yield "everything", _shipped(task, _weights(window, [], chosen.overrides) if chosen.overrides else SHIPPED)
 
 
 def _strangers(task: Task, turns: int) -> Floats:
@@ -111,9 +111,9 @@ def _strangers(task: Task, turns: int) -> Floats:
     return answers
 
 
-def _shipped(task: Task, path: Path) -> Floats:
+def _shipped(task: Task, start_from: str) -> Floats:
     """Forecasts of weights as they are, with the calibration that came with them."""
-    training = replace(task.config.training, start_from=str(path), steps=0)
+    training = replace(task.config.training, start_from=start_from, steps=0)
     learner = Learner.of(replace(task.config, training=training), task.prepared)
     spec, weights = learner.windows.spec, learner.start.weights
     assert weights is not None
@@ -131,14 +131,14 @@ def _forecast(task: Task, learner: Learner, graph: ForecastGraph) -> Floats:
     return np.concatenate(parts)
 
 
-def _weights(window: str, public: Sequence[str], overrides: Sequence[str]) -> Path:
-    """Weights of the recipe, made once."""
+def _weights(window: str, public: Sequence[str], overrides: Sequence[str]) -> str:
+    """Where weights of the recipe lie, made once."""
     key = key_of(window, list(public), list(overrides), code_version("models", "training", "retrain", "simulator"))
     path = _WEIGHTS / f"{window}-{key}.safetensors"
     if not path.exists():
         pretrain(window, public, Stages(99), overrides).write(path)
     Pretrained.read(path)
-    return path
+    return str(path)
 
 
 def _best_peer(task: str, target: str) -> dict[str, Any] | None:
@@ -166,8 +166,8 @@ _INTRODUCTION = """# Sites never seen
 
 Made by `make bench-zero-shot`, on the windows of `make bench-accuracy`. *Never seen* are **entities** (trained on the
 other ones of the same data set), **data sets** (pretrained on what is simulated or drawn, and on public telemetry but
-this), or **everything** (pretrained on what is simulated or drawn alone). Beside it stands the best single peer that
-was trained on the site itself; a ratio of 1.05 is the goal. Machine: {machine}.
+this), or **everything** (the weights that ship, pretrained on what is simulated or drawn alone). Beside it stands the
+best single peer that was trained on the site itself; a ratio of 1.05 is the goal. Machine: {machine}.
 """
 
 
