@@ -76,7 +76,8 @@ def _provenance(forecast: Forecast, *, untrained: bool) -> str:
     counts = Counter(forecast.status)
     status = ", ".join(f"{count} {name}" for name, count in counts.most_common())
     step_s, steps = forecast.spec.step_s, forecast.spec.horizon_steps
+    learnt = " (untrained: its weights were learnt elsewhere)" if untrained else ""
     return (
         f"Forecast from {forecast.time:%Y-%m-%d %H:%M} UTC, {span(steps * step_s)} in steps of {span(step_s)}, "
-        f"by bundle {forecast.bundle_id}{' (untrained: its weights were learnt elsewhere)' if untrained else ''}; data: {status}."
+        f"by bundle {forecast.bundle_id}{learnt}; data: {status}."
     )
