@@ -10,8 +10,8 @@ from forecast.contracts.signals import LEVELS, SIGNALS
 from forecast.contracts.specs import ForecastSpec
 from forecast.contracts.topology import Topology
 from forecast.retrain.held import held
-from forecast.retrain.prior import KINDS, Ranges, drawn
-from forecast.retrain.prior import _heat as heat
+from forecast.retrain.prior import KINDS, drawn
+from forecast.retrain.warming import Heat, warmed
 from forecast.windows.panel import Panel
 
 #: Seconds of a stage that is soon as warm as it gets.
@@ -175,12 +175,12 @@ def test_who_holds_a_load_draws_power_for_what_heats_nothing_too() -> None:
 
 
 def test_fans_that_hold_a_temperature_bring_it_back() -> None:
-    machines = Ranges(
+    machines = Heat(
         rise_k=(40.0, 40.1), inlet_drift_k=(1e-3, 2e-3), fans=1.0, stages_s=(FAST,) * 3, controls=1.0, slower=True
     )
     load = np.ones((32, 1000))
     load[:, :400] = 0.3
-    rises = heat(np.random.default_rng(5), machines, load, 15, None)[0]
+    rises = warmed(np.random.default_rng(5), machines, load, 15, None)[0]
     held = rises.argmax(1)
     came_back = rises.max(1) - rises[:, -1]
     assert (held[came_back > 5] < 600).all()
@@ -188,14 +188,14 @@ def test_fans_that_hold_a_temperature_bring_it_back() -> None:
 
 
 def test_who_has_less_air_takes_longer_to_get_warm() -> None:
-    machines = Ranges(rise_k=(20.0, 20.1), inlet_drift_k=(1e-3, 2e-3), fans=0.0, stages_s=(FAST,) * 3)
+    machines = Heat(rise_k=(20.0, 20.1), inlet_drift_k=(1e-3, 2e-3), fans=0.0, stages_s=(FAST,) * 3)
     load = np.ones((16, 400))
     load[:, :200] = 0.2
     flow = np.full_like(load, 0.5)
     flow[:, 0] = 0.49  # set, so that nothing follows
 
     def half_way(slower: bool) -> float:
-        rises = heat(np.random.default_rng(5), replace(machines, slower=slower), load, 15, flow)[0][:, 200:]
+        rises = warmed(np.random.default_rng(5), replace(machines, slower=slower), load, 15, flow)[0][:, 200:]
         risen = (rises - rises[:, :1]) / (rises[:, -1:] - rises[:, :1])
         return float((risen < 0.5).sum(1).mean())
 
