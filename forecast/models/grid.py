@@ -129,7 +129,7 @@ class Grid(nn.Module):
         z, seen = scaled.z[:, : self.targets, self.counted], scaled.seen[:, : self.targets, self.counted]
         if not self.long:
             return z, seen
-        quantiles = self._quantiles(scaled)
+        quantiles = self._quantiles(scaled)  # once in the exported graph, which computes nothing twice
         known = self._sample(scaled)[1].amax(-1, keepdim=True).expand_as(quantiles)
         return torch.cat([z, quantiles], dim=2), torch.cat([seen, known], dim=2)
 
